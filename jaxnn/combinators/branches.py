@@ -1,0 +1,150 @@
+"""Layers in a row and side by side: ``serial``, ``residual``, ``parallel``, ``split``."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from jaxnn.combinators.graph import Parts, composite
+from jaxnn.combinators.location import describe
+from jaxnn.layer import Layer, LayerLike, as_layer
+
+Merge = Literal["concat", "sum"] | Callable[[tuple[Any, ...]], Any]
+
+
+def serial(*layers: LayerLike, **named: LayerLike) -> Layer:
+    """Layers one after the other: y = fₙ(… f₂(f₁(x))). Without layers, the identity.
+
+    Shapes: that of the first layer's input → that of the last one's output.
+
+    Positional layers are named after what they are, ``conv_0``, ``conv_1``, ``dense_0``; keyword layers
+    follow them under the names given. The names are the keys in ``params.weights``.
+
+    >>> import jax, jaxnn as nn
+    >>> net = nn.serial(nn.dense(8), nn.relu, head=nn.dense(2))
+    >>> params = net.init(jax.random.key(0), (1, 4))
+    >>> list(params.weights)
+    ['dense_0', 'head']
+    """
+    parts = name_parts("serial", layers, named)
+    return composite("serial", lambda f, x: chain(f, parts, x), parts)
+
+
+def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: LayerLike) -> Layer:
+    """Layers in a row, added to their input: y = x + f(x), or shortcut(x) + f(x).
+
+    Shapes: any → the same, or with ``shortcut`` whatever both give.
+
+    Args:
+      *layers: as for ``serial``.
+      shortcut: what the input goes through before the sum, for a change of shape (a 1×1 convolution).
+      **named: as for ``serial``.
+
+    Raises:
+      ValueError: the two shapes or dtypes of the sum differ.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, 2016.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.residual(nn.conv(3, 3, padding="SAME"), nn.relu), (1, 8, 8, 3))
+    (1, 8, 8, 3)
+    """
+    parts = name_parts("residual", layers, named)
+
+    def flow(f: Parts, x: Any) -> Any:
+        skip = x if shortcut is None else f.shortcut(x)
+        y = chain(f, parts, x)
+        if (jnp.shape(skip), jnp.result_type(skip)) != (jnp.shape(y), jnp.result_type(y)):
+            raise ValueError(
+                f"residual: the layers give {describe(y)} but the shortcut {describe(skip)}; the two must "
+                "have one shape to be added (shortcut= takes a layer that changes it)"
+            )
+        return jnp.add(skip, y)
+
+    both = parts if shortcut is None else {**parts, "shortcut": shortcut}
+    return composite("residual", flow, both)
+
+
+def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> Layer:
+    """One input through many branches: y = merge((f₁(x), f₂(x), …)).
+
+    Shapes: x → what ``merge`` makes of the branches' outputs.
+
+    Args:
+      *layers: the branches, named as by ``serial``.
+      merge: ``"concat"`` (along the last axis), ``"sum"``, or a function of the tuple of outputs. The
+        default gives the tuple itself.
+      **named: further branches.
+
+    >>> import jaxnn as nn
+    >>> two_scales = nn.parallel(nn.conv(4, 1), nn.conv(8, 3, padding="SAME"), merge="concat")
+    >>> nn.output_shape(two_scales, (1, 8, 8, 3))
+    (1, 8, 8, 12)
+    """
+    if not layers and not named:
+        raise ValueError("parallel: at least one layer is needed, got none")
+    parts = name_parts("parallel", layers, named)
+    joined = merger("parallel", merge)
+    return composite("parallel", lambda f, x: joined(tuple(getattr(f, part)(x) for part in parts)), parts)
+
+
+def split(*layers: LayerLike, **named: LayerLike) -> Layer:
+    """One branch an element: (y₁, y₂, …) = (f₁(x₁), f₂(x₂), …).
+
+    Shapes: a tuple of inputs → a tuple of outputs.
+
+    Raises:
+      ValueError: the input is not a tuple with one element a layer.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.split(nn.dense(2), nn.relu), ((1, 4), (1, 3)))
+    ((1, 2), (1, 3))
+    """
+    parts = name_parts("split", layers, named)
+
+    def flow(f: Parts, xs: Any) -> Any:
+        if not isinstance(xs, tuple | list) or len(xs) != len(parts):
+            raise ValueError(
+                f"split: the input must be a tuple of {len(parts)}, one element a layer, got {describe(xs)}"
+            )
+        return tuple(getattr(f, part)(x) for part, x in zip(parts, xs, strict=True))
+
+    return composite("split", flow, parts)
+
+
+def chain(f: Parts, parts: Mapping[str, Layer], x: Any) -> Any:
+    """``x`` through all the parts in order."""
+    return reduce(lambda x, part: getattr(f, part)(x), parts, x)
+
+
+def merger(owner: str, merge: Merge) -> Callable[[tuple[Any, ...]], Any]:
+    """The function of a tuple of arrays that ``merge`` stands for."""
+    if callable(merge):
+        return merge
+    if merge == "concat":
+        return lambda ys: jnp.concatenate(ys, axis=-1)
+    if merge == "sum":
+        return lambda ys: reduce(add, ys)
+    raise ValueError(f"{owner}: merge must be 'concat', 'sum' or a function of a tuple, got {merge!r}")
+
+
+def name_parts(owner: str, layers: Sequence[LayerLike], named: Mapping[str, LayerLike]) -> dict[str, Layer]:
+    """Positional layers under their own names with a running number, then the named ones."""
+    parts: dict[str, Layer] = {}
+    counts: Counter[str] = Counter()
+    for layer in map(as_layer, layers):
+        name = layer.name if layer.exact_name else f"{layer.name}_{counts[layer.name]}"
+        counts[layer.name] += not layer.exact_name
+        _add(owner, parts, name, layer)
+    for name, function in named.items():
+        _add(owner, parts, name, as_layer(function))
+    return parts
+
+
+def _add(owner: str, parts: dict[str, Layer], name: str, layer: Layer) -> None:
+    if name in parts:
+        raise ValueError(f"{owner}: two layers are called {name!r}; each needs a name of its own")
+    parts[name] = layer

@@ -1,0 +1,124 @@
+"""One layer under another rule: ``remat``, ``frozen``, ``mixed_precision``, ``named``."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxnn.layer import Call, Key, Layer, LayerLike, Params, Spec, State, Visit, as_layer, checks_params
+
+
+def remat(layer: LayerLike) -> Layer:
+    """The same function, whose inner values are computed again for the gradient instead of being kept.
+
+    Shapes, params and results: those of ``layer``. Memory for time; see ``jax.checkpoint``.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.remat(nn.serial(nn.dense(64), nn.relu, nn.dense(2))), (1, 4))
+    (1, 2)
+    """
+    layer = as_layer(layer)
+    return replace(layer, apply=jax.checkpoint(layer.apply), train=jax.checkpoint(layer.train))
+
+
+def frozen(layer: LayerLike) -> Layer:
+    """The same function, with its weights kept in ``state``, where no optimiser can reach them.
+
+    Shapes: those of ``layer``. ``params.weights`` is empty; ``params.state`` is
+    ``{"weights": …, "state": …}``. Only the weights stand still: in training, dropout still drops and
+    running statistics still run. Gradients flow through to the input.
+
+    >>> import jax, jaxnn as nn
+    >>> params = nn.frozen(nn.dense(2)).init(jax.random.key(0), (1, 4))
+    >>> params.weights, params.state["weights"]["kernel"].shape
+    ({}, (4, 2))
+    """
+    layer = as_layer(layer)
+
+    def init(key: Key, shape: Spec, /) -> Params:
+        weights, state = layer.init(key, shape)
+        return Params({}, {"weights": weights, "state": state})
+
+    @partial(checks_params, "frozen")
+    def thawed(params: Params) -> Params:
+        return Params(jax.lax.stop_gradient(params.state["weights"]), params.state["state"])
+
+    def apply(params: Params, x: Any, /) -> Any:
+        return layer.apply(thawed(params), x)
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        y, state = layer.train(thawed(params), x, key)
+        return y, {"weights": params.state["weights"], "state": state}
+
+    def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
+        return inner(thawed(params), x, call)
+
+    return replace(
+        layer, init=init, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit)
+    )
+
+
+def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Layer:
+    """The same function, computed in a narrower dtype; weights, state and results keep theirs.
+
+    Shapes: those of ``layer``. Floating-point inputs and weights are cast to ``compute`` on the way in, and
+    outputs back to the input's dtype (float32 where no input is floating-point). Gradients arrive in the
+    weights' own dtype. ``state`` is not cast: statistics stay float32.
+
+    Args:
+      layer: what to compute.
+      compute: a floating-point dtype. float16 overflows above 65,504: scale the loss, or take bfloat16.
+
+    Source: Micikevicius et al., Mixed Precision Training, 2018.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.mixed_precision(nn.dense(2))
+    >>> params = layer.init(jax.random.key(0), (1, 4))
+    >>> params.weights["kernel"].dtype, layer.apply(params, jnp.ones((1, 4))).dtype
+    (dtype('float32'), dtype('float32'))
+    """
+    layer = as_layer(layer)
+    if not jnp.issubdtype(compute, jnp.floating):
+        raise TypeError(f"mixed_precision: compute must be a floating-point dtype, got {compute!r}")
+
+    def narrow(params: Params, x: Any) -> tuple[Params, Any]:
+        return Params(_cast(params.weights, compute), params.state), _cast(x, compute)
+
+    def apply(params: Params, x: Any, /) -> Any:
+        return _cast(layer.apply(*narrow(params, x)), _float_dtype(x))
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        y, state = layer.train(*narrow(params, x), key)
+        return _cast(y, _float_dtype(x)), state
+
+    def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
+        return _cast(inner(*narrow(params, x), call), _float_dtype(x))
+
+    return replace(layer, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit))
+
+
+def named(name: str, layer: LayerLike) -> Layer:
+    """The same layer under a name of its own, which composites use as it stands.
+
+    >>> import jax, jaxnn as nn
+    >>> net = nn.serial(nn.named("stem", nn.dense(8)), nn.relu, nn.dense(2))
+    >>> list(net.init(jax.random.key(0), (1, 4)).weights)
+    ['dense_0', 'stem']
+    """
+    if not name or "/" in name:
+        raise ValueError(f"named: name must be non-empty and without '/', got {name!r}")
+    return replace(as_layer(layer), name=name, exact_name=True)
+
+
+def _cast(tree: Any, dtype: DTypeLike) -> Any:
+    return jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf, tree
+    )
+
+
+def _float_dtype(x: Any) -> DTypeLike:
+    dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(x)]
+    return next((dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)), jnp.dtype(jnp.float32))

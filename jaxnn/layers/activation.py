@@ -1,0 +1,85 @@
+"""Activations with weights; those without are plain functions, which are layers as they are."""
+
+from typing import Any
+
+import jax
+from jax.nn.initializers import Initializer, constant, zeros
+
+from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, fold_name, stateless
+from jaxnn.layers.dense import dense
+from jaxnn.layers.weights import HE_NORMAL
+from jaxnn.ops import activation as ops
+from jaxnn.ops.checks import at_least
+
+
+def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Layer:
+    """ReLU with a learnt slope below 0: (..., C) → (..., C). y = x where x ≥ 0, else slope · x.
+
+    Weight ``slope``: one a channel, (C,), or with ``shared=True`` one in all, ().
+
+    Args:
+      shared: one slope for all channels.
+      slope_init: initialiser of the slope; by default it starts at 0.25 (0.01 in Flax, 0 in Keras).
+
+    Raises:
+      TypeError: for integer input.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.prelu()
+    >>> params = layer.init(jax.random.key(0), (1, 2))
+    >>> print(layer.apply(params, jnp.array([[-4.0, 4.0]])))
+    [[-1.  4.]]
+
+    He et al., "Delving deep into rectifiers", 2015.
+    """
+    start = constant(0.25) if slope_init is None else slope_init
+
+    def init(key: Key, x: Any) -> Weights:
+        return {"slope": start(fold_name(key, "slope"), () if shared else x.shape[-1:], x.dtype)}
+
+    return stateless("prelu", init, lambda weights, x: ops.prelu(x, weights["slope"]))
+
+
+def maxout(
+    features: int,
+    pieces: int,
+    *,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """The largest of several affine maps, feature by feature: (..., F) → (..., features).
+
+    y[c] = max over j of (x · kernel + bias)[c · pieces + j]: a dense layer of features · pieces outputs,
+    then the largest of each ``pieces`` neighbours. Weights ``kernel``, (F, features · pieces), and ``bias``.
+
+    Args:
+      features: the size of the last axis of the output.
+      pieces: how many maps each output is the largest of.
+      bias: whether to add one.
+      kernel_init: initialiser of the kernel.
+      bias_init: initialiser of the bias.
+
+    Raises:
+      TypeError: for integer input.
+      ValueError: for features or pieces below 1, or an input of another size than at init.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.maxout(10, 3), (1, 64))
+    (1, 10)
+
+    Goodfellow et al., "Maxout networks", 2013.
+    """
+    features, pieces = at_least("maxout", "features", features), at_least("maxout", "pieces", pieces)
+    inner = dense(features * pieces, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
+
+    def init(key: Key, shape: Spec, /) -> Params:
+        return inner.init(key, shape)
+
+    def apply(params: Params, x: Any, /) -> jax.Array:
+        return ops.maxout(inner.apply(params, x), pieces)
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        return apply(params, x), {}
+
+    return Layer("maxout", init, apply, train)

@@ -1,0 +1,177 @@
+"""Convolutional layers: grouped, depthwise and separable, over any number of spatial axes."""
+
+from typing import Any
+
+import jax
+from jax.nn.initializers import Initializer, zeros
+
+from jaxnn.layer import Key, Layer, Params, Weights, fold_name, output_spec, stateless
+from jaxnn.layers.weights import HE_NORMAL, kernel_and_bias
+from jaxnn.ops import checks, windows
+from jaxnn.ops.conv import conv as conv_op
+from jaxnn.ops.windows import Ints, Padding
+
+
+def conv(
+    features: int,
+    window: Ints,
+    *,
+    strides: Ints = 1,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    groups: int = 1,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Convolution over any number of spatial axes: ``(N, *space, C) → (N, *out, features)``.
+
+    Weights: ``kernel (*window, C // groups, features)`` and, with ``bias=True``, ``bias (features,)``. What
+    each setting means stands in ``nn.ops.conv``.
+
+    Args:
+      features: the number of output channels.
+      window: the kernel's size: an int (for every spatial axis the input has), or one an axis.
+      strides: the step between windows, as ``window``.
+      padding: a name, an int, one int an axis or one (low, high) pair an axis; none by default.
+      dilation: the distance between the window's values, as ``window``.
+      groups: blocks of channels that do not see each other; divides ``features`` and C.
+      bias: whether to add one.
+      kernel_init: any function of (key, shape, dtype), such as those of ``jax.nn.initializers``. Their
+        fan-in is C // groups times the values of a window.
+      bias_init: the same for the bias.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.conv(8, 3, strides=2, padding="SAME"), (1, 28, 28, 1))
+    (1, 14, 14, 8)
+    """
+    features = checks.at_least("conv", "features", features)
+    groups = checks.at_least("conv", "groups", groups)
+    checks.groups_divide("conv", groups, "features", features)
+    check_settings("conv", window, strides, padding, dilation)
+
+    def init(key: Key, x: Any) -> Weights:
+        taps = window_for("conv", window, x)
+        checks.groups_divide("conv", groups, "channels of x", x.shape[-1])
+        shape = (*taps, x.shape[-1] // groups, features)
+        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return conv_op(
+            x,
+            weights["kernel"],
+            weights["bias"] if bias else None,
+            strides=strides,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+
+    return stateless("conv", init, apply)
+
+
+def depthwise_conv(
+    window: Ints,
+    *,
+    multiplier: int = 1,
+    strides: Ints = 1,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Each channel convolved on its own: ``(N, *space, C) → (N, *out, C · multiplier)``.
+
+    Output channels c · multiplier … (c + 1) · multiplier − 1 come from input channel c. Weights: ``kernel
+    (*window, 1, C · multiplier)`` and, with ``bias=True``, ``bias (C · multiplier,)``. The settings are those
+    of ``nn.conv``; the fan-in is the values of one window.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.depthwise_conv(3, multiplier=2), (1, 28, 28, 4))
+    (1, 26, 26, 8)
+    """
+    multiplier = checks.at_least("depthwise_conv", "multiplier", multiplier)
+    check_settings("depthwise_conv", window, strides, padding, dilation)
+
+    def init(key: Key, x: Any) -> Weights:
+        taps = window_for("depthwise_conv", window, x)
+        features = x.shape[-1] * multiplier
+        shape = (*taps, 1, features)
+        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return conv_op(
+            x,
+            weights["kernel"],
+            weights["bias"] if bias else None,
+            strides=strides,
+            padding=padding,
+            dilation=dilation,
+            groups=weights["kernel"].shape[-1] // multiplier,
+        )
+
+    return stateless("depthwise_conv", init, apply)
+
+
+def separable_conv(
+    features: int,
+    window: Ints,
+    *,
+    multiplier: int = 1,
+    strides: Ints = 1,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """A depthwise convolution and then one of window 1: ``(N, *space, C) → (N, *out, features)``.
+
+    Weights: ``depthwise`` holds a ``kernel (*window, 1, C · multiplier)`` and no bias, ``pointwise`` a
+    ``kernel (1…, C · multiplier, features)`` and, with ``bias=True``, a ``bias (features,)``. The settings
+    are those of ``nn.conv``; both kernels start from ``kernel_init``.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.separable_conv(8, 3, padding="SAME"), (1, 28, 28, 4))
+    (1, 28, 28, 8)
+    """
+    features = checks.at_least("separable_conv", "features", features)
+    check_settings("separable_conv", window, strides, padding, dilation)
+    depthwise = depthwise_conv(
+        window,
+        multiplier=multiplier,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        bias=False,
+        kernel_init=kernel_init,
+    )
+    pointwise = conv(features, 1, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
+
+    def init(key: Key, x: Any) -> Weights:
+        between = output_spec(depthwise, x)
+        return {
+            "depthwise": depthwise.init(fold_name(key, "depthwise"), x).weights,
+            "pointwise": pointwise.init(fold_name(key, "pointwise"), between).weights,
+        }
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        y = depthwise.apply(Params(weights["depthwise"], {}), x)
+        z: jax.Array = pointwise.apply(Params(weights["pointwise"], {}), y)
+        return z
+
+    return stateless("separable_conv", init, apply)
+
+
+def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilation: Ints) -> None:
+    """What can be said of a window's settings before the number of spatial axes is known."""
+    for name, value in (("window", window), ("strides", strides), ("dilation", dilation)):
+        windows.any_axes(op, name, value)
+    windows.check_name(op, padding)
+
+
+def window_for(op: str, window: Ints, x: Any) -> tuple[int, ...]:
+    """``window`` on each spatial axis of ``x``, which must be a floating-point ``(N, *space, C)``."""
+    checks.floating_dtype(op, x.dtype)
+    return windows.per_axis(op, "window", window, len(checks.spatial(op, x)))

@@ -1,0 +1,76 @@
+"""Transposed convolutional layers, over any number of spatial axes."""
+
+from typing import Any
+
+import jax
+from jax.nn.initializers import Initializer, zeros
+
+from jaxnn.layer import Key, Layer, Weights, stateless
+from jaxnn.layers.conv import check_settings, window_for
+from jaxnn.layers.weights import HE_NORMAL, kernel_and_bias
+from jaxnn.ops import checks, windows
+from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
+from jaxnn.ops.windows import Ints, Padding
+
+
+def conv_transpose(
+    features: int,
+    window: Ints,
+    *,
+    strides: Ints = 1,
+    padding: Padding = "VALID",
+    output_padding: Ints = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """The exact transpose of ``nn.conv``: ``(N, *space, C) → (N, *out, features)``.
+
+    Without padding, out = (L − 1)·stride + window; with ``padding="SAME"``, out = L·stride. Weights: ``kernel
+    (*window, C, features // groups)`` and, with ``bias=True``, ``bias (features,)``. What each setting means,
+    and where PyTorch, Flax and Keras differ, stands in ``nn.ops.conv_transpose``.
+
+    Args:
+      features: the number of output channels.
+      window: the kernel's size: an int (for every spatial axis the input has), or one an axis.
+      strides: the distance between two stamps of the kernel, as ``window``.
+      padding: that of the forward convolution, which is cut off here.
+      output_padding: places added on the high side, from 0 to stride − 1, as ``window``.
+      dilation: the distance between the kernel's values, as ``window``.
+      groups: blocks of channels that do not see each other; divides ``features`` and C.
+      bias: whether to add one.
+      kernel_init: any function of (key, shape, dtype), such as those of ``jax.nn.initializers``. Their
+        fan-in is C times the values of a window (PyTorch takes ``features // groups`` for C).
+      bias_init: the same for the bias.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.conv_transpose(8, 4, strides=2, padding="SAME"), (1, 7, 7, 16))
+    (1, 14, 14, 8)
+    """
+    features = checks.at_least("conv_transpose", "features", features)
+    groups = checks.at_least("conv_transpose", "groups", groups)
+    checks.groups_divide("conv_transpose", groups, "features", features)
+    check_settings("conv_transpose", window, strides, padding, dilation)
+    windows.any_axes("conv_transpose", "output_padding", output_padding, least=0)
+
+    def init(key: Key, x: Any) -> Weights:
+        taps = window_for("conv_transpose", window, x)
+        checks.groups_divide("conv_transpose", groups, "channels of x", x.shape[-1])
+        shape = (*taps, x.shape[-1], features // groups)
+        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return conv_transpose_op(
+            x,
+            weights["kernel"],
+            weights["bias"] if bias else None,
+            strides=strides,
+            padding=padding,
+            output_padding=output_padding,
+            dilation=dilation,
+            groups=groups,
+        )
+
+    return stateless("conv_transpose", init, apply)

@@ -1,0 +1,47 @@
+"""Dense layers: every output feature sees every input feature."""
+
+from typing import Any
+
+import jax
+from jax.nn.initializers import Initializer, zeros
+
+from jaxnn.layer import Key, Layer, Weights, stateless
+from jaxnn.layers.weights import HE_NORMAL, kernel_and_bias
+from jaxnn.ops import checks
+from jaxnn.ops.dense import dense as dense_op
+
+
+def dense(
+    features: int,
+    *,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """An affine map of the last axis: ``(..., F) → (..., features)``.
+
+    Weights: ``kernel (F, features)`` and, with ``bias=True``, ``bias (features,)``.
+
+    Args:
+      features: the size of the last axis of the output.
+      bias: whether to add one.
+      kernel_init: any function of (key, shape, dtype), such as those of ``jax.nn.initializers``.
+      bias_init: the same for the bias.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.dense(10), (1, 64))
+    (1, 10)
+    """
+    features = checks.at_least("dense", "features", features)
+
+    def init(key: Key, x: Any) -> Weights:
+        checks.floating_dtype("dense", x.dtype)
+        if not x.shape:
+            raise ValueError(f"dense: x must be (..., F), got shape {x.shape}")
+        shape = (x.shape[-1], features)
+        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return dense_op(x, weights["kernel"], weights["bias"] if bias else None)
+
+    return stateless("dense", init, apply)

@@ -1,0 +1,92 @@
+"""Dropout: in training some values become zero at random, and the others grow to make up for it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.layer import Key, Layer, Params, Spec, State, checks_params
+from jaxnn.ops.checks import floating, spatial
+
+
+def dropout(rate: float) -> Layer:
+    """Drops each value with probability ``rate`` in training: any shape → the same shape.
+
+    y = x / (1 − rate) with probability 1 − rate, else 0; the expected value is x. ``apply`` gives x itself. A
+    dropped NaN is dropped. ``train`` needs a key, unless ``rate`` is 0 (gives x) or 1 (gives zeros).
+
+    Args:
+      rate: the probability to *drop* a value, in [0, 1]. (In stax it is the probability to keep it.)
+
+    Raises:
+      ValueError: for a rate outside [0, 1]; from ``train`` without a key.
+      TypeError: for integer input.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.dropout(0.5)
+    >>> y, state = layer.train(nn.Params(), jnp.ones((2, 4)), jax.random.key(0))
+    >>> sorted(set(y.ravel().tolist()))
+    [0.0, 2.0]
+
+    Srivastava et al., "Dropout", 2014.
+    """
+    return _dropout("dropout", rate, lambda x: x.shape)
+
+
+def spatial_dropout(rate: float) -> Layer:
+    """Drops each whole channel of an example with probability ``rate``: (N, *space, C) → (N, *space, C).
+
+    As ``dropout``, but all positions of a channel are kept or dropped together: neighbours in a feature map
+    say much the same, so that dropping single values hides little.
+
+    Args:
+      rate: the probability to *drop* a channel, in [0, 1].
+
+    Raises:
+      ValueError: for a rate outside [0, 1]; for input without spatial axes; from ``train`` without a key.
+      TypeError: for integer input.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.spatial_dropout(0.5)
+    >>> y, state = layer.train(nn.Params(), jnp.ones((1, 5, 5, 3)), jax.random.key(1))
+    >>> bool((y == y[:, :1, :1, :]).all())
+    True
+
+    Tompson et al., "Efficient object localization using convolutional networks", 2015.
+    """
+
+    def one_a_channel(x: jax.Array) -> tuple[int, ...]:
+        return (x.shape[0], *(1 for _ in spatial("spatial_dropout", x)), x.shape[-1])
+
+    return _dropout("spatial_dropout", rate, one_a_channel)
+
+
+def _dropout(name: str, rate: float, drawn: Any) -> Layer:
+    """Dropout with one draw for each element of the shape ``drawn(x)``, broadcast to x."""
+    if not 0 <= rate <= 1:
+        raise ValueError(f"{name}: rate must be in [0, 1], the probability to drop a value, got {rate!r}")
+
+    def init(key: Key, shape: Spec, /) -> Params:
+        return Params({}, {})
+
+    def apply(params: Params, x: Any, /) -> jax.Array:
+        x = floating(name, x)
+        drawn(x)
+        return x
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        x = floating(name, x)
+        shape = drawn(x)
+        if rate == 0:
+            return x, {}
+        if rate == 1:
+            return jnp.zeros_like(x), {}
+        if key is None:
+            raise ValueError(
+                f"{name}: train needs a key for its randomness, got None; pass one, as in "
+                "net.train(params, x, key) with key = jax.random.key(0)"
+            )
+        kept = jax.random.bernoulli(key, 1 - rate, shape)
+        return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x)), {}
+
+    return Layer(name, init, checks_params(name, apply), checks_params(name, train))

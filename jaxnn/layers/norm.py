@@ -1,0 +1,302 @@
+"""Normalising layers: the ops with a learnt scale and bias, and for batch norm the running statistics."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.nn.initializers import Initializer, ones, zeros
+
+from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, as_spec, checks_params, fold_name, stateless
+from jaxnn.ops import norm as ops
+from jaxnn.ops.checks import accumulator, at_least
+from jaxnn.ops.moments import from_front
+
+
+def batch_norm(
+    *,
+    momentum: float = 0.9,
+    epsilon: float = 1e-5,
+    scale: bool = True,
+    bias: bool = True,
+    axis_name: Hashable | None = None,
+    scale_init: Initializer = ones,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Normalises each channel, by batch statistics in training, by running ones after: (N, *space, C) → same.
+
+    y = (x − mean) / √(var + ε) · scale + bias. ``train`` takes the mean and the biased variance from the
+    batch, over all axes but the last, and moves the running ones:
+    running ← momentum · running + (1 − momentum) · new, with the *unbiased* variance, n / (n − 1) times the
+    biased one. ``apply`` uses the running ones.
+
+    Weights ``scale`` and ``bias``, (C,), in the dtype of the input; state ``mean`` (from 0) and ``var``
+    (from 1), (C,), in float32 at least.
+
+    Args:
+      momentum: weight of the *old* running value, in [0, 1], as in Keras and Flax; PyTorch's is one minus it.
+      epsilon: ε > 0, inside the root.
+      scale: whether to learn a scale.
+      bias: whether to learn a bias.
+      axis_name: names of mapped axes (``jax.shard_map``, ``jax.vmap``) that hold further parts of the batch.
+        Under ``jax.jit`` with a sharded batch the statistics are those of the whole batch without it.
+      scale_init: initialiser of the scale.
+      bias_init: initialiser of the bias.
+
+    Raises:
+      TypeError: for integer input.
+      ValueError: for momentum or ε out of range; in training for fewer than two values a channel.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.batch_norm()
+    >>> params = layer.init(jax.random.key(0), (1, 2))
+    >>> y, state = layer.train(params, jnp.array([[1.0, 10.0], [3.0, 30.0]]))
+    >>> print(y.round(3), state["mean"].round(3), state["var"].round(3))
+    [[-1. -1.]
+     [ 1.  1.]] [0.2 2. ] [ 1.1 20.9]
+
+    Ioffe and Szegedy, "Batch normalization", 2015.
+    """
+    name = "batch_norm"
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"{name}: momentum must be in [0, 1], got {momentum!r}")
+    _positive(name, epsilon)
+
+    def init(key: Key, shape: Spec, /) -> Params:
+        x = as_spec(shape)
+        channels, wide = x.shape[-1:], accumulator(x.dtype)
+        state = {"mean": jnp.zeros(channels, wide), "var": jnp.ones(channels, wide)}
+        return Params(
+            _affine(key, channels, x.dtype, scale_init if scale else None, bias_init if bias else None), state
+        )
+
+    def apply(params: Params, x: Any, /) -> jax.Array:
+        weights, state = params
+        return ops.batch_norm(x, state["mean"], state["var"], **_given(weights, scale, bias), epsilon=epsilon)
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        weights, state = params
+        y, mean, var, n = ops.batch_norm_train(
+            x, **_given(weights, scale, bias), epsilon=epsilon, axis_name=axis_name
+        )
+        unbiased = var * jnp.asarray(n, var.dtype) / jnp.asarray(n - 1, var.dtype)
+        # Inference reads these, training never does: no gradient is meant to pass.
+        moved = {
+            old: momentum * state[old] + (1 - momentum) * lax.stop_gradient(new)
+            for old, new in (("mean", mean), ("var", unbiased))
+        }
+        return y, moved
+
+    return Layer(name, init, checks_params(name, apply), checks_params(name, train))
+
+
+def layer_norm(
+    *,
+    axes: int | Sequence[int] = -1,
+    epsilon: float = 1e-5,
+    scale: bool = True,
+    bias: bool = True,
+    scale_init: Initializer = ones,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Normalises each position over its channels, or over other ``axes``: any shape → the same shape.
+
+    y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and the biased Var over ``axes``. Weights
+    ``scale`` and ``bias`` have the sizes of ``axes``, in the order they have in the input.
+
+    Args:
+      axes: the axes that share statistics, ``(1, 2, 3)`` for a whole image; never the batch axis.
+      epsilon: ε > 0, inside the root. (1e-6 in Flax.)
+      scale: whether to learn a scale.
+      bias: whether to learn a bias.
+      scale_init: initialiser of the scale.
+      bias_init: initialiser of the bias.
+
+    Raises:
+      TypeError: for integer input.
+      ValueError: for axes that are not there or hold the batch, a single value to normalise over, or ε ≤ 0.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.layer_norm()
+    >>> params = layer.init(jax.random.key(0), (1, 2))
+    >>> print(layer.apply(params, jnp.array([[1.0, 3.0], [10.0, 30.0]])).round(3))
+    [[-1.  1.]
+     [-1.  1.]]
+
+    Ba, Kiros and Hinton, "Layer normalization", 2016.
+    """
+    name = "layer_norm"
+    _positive(name, epsilon)
+
+    def init(key: Key, x: Any) -> Weights:
+        sizes = _sizes(name, x, axes)
+        return _affine(key, sizes, x.dtype, scale_init if scale else None, bias_init if bias else None)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return ops.layer_norm(x, **_given(weights, scale, bias), axes=axes, epsilon=epsilon)
+
+    return stateless(name, init, apply)
+
+
+def rms_norm(
+    *,
+    axes: int | Sequence[int] = -1,
+    epsilon: float = 1e-5,
+    scale: bool = True,
+    scale_init: Initializer = ones,
+) -> Layer:
+    """Divides each position by the root of its mean square: any shape → the same shape.
+
+    y = x / √(E[x²] + ε) · scale, with E over ``axes``; weight ``scale`` has their sizes, in the order they
+    have in the input.
+
+    Args:
+      axes: the axes that share a mean square; never the batch axis.
+      epsilon: ε > 0, inside the root. (In PyTorch the default is the dtype's machine epsilon.)
+      scale: whether to learn a scale.
+      scale_init: its initialiser.
+
+    Raises:
+      TypeError: for integer input.
+      ValueError: for axes that are not there or hold the batch, or ε ≤ 0.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.rms_norm()
+    >>> params = layer.init(jax.random.key(0), (1, 2))
+    >>> print(layer.apply(params, jnp.array([[3.0, 4.0]])).round(3))
+    [[0.849 1.131]]
+
+    Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    """
+    name = "rms_norm"
+    _positive(name, epsilon)
+
+    def init(key: Key, x: Any) -> Weights:
+        return _affine(key, _sizes(name, x, axes), x.dtype, scale_init if scale else None, None)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return ops.rms_norm(x, **_given(weights, scale, False), axes=axes, epsilon=epsilon)
+
+    return stateless(name, init, apply)
+
+
+def group_norm(
+    groups: int,
+    *,
+    epsilon: float = 1e-5,
+    scale: bool = True,
+    bias: bool = True,
+    scale_init: Initializer = ones,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Normalises groups of channels of each example, over space too: (N, *space, C) → (N, *space, C).
+
+    y = (x − E[x]) / √(Var[x] + ε) · scale + bias. Group g holds the C / groups channels from g · C / groups
+    on. Weights ``scale`` and ``bias``, (C,).
+
+    Args:
+      groups: ≥ 1; must divide C.
+      epsilon: ε > 0, inside the root.
+      scale: whether to learn a scale.
+      bias: whether to learn a bias.
+      scale_init: initialiser of the scale.
+      bias_init: initialiser of the bias.
+
+    Raises:
+      TypeError: for integer input.
+      ValueError: for groups that do not divide C, a single value in a group, too few axes, or ε ≤ 0.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.group_norm(2)
+    >>> params = layer.init(jax.random.key(0), (1, 4))
+    >>> print(layer.apply(params, jnp.array([[1.0, 3.0, 10.0, 30.0]])).round(3))
+    [[-1.  1. -1.  1.]]
+
+    Wu and He, "Group normalization", 2018.
+    """
+    name = "group_norm"
+    groups = at_least(name, "groups", groups)
+    _positive(name, epsilon)
+
+    def init(key: Key, x: Any) -> Weights:
+        return _affine(key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return ops.group_norm(x, groups, **_given(weights, scale, bias), epsilon=epsilon)
+
+    return stateless(name, init, apply)
+
+
+def instance_norm(
+    *,
+    epsilon: float = 1e-5,
+    scale: bool = True,
+    bias: bool = True,
+    scale_init: Initializer = ones,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Normalises each channel of each example over space: (N, *space, C) → (N, *space, C).
+
+    y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and the biased Var over all positions. Weights
+    ``scale`` and ``bias``, (C,); PyTorch has none by default.
+
+    Args:
+      epsilon: ε > 0, inside the root.
+      scale: whether to learn a scale.
+      bias: whether to learn a bias.
+      scale_init: initialiser of the scale.
+      bias_init: initialiser of the bias.
+
+    Raises:
+      TypeError: for integer input.
+      ValueError: for no spatial axis, a single position, or ε ≤ 0.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.instance_norm()
+    >>> params = layer.init(jax.random.key(0), (1, 2, 2))
+    >>> print(layer.apply(params, jnp.array([[[1.0, 10.0], [3.0, 30.0]]])).round(3))
+    [[[-1. -1.]
+      [ 1.  1.]]]
+
+    Ulyanov, Vedaldi and Lempitsky, "Instance normalization", 2016.
+    """
+    name = "instance_norm"
+    _positive(name, epsilon)
+
+    def init(key: Key, x: Any) -> Weights:
+        return _affine(key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None)
+
+    def apply(weights: Weights, x: Any) -> jax.Array:
+        return ops.instance_norm(x, **_given(weights, scale, bias), epsilon=epsilon)
+
+    return stateless(name, init, apply)
+
+
+def _affine(
+    key: Key,
+    shape: tuple[int, ...],
+    dtype: Any,
+    scale_init: Initializer | None,
+    bias_init: Initializer | None,
+) -> dict[str, jax.Array]:
+    """The weights ``scale`` and ``bias``, each left out when its initialiser is None."""
+    wanted = {"scale": scale_init, "bias": bias_init}
+    return {part: init(fold_name(key, part), shape, dtype) for part, init in wanted.items() if init}
+
+
+def _given(weights: Weights, scale: bool, bias: bool) -> dict[str, jax.Array]:
+    return {part: weights[part] for part, wanted in (("scale", scale), ("bias", bias)) if wanted}
+
+
+def _positive(name: str, epsilon: float) -> None:
+    if not epsilon > 0:
+        raise ValueError(f"{name}: epsilon must be positive, got {epsilon!r}")
+
+
+def _sizes(name: str, x: Any, axes: int | Sequence[int]) -> tuple[int, ...]:
+    """The sizes of ``axes`` of ``x``; raises if the batch axis is one: rows must not see each other."""
+    over = from_front(name, x, axes)
+    if 0 in over:
+        raise ValueError(f"{name}: axes must not hold the batch axis, axis 0, got {axes} for x {x.shape}")
+    return tuple(x.shape[axis] for axis in over)

@@ -1,0 +1,142 @@
+"""Pooling layers: no weights, only settings. ``window`` is an int (for every spatial axis) or a tuple."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxnn.layer import Layer, stateless
+from jaxnn.ops import pool as op
+from jaxnn.ops import windows
+from jaxnn.ops.global_pool import global_avg_pool, global_max_pool
+from jaxnn.ops.pool_windows import check_padding
+from jaxnn.ops.windows import Ints, Padding
+
+__all__ = [
+    "avg_pool",
+    "global_avg_pool",
+    "global_max_pool",
+    "max_pool",
+    "min_pool",
+]
+
+
+def max_pool(
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> Layer:
+    """The largest value of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    No weights. What each setting means stands in ``nn.ops.max_pool``.
+
+    Args:
+      window: the window's size: an int, or one an axis.
+      strides: the step between windows; None: the window.
+      padding: ``"VALID"``, ``"SAME"``, ``"SAME_LOWER"``, an int, one int an axis, or one (low, high) pair an
+        axis.
+      dilation: the distance between the window's values.
+      ceil_mode: round the output size up.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.max_pool(2), (1, 28, 28, 8))
+    (1, 14, 14, 8)
+    """
+    _check_settings("max_pool", window, strides, padding, dilation)
+    return _pool(
+        "max_pool",
+        op.max_pool,
+        window=window,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+
+
+def min_pool(
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> Layer:
+    """The smallest value of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    No weights. What each setting means stands in ``nn.ops.min_pool``.
+
+    Args:
+      window: the window's size: an int, or one an axis.
+      strides: the step between windows; None: the window.
+      padding: as in ``max_pool``.
+      dilation: the distance between the window's values.
+      ceil_mode: round the output size up.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.min_pool(3, strides=2), (1, 28, 28, 8))
+    (1, 13, 13, 8)
+    """
+    _check_settings("min_pool", window, strides, padding, dilation)
+    return _pool(
+        "min_pool",
+        op.min_pool,
+        window=window,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+
+
+def avg_pool(
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+) -> Layer:
+    """The average of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    No weights. What each setting means stands in ``nn.ops.avg_pool``.
+
+    Args:
+      window: the window's size: an int, or one an axis.
+      strides: the step between windows; None: the window.
+      padding: as in ``max_pool``.
+      dilation: the distance between the window's values.
+      ceil_mode: round the output size up.
+      count_include_pad: divide by the number of values with padding counted.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.avg_pool(2), (1, 7, 7, 8))
+    (1, 3, 3, 8)
+    """
+    _check_settings("avg_pool", window, strides, padding, dilation)
+    return _pool(
+        "avg_pool",
+        op.avg_pool,
+        window=window,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+    )
+
+
+def _pool(name: str, function: Callable[..., jax.Array], **settings: Any) -> Layer:
+    return stateless(name, lambda key, x: {}, lambda weights, x: function(x, **settings))
+
+
+def _check_settings(op: str, window: Ints, strides: Ints | None, padding: Padding, dilation: Ints) -> None:
+    """What can be said of the settings before the number of spatial axes is known."""
+    for name, value in (("window", window), ("strides", strides), ("dilation", dilation)):
+        if value is not None:
+            windows.any_axes(op, name, value)
+    check_padding(op, padding)

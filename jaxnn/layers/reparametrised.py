@@ -1,0 +1,238 @@
+"""Layers whose kernels are computed from other arrays: weight norm and spectral norm.
+
+Both wrap any layer and act on every weight called ``kernel`` (or ``input_kernel``, ``recurrent_kernel``,
+...), at any depth. The kernel the layer sees is computed anew at each call; no stored array is ever
+overwritten by it. Output channels are a kernel's last axis. Around ``repeat`` or ``ensemble`` the copies'
+axis would count as one of the others: put the wrapper inside.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.layer import (
+    Call,
+    Key,
+    Layer,
+    LayerLike,
+    Params,
+    Spec,
+    State,
+    Visit,
+    as_layer,
+    checks_params,
+    fold_name,
+)
+from jaxnn.ops.checks import accumulator, at_least
+
+
+def weight_norm(layer: LayerLike) -> Layer:
+    """Learns the length and the direction of each output channel's kernel apart; shapes as of ``layer``.
+
+    kernel = magnitude · direction / ‖direction‖, with one magnitude and one norm an output channel (the
+    last axis of the kernel). In the weights, each ``kernel`` is replaced by a dict of ``direction``, in the
+    kernel's shape, and ``magnitude``, (C_out,). At first the kernel is what the layer's own ``init`` gives.
+
+    A channel whose direction is all zeros stays zero and gets no NaN.
+
+    Args:
+      layer: any layer with a kernel, composite or not.
+
+    Raises:
+      ValueError: at ``init`` if the layer has no kernel.
+
+    >>> import jax, jaxnn as nn
+    >>> params = nn.weight_norm(nn.dense(2)).init(jax.random.key(0), (1, 4))
+    >>> jax.tree.map(jax.numpy.shape, params.weights)
+    {'bias': (2,), 'kernel': {'direction': (4, 2), 'magnitude': (2,)}}
+
+    Salimans and Kingma, "Weight normalization", 2016.
+    """
+    layer = as_layer(layer)
+
+    def init(key: Key, shape: Spec, /) -> Params:
+        weights, state = layer.init(key, shape)
+        _require_kernels("weight_norm", layer, weights)
+        return Params(_at_kernels(_is_array, _polar, weights), state)
+
+    @partial(checks_params, "weight_norm")
+    def plain(params: Params) -> Params:
+        return Params(_at_kernels(_is_polar, _cartesian, params.weights), params.state)
+
+    def apply(params: Params, x: Any, /) -> Any:
+        return layer.apply(plain(params), x)
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        return layer.train(plain(params), x, key)
+
+    def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
+        return inner(plain(params), x, call)
+
+    return replace(
+        layer, init=init, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit)
+    )
+
+
+def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-12) -> Layer:
+    """Divides each kernel by its largest singular value; shapes as of ``layer``.
+
+    y = layer with kernel / σ, where σ = ‖W u‖ of W, the kernel as a matrix (all other axes, C_out), and u an
+    estimate of its first right singular vector. ``train`` moves u by power iteration, u ← Wᵀ W u / ‖Wᵀ W u‖,
+    before it is used; ``apply`` uses it as it stands. σ has its gradient for W, with u held fixed.
+
+    The weights are those of ``layer``, the kernel as it is learnt among them. ``params.state`` is
+    ``{"state": …, "vectors": …}``: the layer's own, and u, (C_out,), for each kernel, in float32 at least,
+    after 15 iterations from a random start.
+
+    Args:
+      layer: any layer with a kernel, composite or not.
+      iterations: of the power method in each ``train``, ≥ 1.
+      epsilon: σ is at least this, > 0; so a kernel of zeros stays zero.
+
+    Raises:
+      ValueError: for settings out of range; at ``init`` if the layer has no kernel.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.spectral_norm(nn.dense(4, bias=False))
+    >>> params = layer.init(jax.random.key(0), (1, 4))
+    >>> print(jnp.linalg.norm(layer.apply(params, jnp.eye(4)), 2).round(2))
+    1.0
+
+    Miyato et al., "Spectral normalization for generative adversarial networks", 2018.
+    """
+    layer = as_layer(layer)
+    iterations = at_least("spectral_norm", "iterations", iterations)
+    if not epsilon > 0:
+        raise ValueError(f"spectral_norm: epsilon must be positive, got {epsilon!r}")
+
+    def init(key: Key, shape: Spec, /) -> Params:
+        weights, state = layer.init(key, shape)
+        _require_kernels("spectral_norm", layer, weights)
+        start = partial(_start, key=fold_name(key, "vectors"), epsilon=epsilon)
+        return Params(weights, {"state": state, "vectors": _at_kernels(_is_array, start, _kernels(weights))})
+
+    def divided(params: Params, vectors: State) -> Params:
+        divide = partial(_divide, epsilon=epsilon)
+        return Params(_at_kernels(_is_array, divide, params.weights, vectors), params.state["state"])
+
+    @partial(checks_params, "spectral_norm")
+    def stored(params: Params) -> Params:
+        return divided(params, params.state["vectors"])
+
+    @partial(checks_params, "spectral_norm")
+    def moved(params: Params) -> State:
+        move = partial(_iterate, iterations=iterations, epsilon=epsilon)
+        return _at_kernels(_is_array, move, _kernels(params.weights), params.state["vectors"])
+
+    def apply(params: Params, x: Any, /) -> Any:
+        return layer.apply(stored(params), x)
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        vectors = moved(params)
+        y, state = layer.train(divided(params, vectors), x, key)
+        return y, {"state": state, "vectors": vectors}
+
+    def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
+        return inner(stored(params), x, call)
+
+    return replace(
+        layer, init=init, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit)
+    )
+
+
+def _at_kernels(
+    is_kernel: Callable[[str, Any], bool], function: Callable[..., Any], weights: Any, *others: Any
+) -> Any:
+    """``weights`` with ``function(kernel, *those of others at the same place)`` in place of each kernel."""
+    if not isinstance(weights, Mapping):
+        return weights
+    return {
+        name: function(entry, *(other[name] for other in others))
+        if is_kernel(name, entry)
+        else _at_kernels(is_kernel, function, entry, *(other.get(name, {}) for other in others))
+        for name, entry in weights.items()
+    }
+
+
+def _kernels(weights: Any) -> Any:
+    """The kernels of ``weights`` and nothing else, in the dicts they lie in."""
+    if not isinstance(weights, Mapping):
+        return {}
+    found = {name: entry if _is_array(name, entry) else _kernels(entry) for name, entry in weights.items()}
+    return {name: entry for name, entry in found.items() if not isinstance(entry, Mapping) or entry}
+
+
+def _is_array(name: str, entry: Any) -> bool:
+    return name.endswith("kernel") and not isinstance(entry, Mapping)
+
+
+def _is_polar(name: str, entry: Any) -> bool:
+    return (
+        name.endswith("kernel") and isinstance(entry, Mapping) and entry.keys() == {"direction", "magnitude"}
+    )
+
+
+def _require_kernels(wrapper: str, layer: Layer, weights: Any) -> None:
+    if not _kernels(weights):
+        names = ", ".join(weights) if isinstance(weights, Mapping) and weights else "none"
+        raise ValueError(f"{wrapper}: the layer {layer.name!r} must have a kernel, its weights are: {names}")
+
+
+def _lengths(direction: jax.Array) -> jax.Array:
+    """The norm of each output channel, 1 where it is 0: zeros divided by it stay zeros, without a NaN."""
+    wide = direction.astype(accumulator(direction.dtype))
+    squares = jnp.sum(lax.square(wide), range(direction.ndim - 1))
+    return jnp.sqrt(jnp.where(squares == 0, jnp.ones_like(squares), squares))
+
+
+def _polar(kernel: jax.Array) -> dict[str, jax.Array]:
+    zero = jnp.all(kernel == 0, range(kernel.ndim - 1))
+    lengths = _lengths(kernel).astype(kernel.dtype)
+    return {"direction": kernel, "magnitude": jnp.where(zero, jnp.zeros_like(lengths), lengths)}
+
+
+def _cartesian(polar: Mapping[str, jax.Array]) -> jax.Array:
+    direction, magnitude = polar["direction"], polar["magnitude"]
+    lengths = _lengths(direction)
+    gain = lax.expand_dims(magnitude.astype(lengths.dtype) / lengths, range(direction.ndim - 1))
+    return (direction.astype(lengths.dtype) * gain).astype(direction.dtype)
+
+
+def _start(kernel: jax.Array, *, key: Key, epsilon: float) -> jax.Array:
+    drawn = jax.random.normal(key, kernel.shape[-1:], accumulator(kernel.dtype))
+    return _iterate(kernel, _unit(drawn, drawn, epsilon), iterations=15, epsilon=epsilon)
+
+
+def _iterate(kernel: jax.Array, u: jax.Array, *, iterations: int, epsilon: float) -> jax.Array:
+    """``iterations`` steps of the power method for WᵀW, without a derivative."""
+    wide = lax.stop_gradient(kernel).astype(u.dtype)
+    for _ in range(iterations):
+        left = _image(wide, u)
+        u = _unit(jnp.tensordot(left, wide, left.ndim, precision=lax.Precision.HIGHEST), u, epsilon)
+    return u
+
+
+def _divide(kernel: jax.Array, u: jax.Array, *, epsilon: float) -> jax.Array:
+    """kernel / ‖W u‖: the derivative of ‖W u‖ is v uᵀ with v = W u / ‖W u‖, the paper's."""
+    wide = kernel.astype(u.dtype)
+    squares = jnp.sum(lax.square(_image(wide, lax.stop_gradient(u))))
+    sigma = jnp.sqrt(jnp.maximum(squares, jnp.asarray(epsilon**2, squares.dtype)))
+    return (wide / sigma).astype(kernel.dtype)
+
+
+def _image(kernel: jax.Array, u: jax.Array) -> jax.Array:
+    """W u, in the shape of all axes of the kernel but the last."""
+    return jnp.matmul(kernel, u, precision=lax.Precision.HIGHEST)
+
+
+def _unit(vector: jax.Array, otherwise: jax.Array, epsilon: float) -> jax.Array:
+    """``vector`` at length 1, or ``otherwise`` if it is shorter than ε and says nothing."""
+    length = jnp.sqrt(jnp.sum(lax.square(vector)))
+    return jnp.where(
+        length > epsilon, vector / jnp.maximum(length, jnp.asarray(epsilon, length.dtype)), otherwise
+    )

@@ -1,0 +1,164 @@
+"""Layers that move or add values and compute nothing: flatten, reshape, pad."""
+
+from collections.abc import Sequence
+from math import prod
+from operator import index
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxnn.layer import Layer, stateless
+from jaxnn.ops import checks, windows
+from jaxnn.ops.windows import Padding
+
+
+def flatten(x: ArrayLike) -> jax.Array:
+    """All axes but the batch axis as one: (N, ...) → (N, product of the others).
+
+    Row-major, so channels vary fastest: y[n, (h·W + w)·C + c] = x[n, h, w, c]. PyTorch's channels-first
+    order differs; a dense layer imported from there needs its kernel permuted. A plain function of one array,
+    hence a layer as it is: ``nn.serial(nn.conv(8, 3), nn.flatten, nn.dense(10))``. Every dtype is kept.
+
+    Raises:
+      ValueError: if ``x`` has no batch axis.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> nn.flatten(jnp.ones((2, 4, 4, 3))).shape
+    (2, 48)
+    """
+    array = jnp.asarray(x)
+    if array.ndim == 0:
+        raise ValueError("flatten: x must have a batch axis, got shape ()")
+    return jnp.reshape(array, (array.shape[0], prod(array.shape[1:])))
+
+
+def reshape(*shape: int) -> Layer:
+    """Gives every example the shape ``shape``: (N, ...) → (N, *shape). Row-major, like ``jnp.reshape``.
+
+    Args:
+      *shape: the sizes of the axes after the batch axis; one of them may be −1: what is left.
+
+    Every dtype is kept.
+
+    Raises:
+      TypeError: if a size is no integer.
+      ValueError: if a size is below 1 (and not the one −1), or, once the input is known, if an example of it
+        does not hold as many values.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.reshape(7, -1, 8), (32, 784))
+    (32, 7, 14, 8)
+    """
+    sizes = _sizes(shape)
+
+    def apply(weights: object, x: ArrayLike) -> jax.Array:
+        array = jnp.asarray(x)
+        if array.ndim == 0:
+            raise ValueError("reshape: x must have a batch axis, got shape ()")
+        return _reshaped(array, _fitted(sizes, array.shape))
+
+    return stateless("reshape", lambda key, x: {}, apply)
+
+
+def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        sizes = tuple(index(size) for size in shape)
+    except TypeError:
+        raise TypeError(
+            "reshape: the sizes must be integers given one by one, as in reshape(7, 7, 64), got "
+            f"{', '.join(map(repr, shape))}"
+        ) from None
+    if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
+        raise ValueError(f"reshape: the sizes must be at least 1, and one of them may be -1, got {sizes}")
+    return sizes
+
+
+def _fitted(sizes: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``sizes`` with the −1 filled in, checked against an input of ``shape``."""
+    values, known = prod(shape[1:]), prod(size for size in sizes if size != -1)
+    filled = tuple(values // known if size == -1 else size for size in sizes)
+    if prod(filled) != values:
+        raise ValueError(
+            f"reshape: sizes {sizes} must hold the {values} values of each example, got input shape {shape}"
+        )
+    return filled
+
+
+def _reshaped(x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """In three steps, because arrays sharded over an explicit mesh refuse some reshapes done at once."""
+    ones = [axis for axis, size in enumerate(sizes, start=1) if size == 1]
+    split = jnp.reshape(flatten(x), (x.shape[0], *(size for size in sizes if size != 1)))
+    return jnp.expand_dims(split, ones)
+
+
+def pad(padding: Padding, *, mode: str = "CONSTANT", value: float = 0) -> Layer:
+    """Adds a border to the spatial axes: (N, *space, C) → (N, *(low + space + high), C).
+
+    Every dtype is kept.
+
+    Args:
+      padding: an integer for both ends of every spatial axis, one integer an axis, or one (low, high) pair an
+        axis. Negative numbers crop. In PyTorch the pairs stand in reverse order, the last axis first.
+      mode: what the border holds: ``"CONSTANT"`` ``value``; ``"REPLICATE"`` the edge value; ``"REFLECT"`` the
+        input mirrored at the edge pixel, which is not repeated; ``"CIRCULAR"`` the input from its other end.
+        The last two go on periodically where the border is wider than the input.
+      value: for ``"CONSTANT"``; it must be a value of the input's dtype.
+
+    Raises:
+      TypeError: for padding in none of these forms, or a ``value`` that an integer input cannot hold.
+      ValueError: for an unknown mode, a ``value`` that the mode ignores, padding for another number of axes,
+        or cropping that leaves nothing.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.pad(((1, 2),), mode="REFLECT")
+    >>> x = jnp.asarray([1, 2, 3]).reshape(1, 3, 1)
+    >>> print(layer.apply(layer.init(jax.random.key(0), x.shape), x).ravel())
+    [2 1 2 3 2 1]
+    """
+    if mode != "CONSTANT" and mode not in windows.VALUE_PADDINGS:
+        names = ", ".join(map(repr, windows.VALUE_PADDINGS))
+        raise ValueError(f"pad: mode must be 'CONSTANT', {names}, got {mode!r}")
+    if mode != "CONSTANT" and value != 0:
+        raise ValueError(f"pad: value must be left out for mode {mode!r}, got {value!r}")
+    _pairs(padding, len(padding) if isinstance(padding, Sequence) else 1)
+
+    def apply(weights: object, x: ArrayLike) -> jax.Array:
+        array = jnp.asarray(x)
+        space = checks.spatial("pad", array)
+        pairs = _pairs(padding, len(space))
+        if any(low + size + high < 1 for size, (low, high) in zip(space, pairs, strict=True)):
+            raise ValueError(
+                f"pad: padding must leave at least one value on every axis, got {padding!r} for the spatial "
+                f"sizes {space}"
+            )
+        border = ((0, 0), *pairs, (0, 0))
+        return _filled(array, border, value) if mode == "CONSTANT" else _extended(array, border, mode)
+
+    return stateless("pad", lambda key, x: {}, apply)
+
+
+def _pairs(padding: Padding, rank: int) -> windows.Pairs:
+    if isinstance(padding, str):
+        raise TypeError(
+            f"pad: padding must be an integer, one an axis or one (low, high) pair an axis, got {padding!r}"
+        )
+    return windows.pairs("pad", padding, (0,) * rank, (1,) * rank, (1,) * rank)
+
+
+def _filled(x: jax.Array, border: windows.Pairs, value: float) -> jax.Array:
+    with np.errstate(all="ignore"):
+        fill = np.asarray(value).astype(x.dtype)
+    if not jnp.issubdtype(x.dtype, jnp.floating) and fill != value:
+        raise TypeError(f"pad: value must be a value of the input's dtype {x.dtype}, got {value!r}")
+    return lax.pad(x, jnp.asarray(fill), [(low, high, 0) for low, high in border])
+
+
+def _extended(x: jax.Array, border: windows.Pairs, mode: str) -> jax.Array:
+    """Extends first and crops then, so that a cropped axis reflects at its own edge, not at the cut."""
+    wide = jnp.pad(
+        x, [(max(low, 0), max(high, 0)) for low, high in border], mode=windows.VALUE_PADDINGS[mode]
+    )
+    return lax.pad(wide, jnp.zeros((), x.dtype), [(min(low, 0), min(high, 0), 0) for low, high in border])

@@ -1,0 +1,111 @@
+"""Layers that resize the spatial axes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from jaxnn.layer import Layer, stateless
+from jaxnn.ops import pixel_shuffle as shuffling
+from jaxnn.ops import resize as ops
+from jaxnn.ops.windows import Ints, per_axis
+
+
+def resize(
+    size: Ints,
+    *,
+    method: str = "nearest",
+    align_corners: bool = False,
+    antialias: bool = False,
+    cubic_coefficient: float = -0.75,
+) -> Layer:
+    """Resizes every spatial axis to ``size``: (N, *space, C) → (N, *size, C).
+
+    Args:
+      size: the output size: one integer for all spatial axes, or one an axis.
+      method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. What each setting means
+        stands in ``nn.ops.resize``.
+      align_corners: whether the centres of the corner pixels coincide.
+      antialias: whether the kernel is widened on axes that shrink.
+      cubic_coefficient: the slope of the cubic kernel at distance 1.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.resize((48, 20), method="linear"), (1, 32, 32, 3))
+    (1, 48, 20, 3)
+    """
+    per_axis("resize", "size", size, _rank(size))
+    ops.check_method("resize", method, align_corners, antialias)
+    ops.check_coefficient("resize", cubic_coefficient)
+
+    def apply(weights: object, x: Any) -> jax.Array:
+        return ops.resize(
+            x,
+            size,
+            method=method,
+            align_corners=align_corners,
+            antialias=antialias,
+            cubic_coefficient=cubic_coefficient,
+        )
+
+    return stateless("resize", lambda key, x: {}, apply)
+
+
+def upsample(
+    scale: float | Sequence[float], *, method: str = "nearest", align_corners: bool = False
+) -> Layer:
+    """Multiplies every spatial axis by ``scale``: (N, *space, C) → (N, *⌊space · scale⌋, C).
+
+    Args:
+      scale: a positive factor for all spatial axes, or one an axis.
+      method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. What each setting means
+        stands in ``nn.ops.upsample``.
+      align_corners: whether the centres of the corner pixels coincide.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.upsample(2), (1, 16, 16, 3))
+    (1, 32, 32, 3)
+    """
+    ops.scales("upsample", scale, _rank(scale))
+    ops.check_method("upsample", method, align_corners, antialias=False)
+
+    def apply(weights: object, x: Any) -> jax.Array:
+        return ops.upsample(x, scale, method=method, align_corners=align_corners)
+
+    return stateless("upsample", lambda key, x: {}, apply)
+
+
+def pixel_shuffle(scale: Ints) -> Layer:
+    """Spreads channels over finer pixels: (N, *space, C·r₁·r₂…) → (N, *(space · r), C).
+
+    Args:
+      scale: the factors r: one integer for all spatial axes, or one an axis. The order of the channels stands
+        in ``nn.ops.pixel_shuffle``.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.pixel_shuffle(2), (1, 8, 8, 12))
+    (1, 16, 16, 3)
+    """
+    per_axis("pixel_shuffle", "scale", scale, _rank(scale))
+    return stateless("pixel_shuffle", lambda key, x: {}, lambda weights, x: shuffling.pixel_shuffle(x, scale))
+
+
+def pixel_unshuffle(scale: Ints) -> Layer:
+    """Folds blocks of pixels into channels: (N, *space, C) → (N, *(space / r), C·r₁·r₂…).
+
+    Args:
+      scale: the factors r: one integer for all spatial axes, or one an axis. The order of the channels stands
+        in ``nn.ops.pixel_unshuffle``.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.pixel_unshuffle(2), (1, 16, 16, 3))
+    (1, 8, 8, 12)
+    """
+    per_axis("pixel_unshuffle", "scale", scale, _rank(scale))
+    return stateless(
+        "pixel_unshuffle", lambda key, x: {}, lambda weights, x: shuffling.pixel_unshuffle(x, scale)
+    )
+
+
+def _rank(value: object) -> int:
+    """How many axes a setting is for, as far as it tells."""
+    return len(value) if isinstance(value, Sequence) else 1

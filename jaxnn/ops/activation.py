@@ -1,0 +1,460 @@
+"""Activations. What jax.nn has is re-exported; the rest is here, and the few whose derivative jax.nn misses.
+
+Every derivative is finite wherever its limit is: at 0, at large values of either sign and at ±∞. A NaN stays
+a NaN. Everything keeps the dtype of its input.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import (
+    celu,
+    elu,
+    glu,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    softmax,
+    softplus,
+    tanh,
+)
+from jax.typing import ArrayLike
+
+from jaxnn.ops.checks import accumulator, floating, same_dtype
+
+__all__ = [
+    "arctan",
+    "celu",
+    "elu",
+    "gelu",
+    "glu",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "maxout",
+    "mish",
+    "prelu",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "soft_shrink",
+    "soft_sign",
+    "softmax",
+    "softmin",
+    "softplus",
+    "sparsemax",
+    "step",
+    "tanh",
+    "tanh_shrink",
+    "threshold",
+]
+
+
+# Those of jax.nn whose derivative is a NaN where its limit is finite. x · gate(x) differentiates to
+# gate(x) + x · gate'(x), and at x = ±∞ the second term is ∞ · 0; jax.nn.gelu meets it wherever x² or x³
+# overflows, in float16 from 256 on. Beyond ``bound`` each equals its limit to the last bit.
+def _limited(
+    op: str,
+    function: Callable[[jax.Array], jax.Array],
+    limit: Callable[[jax.Array], jax.Array],
+    bound: float,
+    x: ArrayLike,
+) -> jax.Array:
+    """``function(x)`` where |x| < bound, ``limit(x)`` beyond."""
+    x = floating(op, x)
+    far = jnp.abs(x) >= bound
+    return jnp.where(far, limit(x), function(jnp.where(far, jnp.zeros_like(x), x)))
+
+
+def gelu(x: ArrayLike, approximate: bool = True) -> jax.Array:
+    """Gaussian error linear unit: any shape → the same shape.
+
+    y = x · Φ(x), Φ the standard normal distribution; by default its approximation
+    x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), as in JAX. PyTorch's default is the exact one.
+
+    Equal to ``jax.nn.gelu``, whose derivative is a NaN at ±∞ and, in float16, already from ±256 on.
+
+    Args:
+      x: floating-point.
+      approximate: False for the exact Φ.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.gelu(jnp.array([-1.0, 0.0, 1.0])).round(3))
+    [-0.159  0.     0.841]
+    >>> print(jax.grad(nn.ops.gelu)(jnp.inf))
+    1.0
+
+    Hendrycks and Gimpel, "Gaussian error linear units", 2016.
+    """
+    return _limited("gelu", partial(jax.nn.gelu, approximate=approximate), relu, 64, x)
+
+
+def silu(x: ArrayLike) -> jax.Array:
+    """Sigmoid linear unit, also called swish: any shape → the same shape. y = x · σ(x).
+
+    Equal to ``jax.nn.silu``, which has no derivative at ±∞ and gives a NaN at −∞.
+
+    Args:
+      x: floating-point.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.silu(jnp.array([-jnp.inf, -1.0, 0.0, 1.0])).round(3))
+    [ 0.    -0.269  0.     0.731]
+
+    Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2017.
+    """
+    return _limited("silu", jax.nn.silu, relu, 1000, x)
+
+
+def mish(x: ArrayLike) -> jax.Array:
+    """Mish: any shape → the same shape. y = x · tanh(log(1 + eˣ)).
+
+    Equal to ``jax.nn.mish``, which has no derivative at ±∞ and gives a NaN at −∞.
+
+    Args:
+      x: floating-point.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.mish(jnp.array([-jnp.inf, -1.0, 0.0, 1.0])).round(3))
+    [ 0.    -0.303  0.     0.865]
+
+    Misra, "Mish: a self regularized non-monotonic activation function", 2019.
+    """
+    return _limited("mish", jax.nn.mish, relu, 1000, x)
+
+
+def hard_silu(x: ArrayLike) -> jax.Array:
+    """Piecewise silu, also called hard swish: any shape → the same shape. y = x · min(max(x + 3, 0), 6) / 6.
+
+    Equal to ``jax.nn.hard_silu``, which has no derivative at ±∞ and gives a NaN at −∞.
+
+    Args:
+      x: floating-point.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.hard_silu(jnp.array([-jnp.inf, -1.0, 0.0, 1.0, 4.0])).round(3))
+    [ 0.    -0.333  0.     0.667  4.   ]
+
+    Howard et al., "Searching for MobileNetV3", 2019.
+    """
+    return _limited("hard_silu", jax.nn.hard_silu, relu, 1000, x)
+
+
+def soft_sign(x: ArrayLike) -> jax.Array:
+    """Soft sign: any shape → the same shape. y = x / (1 + |x|).
+
+    Equal to ``jax.nn.soft_sign``, which gives ∞ / ∞, a NaN, at ±∞.
+
+    Args:
+      x: floating-point.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.soft_sign(jnp.array([-jnp.inf, -1.0, 0.0, 3.0])))
+    [-1.   -0.5   0.    0.75]
+
+    Turian, Bergstra and Bengio, "Quadratic features and deep architectures for chunking", 2009.
+    """
+    return _limited("soft_sign", jax.nn.soft_sign, jnp.sign, jnp.inf, x)
+
+
+def linear(x: ArrayLike) -> jax.Array:
+    """Nothing: any shape, any dtype → the same. y = x.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.linear(jnp.array([-1.0, 2.0])))
+    [-1.  2.]
+    """
+    return jnp.asarray(x)
+
+
+def step(x: ArrayLike) -> jax.Array:
+    """Heaviside step: any shape → the same shape. y = 1 where x > 0, else 0; 0 at 0. Derivative 0 everywhere.
+
+    Args:
+      x: floating-point; a NaN stays a NaN.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.step(jnp.array([-2.0, 0.0, 0.5])))
+    [0. 0. 1.]
+    """
+    x = floating("step", x)
+    y = (x > 0).astype(x.dtype)
+    return jnp.where(jnp.isnan(x), lax.stop_gradient(x), y)
+
+
+@jax.custom_jvp
+def _arctan(x: jax.Array) -> jax.Array:
+    return jnp.arctan(x)
+
+
+@_arctan.defjvp
+def _arctan_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    # 1 / (1 + x²), beyond |x| = 1 in terms of 1/x: x² overflows, from 256 on in float16, and then the second
+    # derivative is a NaN.
+    (x,), (tangent,) = primals, tangents
+    far = jnp.abs(x) > 1
+    one = jnp.ones_like(x)
+    small = jnp.where(far, one / jnp.where(far, x, one), x)
+    square = small * small
+    return _arctan(x), tangent * (jnp.where(far, square, one) / (one + square))
+
+
+def arctan(x: ArrayLike) -> jax.Array:
+    """Inverse tangent: any shape → the same shape, in (−π/2, π/2). y = arctan(x).
+
+    Args:
+      x: floating-point.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.arctan(jnp.array([-1.0, 0.0, jnp.inf])).round(3))
+    [-0.785  0.     1.571]
+    """
+    y: jax.Array = _arctan(floating("arctan", x))
+    return y
+
+
+def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
+    """Parametric ReLU: (..., C) → (..., C). y = x where x ≥ 0, else slope · x.
+
+    Args:
+      x: floating-point.
+      slope: one value, (), or one a channel, (C,), of the dtype of ``x``.
+
+    At 0 the derivative is 1, as for ``leaky_relu`` in JAX (in PyTorch it is the slope).
+
+    Raises:
+      TypeError: for integers or another dtype of the slope.
+      ValueError: for a slope of another shape.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.prelu(jnp.array([[-4.0, -4.0], [2.0, 2.0]]), jnp.array([0.25, 0.5])))
+    [[-1. -2.]
+     [ 2.  2.]]
+
+    He et al., "Delving deep into rectifiers", 2015.
+    """
+    x, slope = floating("prelu", x), floating("prelu", slope, "slope")
+    same_dtype("prelu", x, slope=slope)
+    if slope.shape not in ((), x.shape[-1:]):
+        raise ValueError(
+            f"prelu: slope must be one value, shape (), or one a channel, shape {x.shape[-1:]}, got shape "
+            f"{slope.shape}"
+        )
+    positive = x >= 0
+    # The inner where keeps an infinite x out of the slope's derivative, where it would meet a 0.
+    negative = jnp.where(positive, jnp.zeros_like(x), x)
+    return jnp.where(positive, x, negative * jnp.broadcast_to(slope, x.shape))
+
+
+def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
+    """The largest of each group of ``pieces`` channels: (..., C) → (..., C // pieces).
+
+    y[c] = max of x[c · pieces + j] over 0 ≤ j < pieces: the pieces of one output stand side by side. Values
+    that tie for the maximum share its gradient evenly.
+
+    Args:
+      x: floating-point.
+      pieces: how many values each output is the largest of, ≥ 1; must divide C.
+      axis: the axis of the channels.
+
+    Raises:
+      TypeError: for integers.
+      ValueError: if ``pieces`` is below 1 or does not divide C, or for an axis that is not there.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.maxout(jnp.array([[1.0, 5.0, 4.0, 2.0]]), 2))
+    [[5. 4.]]
+
+    Goodfellow et al., "Maxout networks", 2013.
+    """
+    x = floating("maxout", x)
+    axis = _axis("maxout", x, axis)
+    if pieces < 1 or x.shape[axis] % pieces:
+        raise ValueError(
+            f"maxout: pieces must be at least 1 and divide the channels, got {pieces} for {x.shape[axis]} "
+            "channels"
+        )
+    split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
+    return jnp.max(jnp.reshape(x, split), axis + 1)
+
+
+def hard_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
+    """Drops what is small: any shape → the same shape. y = x where |x| > threshold, else 0.
+
+    Args:
+      x: floating-point.
+      threshold: ≥ 0.
+
+    Raises:
+      TypeError: for integers.
+      ValueError: for a negative threshold.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.hard_shrink(jnp.array([-1.0, -0.5, 0.2, 2.0])))
+    [-1.  0.  0.  2.]
+    """
+    x = floating("hard_shrink", x)
+    return jnp.where(jnp.abs(x) <= _level("hard_shrink", threshold), jnp.zeros_like(x), x)
+
+
+def soft_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
+    """Moves towards 0 and stops there: any shape → the same shape. y = sign(x) · max(|x| − threshold, 0).
+
+    Args:
+      x: floating-point.
+      threshold: ≥ 0.
+
+    Raises:
+      TypeError: for integers.
+      ValueError: for a negative threshold.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.soft_shrink(jnp.array([-1.0, -0.5, 0.25, 2.0])))
+    [-0.5  0.   0.   1.5]
+    """
+    x = floating("soft_shrink", x)
+    level = _level("soft_shrink", threshold)
+    return jnp.where(jnp.abs(x) <= level, jnp.zeros_like(x), x - level * jnp.sign(x))
+
+
+def tanh_shrink(x: ArrayLike) -> jax.Array:
+    """What tanh leaves: any shape → the same shape. y = x − tanh(x).
+
+    Args:
+      x: floating-point.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.tanh_shrink(jnp.array([-1.0, 0.0, 2.0])).round(3))
+    [-0.238  0.     1.036]
+    """
+    x = floating("tanh_shrink", x)
+    return x - jnp.tanh(x)
+
+
+def threshold(x: ArrayLike, threshold: float, value: float) -> jax.Array:
+    """Replaces what is not large enough: any shape → the same shape. y = x where x > threshold, else value.
+
+    Args:
+      x: floating-point; a NaN stays a NaN.
+      threshold: any number.
+      value: what stands in the place of values up to the threshold.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.threshold(jnp.array([0.0, 1.0, 2.0]), 1.0, -7.0))
+    [-7. -7.  2.]
+    """
+    x = floating("threshold", x)
+    return jnp.where(x <= threshold, jnp.full_like(x, value), x)
+
+
+def softmin(x: ArrayLike, axis: int | Sequence[int] = -1, where: ArrayLike | None = None) -> jax.Array:
+    """Softmax of −x: any shape → the same shape. yᵢ = exp(−xᵢ) / Σⱼ exp(−xⱼ).
+
+    Args:
+      x: floating-point.
+      axis: the axis, or axes, that sum to 1.
+      where: booleans, broadcast to ``x``: what is False is left out of the sum and gives 0; a row that is all
+        False gives zeros.
+
+    Raises:
+      TypeError: for integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.softmin(jnp.array([0.0, 1.0, 1e4])).round(3))
+    [0.731 0.269 0.   ]
+    """
+    axes = axis if isinstance(axis, int) else tuple(axis)
+    y: jax.Array = softmax(-floating("softmin", x), axes, where)
+    return y
+
+
+def sparsemax(x: ArrayLike, axis: int = -1) -> jax.Array:
+    """The nearest probability vector: any shape → the same shape. Like softmax, but with exact zeros.
+
+    y = argmin ‖p − x‖² over p ≥ 0, Σ p = 1, which is yᵢ = max(xᵢ − τ, 0) with the τ that makes the sum 1.
+    With S the places where y > 0, the derivative is ∂yᵢ/∂xⱼ = [i = j] − 1/|S| for i and j in S, else 0.
+
+    Args:
+      x: floating-point.
+      axis: the axis that sums to 1.
+
+    Raises:
+      TypeError: for integers.
+      ValueError: for an axis that is not there.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.sparsemax(jnp.array([1.0, 0.75, -1.0])))
+    [0.625 0.375 0.   ]
+
+    Martins and Astudillo, "From softmax to sparsemax", 2016.
+    """
+    x = floating("sparsemax", x)
+    axis = _axis("sparsemax", x, axis)
+    # Adding a number to all changes nothing; with the largest at 0 no sum loses digits to it.
+    wide = x.astype(accumulator(x.dtype))
+    z = wide - lax.stop_gradient(jnp.max(wide, axis, keepdims=True))
+    fixed = lax.stop_gradient(z)
+    falling = jnp.sort(fixed, axis, descending=True)
+    rank = lax.broadcasted_iota(z.dtype, z.shape, axis) + 1
+    inside = 1 + rank * falling > jnp.cumsum(falling, axis)
+    least = jnp.min(falling, axis, keepdims=True, initial=jnp.inf, where=inside)
+    # Which places are in S is locally constant; given S, τ is linear in x, and so the derivative is right.
+    zero, outside = jnp.zeros_like(z), fixed < least
+    size = jnp.sum((~outside).astype(z.dtype), axis, keepdims=True)
+    tau = (jnp.sum(jnp.where(outside, zero, z), axis, keepdims=True) - 1) / size
+    return jnp.where(outside, zero, z - tau).astype(x.dtype)
+
+
+def _level(op: str, threshold: float) -> float:
+    if not threshold >= 0:
+        raise ValueError(f"{op}: threshold must not be negative, got {threshold!r}")
+    return threshold
+
+
+def _axis(op: str, x: jax.Array, axis: int) -> int:
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{op}: axis must be one of the axes of x {x.shape}, got {axis}")
+    return axis % x.ndim

@@ -1,0 +1,159 @@
+"""Convolution: every window of the input times one kernel, summed."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxnn.ops import checks, windows
+from jaxnn.ops.windows import Ints, Padding, Pairs
+
+
+def conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    strides: Ints = 1,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> jax.Array:
+    """Convolution over any number of spatial axes.
+
+    ``(N, *space, C_in) → (N, *out, C_out)`` with, on each axis, out = ⌊(L + low + high − k') / s⌋ + 1 for
+    the input size L, the padding (low, high), the stride s and the span k' = d·(k − 1) + 1 of a window of
+    k values that stand d apart::
+
+        y[n, i, o] = bias[o] + Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]
+
+    The kernel is not flipped (so, strictly, this is a cross-correlation, as in all deep-learning libraries).
+    Products are summed in float32 at least, and the result is rounded to the input's dtype once, after the
+    bias.
+
+    Args:
+      x: the input, ``(N, *space, C_in)``, floating-point.
+      kernel: ``(*window, C_in // groups, C_out)``, of the dtype of ``x``.
+      bias: ``(C_out,)``, added after the sum; or None.
+      strides: the step between windows: an int, or one an axis.
+      padding: ``"VALID"`` (none); ``"SAME"`` (zeros so that out = ⌈L/s⌉, the odd one on the high side, as
+        in lax, Keras and Flax); ``"SAME_LOWER"`` (the odd one on the low side); ``"CAUSAL"`` (k' − 1 zeros
+        before the only spatial axis, none after); ``"CIRCULAR"``, ``"REFLECT"``, ``"REPLICATE"`` (as wide as
+        ``SAME``, with values of the input: its other end, its mirror image without the edge, its edge); an
+        int, one int an axis, or one (low, high) pair an axis. Negative pads crop.
+      dilation: the distance between the window's values: an int, or one an axis.
+      groups: contiguous blocks of channels that do not see each other. ``groups=C_in`` is depthwise.
+
+    Raises:
+      ValueError: wrong rank or channels, groups that do not divide, a setting below 1, an empty output.
+      TypeError: a dtype that is not floating-point, or differs from that of ``x``.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> x = jnp.arange(5.0).reshape(1, 5, 1)
+    >>> nn.ops.conv(x, jnp.ones((3, 1, 1))).ravel().tolist()
+    [3.0, 6.0, 9.0]
+    >>> nn.ops.conv(x, jnp.ones((3, 1, 1)), strides=2, padding="SAME").ravel().tolist()
+    [1.0, 6.0, 7.0]
+    """
+    x, kernel, bias = checks.operands("conv", x, kernel, bias)
+    sizes = checks.spatial("conv", x)
+    rank = len(sizes)
+    groups = checks.at_least("conv", "groups", groups)
+    _check_channels(x, kernel, bias, groups)
+    strides = windows.per_axis("conv", "strides", strides, rank)
+    dilation = windows.per_axis("conv", "dilation", dilation, rank)
+    span = windows.dilated(kernel.shape[:-2], dilation)
+    pairs = windows.pairs("conv", padding, sizes, span, strides)
+    windows.output_sizes("conv", sizes, span, strides, pairs)
+    dtype = x.dtype
+    if isinstance(padding, str) and padding in windows.VALUE_PADDINGS:
+        x, pairs = pad_with_values(x, pairs, padding), ((0, 0),) * rank
+    # Casting up, and not preferred_element_type: a convolution of two dtypes has no transpose rule in JAX.
+    wide = checks.accumulator(dtype)
+    y = lax.conv_general_dilated(
+        x.astype(wide),
+        kernel.astype(wide),
+        strides,
+        pairs,
+        rhs_dilation=dilation,
+        dimension_numbers=channels_last(rank),
+        feature_group_count=groups,
+    )
+    return add_bias(y, bias).astype(dtype)
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: NamedSharding | PartitionSpec | None = None,
+) -> jax.Array:
+    """Convolution with the signature and the meaning of ``jax.lax.conv_general_dilated``, to the letter.
+
+    ``(N, C_in, *space), (C_out, C_in // groups, *window) → (N, C_out, *out)`` unless ``dimension_numbers``
+    says otherwise. It is here to be handed to any library that accepts such a function. Its arguments, its
+    defaults and its errors are those of lax; ``conv`` is the friendlier one.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> nn.ops.conv_general_dilated(jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), (1, 1), "SAME").shape
+    (1, 4, 8, 8)
+    """
+    return lax.conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        batch_group_count=batch_group_count,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        out_sharding=out_sharding,
+    )
+
+
+def channels_last(rank: int) -> lax.ConvDimensionNumbers:
+    """Where lax finds batch, channels and space in ``(N, *space, C)`` and ``(*window, I, O)``."""
+    data = (0, rank + 1, *range(1, rank + 1))
+    return lax.ConvDimensionNumbers(data, (rank + 1, rank, *range(rank)), data)
+
+
+def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
+    """``x`` with its spatial axes extended by values of its own, as a value padding's name says."""
+    return jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=windows.VALUE_PADDINGS[padding])
+
+
+def add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """``y + bias`` along the last axis, in the dtype of ``y``."""
+    if bias is None:
+        return y
+    return y + jnp.expand_dims(bias.astype(y.dtype), range(y.ndim - 1))
+
+
+def _check_channels(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, groups: int) -> None:
+    if kernel.ndim != x.ndim:
+        raise ValueError(
+            f"conv: kernel must be (*window, C_in // groups, C_out), {x.ndim} axes for x of shape {x.shape}, "
+            f"got shape {kernel.shape}"
+        )
+    c_in, c_out = kernel.shape[-2] * groups, kernel.shape[-1]
+    if x.shape[-1] != c_in:
+        raise ValueError(
+            f"conv: x must have {c_in} channels for a kernel of shape {kernel.shape} with groups={groups}, "
+            f"got {x.shape[-1]} in shape {x.shape}"
+        )
+    checks.groups_divide("conv", groups, "output channels", c_out)
+    checks.one_a_channel("conv", "bias", bias, c_out)

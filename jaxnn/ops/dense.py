@@ -1,0 +1,42 @@
+"""The dense layer's arithmetic: one matrix product over the last axis."""
+
+import jax
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxnn.ops import checks
+from jaxnn.ops.conv import add_bias
+
+
+def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
+    """An affine map of the last axis: ``(..., F) → (..., O)``, y = x · kernel + bias.
+
+    Products are summed in float32 at least, and the result is rounded to the input's dtype once, after the
+    bias.
+
+    Args:
+      x: the input, ``(..., F)``, floating-point.
+      kernel: ``(F, O)``, of the dtype of ``x``. PyTorch keeps its transpose.
+      bias: ``(O,)`` or None.
+
+    Raises:
+      ValueError: a kernel that is not a matrix or whose rows are not as many as x's features.
+      TypeError: a dtype that is not floating-point, or differs from that of ``x``.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> nn.ops.dense(jnp.ones((2, 5, 3)), jnp.ones((3, 4)), jnp.ones(4)).shape
+    (2, 5, 4)
+    """
+    x, kernel, bias = checks.operands("dense", x, kernel, bias)
+    if kernel.ndim != 2:
+        raise ValueError(f"dense: kernel must be (F, O), got shape {kernel.shape}")
+    if x.ndim == 0 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(
+            f"dense: x must have {kernel.shape[0]} features for a kernel of shape {kernel.shape}, "
+            f"got shape {x.shape}"
+        )
+    checks.one_a_channel("dense", "bias", bias, kernel.shape[1])
+    y = lax.dot_general(
+        x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=checks.accumulator(x.dtype)
+    )
+    return add_bias(y, bias).astype(x.dtype)

@@ -1,0 +1,52 @@
+"""Pools whose window is the whole input: one value a channel is left."""
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxnn.ops import checks
+from jaxnn.ops.first_extreme import extreme, ordered
+from jaxnn.ops.pool_windows import Windows
+
+
+def global_max_pool(x: ArrayLike) -> jax.Array:
+    """The largest value of each channel: ``(N, *space, C) → (N, C)``; the spatial axes are gone.
+
+    y[n, c] = max_i x[n, i, c] over all positions i. NaN propagates; at a tie the derivative belongs to the
+    first maximum in row-major order. Integers and booleans keep their dtype. A plain function of one array,
+    hence a layer as it is.
+
+    Raises:
+      ValueError: no spatial axis, or an empty one.
+      TypeError: complex input.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> nn.ops.global_max_pool(jnp.arange(12).reshape(1, 2, 3, 2)).tolist()
+    [[10, 11]]
+    """
+    array = ordered("global_max_pool", x)
+    size = prod(checks.spatial("global_max_pool", array))
+    whole = Windows(size, window=size, stride=size, dilation=1, low=0, high=0, count=1)
+    flat = array.reshape(array.shape[0], size, array.shape[-1])
+    return extreme(flat, 1, whole, False).squeeze(1)
+
+
+def global_avg_pool(x: ArrayLike) -> jax.Array:
+    """The average of each channel: ``(N, *space, C) → (N, C)``; the spatial axes are gone.
+
+    y[n, c] = Σ_i x[n, i, c] / ∏ space over all positions i. The sum is taken in float32 at least; the result
+    has the input's dtype. A plain function of one array, hence a layer as it is.
+
+    Raises:
+      ValueError: no spatial axis, or an empty one.
+      TypeError: integer input, whose average is no integer.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> nn.ops.global_avg_pool(jnp.arange(12.0).reshape(1, 2, 3, 2)).tolist()
+    [[5.0, 6.0]]
+    """
+    array = checks.floating("global_avg_pool", x)
+    space = tuple(range(1, 1 + len(checks.spatial("global_avg_pool", array))))
+    return jnp.mean(array, axis=space, dtype=checks.accumulator(array.dtype)).astype(array.dtype)

@@ -1,0 +1,102 @@
+"""Power-average pooling: the p-norm of every window, between the sum of magnitudes and their maximum."""
+
+from math import inf
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxnn.ops import checks
+from jaxnn.ops.pool_windows import Windows, along, inside, pool_windows, slices, unfold
+from jaxnn.ops.windows import Ints, Padding
+
+
+def lp_pool(
+    x: ArrayLike,
+    window: Ints,
+    *,
+    p: float = 2.0,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """The p-norm of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    With out as in ``max_pool``::
+
+        y[n, i, c] = (Σ_j |x[n, s·i + d·j − low, c]|^p)^(1/p)
+
+    For even p and for x ≥ 0 this is PyTorch's ``lp_pool``, which leaves out the absolute value, so that for odd p
+    a negative sum has no root there (NaN). Padding and what hangs over in ``ceil_mode`` add 0; PyTorch scales a
+    window that hangs over up by the share of it that is missing. Values are divided by the largest of their
+    window before the power, so that no p overflows or underflows. Powers and sums are taken in float32 at
+    least; the result has the input's dtype.
+
+    The derivative sign(x)·(|x|/y)^(p − 1) is finite everywhere; where a whole window is 0 the norm has a corner,
+    and 0 is taken.
+
+    Args:
+      x: the input, floating-point.
+      window: the window's size k: an int (for every spatial axis), or one an axis.
+      p: the exponent, at least 1 and finite: 1 sums magnitudes; the larger, the closer to their maximum.
+      strides: the step s between windows; None: the window.
+      padding: as in ``max_pool``.
+      dilation: the distance d between the window's values.
+      ceil_mode: as in ``max_pool``.
+
+    Raises:
+      ValueError: as ``max_pool``; a p below 1 or infinite.
+      TypeError: integer input; a p that is no number.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> x = jnp.asarray([3.0, -4.0, 0.0, 0.0]).reshape(1, 4, 1)
+    >>> nn.ops.lp_pool(x, 2).ravel().tolist()
+    [5.0, 0.0]
+    """
+    array = checks.floating("lp_pool", x)
+    exponent = check_exponent("lp_pool", p)
+    y = array.astype(checks.accumulator(array.dtype))
+    for axis, windows in pool_windows("lp_pool", array, window, strides, padding, dilation, ceil_mode).items():
+        y = _norm(_each_window(y, axis, windows), axis + 1, exponent)
+    return y.astype(array.dtype)
+
+
+def check_exponent(op: str, p: float) -> int | float:
+    """``p`` as an int where it is a whole number; raises unless it is finite and at least 1."""
+    if not isinstance(p, int | float):
+        raise TypeError(f"{op}: p must be a plain number, got {p!r}")
+    if not 1 <= p < inf:
+        raise ValueError(f"{op}: p must be at least 1 and finite (max_pool of |x| is its limit), got {p}")
+    return int(p) if p == int(p) else p
+
+
+def _each_window(x: jax.Array, axis: int, windows: Windows) -> jax.Array:
+    """(..., L, ...) → (..., count, window, ...), with 0 for padding."""
+    if windows.few:
+        return jnp.stack(list(slices(x, {axis: windows}, jnp.zeros((), x.dtype))), axis=axis + 1)
+    copies = unfold(x, axis, windows)
+    real = along(inside(windows), (axis, axis + 1), copies, jnp.bool_)
+    return jnp.where(real, copies, jnp.zeros_like(copies))
+
+
+def _norm(x: jax.Array, axis: int, p: int | float) -> jax.Array:
+    """The p-norm along one axis. Its value does not depend on the scale, so neither does its derivative."""
+    size = jnp.abs(x)
+    largest = lax.stop_gradient(jnp.max(size, axis=axis, keepdims=True))
+    one = jnp.ones_like(largest)
+    scale = jnp.where((largest >= jnp.finfo(x.dtype).tiny) & (largest < jnp.inf), largest, one)
+    total = jnp.sum(_power(size / scale, p), axis=axis, keepdims=True)
+    nothing = total == 0
+    root = jnp.where(nothing, one, total) ** (1 / p)
+    return jnp.where(nothing, jnp.zeros_like(root), scale * root).squeeze(axis)
+
+
+def _power(x: jax.Array, p: int | float) -> jax.Array:
+    """x^p for x ≥ 0. For a fractional p below 2 the second derivative at 0 is infinite: 0 is taken, not NaN."""
+    if isinstance(p, int):
+        return lax.integer_pow(x, p)
+    nothing = x == 0
+    safe = jnp.where(nothing, jnp.ones_like(x), x)
+    return jnp.where(nothing, jnp.zeros_like(x), safe**p)

@@ -1,0 +1,283 @@
+"""Normalisation: subtract a mean, divide by a deviation. The norms differ in which values share them."""
+
+from collections.abc import Hashable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.export import is_symbolic_dim
+from jax.typing import ArrayLike
+
+from jaxnn.ops.checks import floating, spatial
+from jaxnn.ops.moments import Axes, count_of, finished, fitted, from_front, moments, widened
+
+
+def batch_norm(
+    x: ArrayLike,
+    mean: ArrayLike,
+    var: ArrayLike,
+    scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-5,
+) -> jax.Array:
+    """Normalises each channel by given statistics (inference): (N, *space, C) → (N, *space, C).
+
+    y = (x − mean) / √(var + ε) · scale + bias
+
+    For training, which takes the statistics from the batch, see ``batch_norm_train``.
+
+    Args:
+      x: floating-point, at least 2 axes; computed in float32 at least, returned in its own dtype.
+      mean: (C,), of the dtype of ``x`` or of the one it is computed in.
+      var: (C,), likewise, ≥ 0.
+      scale: (C,), likewise; None leaves it out.
+      bias: (C,), likewise; None leaves it out.
+      epsilon: ε > 0; it stands inside the root.
+
+    Raises:
+      TypeError: for integers, or an array of another dtype than said.
+      ValueError: for too few axes, an array that is not (C,), or ε ≤ 0.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> x = jnp.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> print(nn.ops.batch_norm(x, jnp.array([2.0, 20.0]), jnp.array([1.0, 100.0])).round(3))
+    [[-1. -1.]
+     [ 1.  1.]]
+
+    Ioffe and Szegedy, "Batch normalization", 2015.
+    """
+    op = "batch_norm"
+    x = _channels_last(op, x)
+    mean = fitted(op, "mean", mean, x, (x.ndim - 1,))
+    var = fitted(op, "var", var, x, (x.ndim - 1,))
+    return finished(op, x, widened(x) - mean, var, (x.ndim - 1,), scale, bias, epsilon)
+
+
+def batch_norm_train(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-5,
+    axis_name: Hashable | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array, int]:
+    """Normalises each channel by the statistics of the batch: (N, *space, C) → the same, and the statistics.
+
+    y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and Var over all axes but the last; Var is the
+    biased one (divided by n). Gradients flow through the statistics too. A batch with mean 1e4 and deviation
+    0.01 in float32 comes out right, because x − E[x] is not taken from the rounded mean that is returned.
+
+    Args:
+      x: floating-point, at least 2 axes, and at least two values a channel.
+      scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
+      bias: (C,), likewise; None leaves it out.
+      epsilon: ε > 0; it stands inside the root.
+      axis_name: names of mapped axes (``jax.shard_map``, ``jax.vmap``) that hold further parts of the batch:
+        sums and counts are added up over them. Under ``jax.jit`` with a sharded batch it is not needed.
+
+    Returns:
+      ``(y, mean, var, n)``: y in the dtype of ``x``; the mean and the biased variance, each (C,), in float32
+      at least; how many values a channel had. The unbiased variance is var · n / (n − 1).
+
+    Raises:
+      TypeError: for integers, or an array of another dtype than said.
+      ValueError: for fewer than two values a channel, too few axes, an array that is not (C,), or ε ≤ 0.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> y, mean, var, n = nn.ops.batch_norm_train(jnp.array([[1.0, 10.0], [3.0, 30.0]]))
+    >>> print(y.round(3), mean, var, n)
+    [[-1. -1.]
+     [ 1.  1.]] [ 2. 20.] [  1. 100.] 2
+
+    Ioffe and Szegedy, "Batch normalization", 2015.
+    """
+    op = "batch_norm"
+    x = _channels_last(op, x)
+    axes = tuple(range(x.ndim - 1))
+    count = count_of(x, axes, axis_name)
+    if not is_symbolic_dim(count) and count < 2:
+        raise ValueError(
+            f"{op}: training needs at least two values a channel, got {count} from x of shape "
+            f"{x.shape}; use a larger batch"
+        )
+    found = moments(x, axes, axis_name)
+    y = finished(op, x, found.centred, found.var, (x.ndim - 1,), scale, bias, epsilon)
+    return y, lax.squeeze(found.mean, axes), lax.squeeze(found.var, axes), count
+
+
+def layer_norm(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    axes: int | Sequence[int] = -1,
+    epsilon: float = 1e-5,
+) -> jax.Array:
+    """Normalises each example, or each position, over its own values: any shape → the same shape.
+
+    y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and the biased Var over ``axes``.
+
+    Args:
+      x: floating-point; computed in float32 at least, returned in its own dtype.
+      scale: of the sizes of ``axes``, in the order they have in ``x``; of the dtype of ``x`` or of the one it
+        is computed in; None leaves it out.
+      bias: likewise.
+      axes: the axes that share statistics. The default takes the channels of each position on their own;
+        ``(1, 2, 3)`` a whole image.
+      epsilon: ε > 0; it stands inside the root. (1e-6 in Flax.)
+
+    Raises:
+      TypeError: for integers, or an array of another dtype than said.
+      ValueError: for an axis that is not there or comes twice, a single value to normalise over, an array
+        that does not fit, or ε ≤ 0.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.layer_norm(jnp.array([[1.0, 3.0], [10.0, 30.0]])).round(3))
+    [[-1.  1.]
+     [-1.  1.]]
+
+    Ba, Kiros and Hinton, "Layer normalization", 2016.
+    """
+    op = "layer_norm"
+    x = floating(op, x)
+    over = from_front(op, x, axes)
+    found = moments(x, _several(op, x, over))
+    return finished(op, x, found.centred, found.var, over, scale, bias, epsilon)
+
+
+def rms_norm(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    *,
+    axes: int | Sequence[int] = -1,
+    epsilon: float = 1e-5,
+) -> jax.Array:
+    """Divides each position by the root of its mean square: any shape → the same shape.
+
+    y = x / √(E[x²] + ε) · scale, with E over ``axes``. No mean is subtracted, no bias added.
+
+    Args:
+      x: floating-point; computed in float32 at least, returned in its own dtype.
+      scale: of the sizes of ``axes``, in the order they have in ``x``; of the dtype of ``x`` or of the one it
+        is computed in; None leaves it out.
+      axes: the axes that share a mean square.
+      epsilon: ε > 0; it stands inside the root. (In PyTorch the default is the dtype's machine epsilon.)
+
+    Raises:
+      TypeError: for integers, or a scale of another dtype than said.
+      ValueError: for an axis that is not there or comes twice, a scale that does not fit, or ε ≤ 0.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.rms_norm(jnp.array([[3.0, 4.0]]), jnp.array([1.0, 2.0])).round(3))
+    [[0.849 2.263]]
+
+    Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    """
+    op = "rms_norm"
+    x = floating(op, x)
+    over = from_front(op, x, axes)
+    wide = widened(x)
+    return finished(op, x, wide, jnp.mean(lax.square(wide), over, keepdims=True), over, scale, None, epsilon)
+
+
+def group_norm(
+    x: ArrayLike,
+    groups: int,
+    scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-5,
+) -> jax.Array:
+    """Normalises groups of channels of each example: (N, *space, C) → (N, *space, C).
+
+    y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and the biased Var over all positions and the
+    channels of one group. Group g holds the C / groups channels from g · C / groups on.
+
+    Args:
+      x: floating-point, at least 2 axes; computed in float32 at least, returned in its own dtype.
+      groups: ≥ 1; must divide C. With 1 it is a layer norm of the example, but for the scale's shape.
+      scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
+      bias: (C,), likewise.
+      epsilon: ε > 0; it stands inside the root.
+
+    Raises:
+      TypeError: for integers, or an array of another dtype than said.
+      ValueError: for groups that do not divide C, a single value in a group, too few axes, an array that is
+        not (C,), or ε ≤ 0.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.group_norm(jnp.array([[1.0, 3.0, 10.0, 30.0]]), 2).round(3))
+    [[-1.  1. -1.  1.]]
+
+    Wu and He, "Group normalization", 2018.
+    """
+    return _group_norm("group_norm", _channels_last("group_norm", x), groups, scale, bias, epsilon)
+
+
+def instance_norm(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-5,
+) -> jax.Array:
+    """Normalises each channel of each example over space: (N, *space, C) → (N, *space, C).
+
+    y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and the biased Var over all positions.
+
+    Args:
+      x: floating-point, at least 3 axes; computed in float32 at least, returned in its own dtype.
+      scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
+      bias: (C,), likewise.
+      epsilon: ε > 0; it stands inside the root.
+
+    Raises:
+      TypeError: for integers, or an array of another dtype than said.
+      ValueError: for no spatial axis, a single position, an array that is not (C,), or ε ≤ 0.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.instance_norm(jnp.array([[[1.0, 10.0], [3.0, 30.0]]])).round(3))
+    [[[-1. -1.]
+      [ 1.  1.]]]
+
+    Ulyanov, Vedaldi and Lempitsky, "Instance normalization", 2016.
+    """
+    x = floating("instance_norm", x)
+    spatial("instance_norm", x)
+    return _group_norm("instance_norm", x, x.shape[-1], scale, bias, epsilon)
+
+
+def _group_norm(
+    op: str,
+    x: jax.Array,
+    groups: int,
+    scale: ArrayLike | None,
+    bias: ArrayLike | None,
+    epsilon: float,
+) -> jax.Array:
+    channels = x.shape[-1]
+    if groups < 1 or channels % groups:
+        raise ValueError(f"{op}: groups must be at least 1 and divide the {channels} channels, got {groups}")
+    split = jnp.reshape(x, (*x.shape[:-1], groups, channels // groups))
+    found = moments(split, _several(op, split, (*range(1, x.ndim - 1), x.ndim)))
+    var = jnp.broadcast_to(found.var, (x.shape[0], *(1,) * (x.ndim - 2), groups, channels // groups))
+    var = jnp.reshape(var, (x.shape[0], *(1,) * (x.ndim - 2), channels))
+    return finished(op, x, jnp.reshape(found.centred, x.shape), var, (x.ndim - 1,), scale, bias, epsilon)
+
+
+def _several(op: str, x: jax.Array, axes: Axes) -> Axes:
+    """``axes``; raises if they hold one value only: less its mean it is 0, whatever the input says."""
+    count = count_of(x, axes, None)
+    if not is_symbolic_dim(count) and count < 2:
+        raise ValueError(
+            f"{op}: x must hold at least two values to normalise over, got {count} in shape {x.shape}"
+        )
+    return axes
+
+
+def _channels_last(op: str, x: ArrayLike) -> jax.Array:
+    array = floating(op, x)
+    if array.ndim < 2:
+        raise ValueError(f"{op}: x must be (N, *space, C), with at least 2 axes, got shape {array.shape}")
+    return array

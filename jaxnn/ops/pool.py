@@ -1,0 +1,172 @@
+"""Pooling: the maximum, minimum or average of every window of the input, each channel on its own."""
+
+from collections.abc import Mapping
+from functools import reduce
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxnn.ops import checks
+from jaxnn.ops.first_extreme import extreme, ordered
+from jaxnn.ops.pool_windows import MOST_SLICES, Windows, along, counts, pool_windows, slices
+from jaxnn.ops.windows import Ints, Padding
+
+
+def max_pool(
+    x: ArrayLike,
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """The largest value of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    On each axis out = ⌊(L + low + high − k') / s⌋ + 1, for the input size L, the padding (low, high), the
+    stride s and the span k' = d·(k − 1) + 1 of a window of k values that stand d apart::
+
+        y[n, i, c] = max_j x[n, s·i + d·j − low, c]
+
+    Padding never wins: a window's maximum is one of the input's own values, −inf included. NaN propagates.
+    At a tie the derivative belongs to the first maximum, in row-major order of the window (as in PyTorch;
+    ``jnp.max`` splits it evenly). Forward mode, reverse mode and their compositions all work.
+
+    Args:
+      x: the input, floating-point, integer or boolean (there the maximum means "any"); the dtype is kept.
+      window: the window's size k: an int (for every spatial axis), or one an axis.
+      strides: the step s between windows, as ``window``. None: the window, as in PyTorch and Keras (1 in
+        Flax, Equinox and stax).
+      padding: ``"VALID"`` (none), ``"SAME"`` (so that out = ⌈L/s⌉, the odd one on the high side),
+        ``"SAME_LOWER"`` (on the low side), an int, one int an axis, or one (low, high) pair an axis. Each
+        must be at most ⌊k'/2⌋, as in PyTorch, so a dilated window may be padded further.
+      dilation: the distance d between the window's values, as ``window``.
+      ceil_mode: round out up, so that the last window may hang over the padded input; it is dropped if it
+        would start in the high padding (as in PyTorch).
+
+    Raises:
+      ValueError: wrong rank, a setting below 1, padding that is negative or too wide, a window larger than
+        the padded input, or one that holds nothing but padding.
+      TypeError: complex input, settings that are no integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> x = jnp.asarray([3, 1, 4, 1, 5, 9, 2]).reshape(1, 7, 1)
+    >>> nn.ops.max_pool(x, 2).ravel().tolist()
+    [3, 4, 9]
+    >>> nn.ops.max_pool(x, 3, strides=2, padding="SAME").ravel().tolist()
+    [3, 4, 9, 9]
+    """
+    return _extreme_pool("max_pool", x, window, strides, padding, dilation, ceil_mode, smallest=False)
+
+
+def min_pool(
+    x: ArrayLike,
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """The smallest value of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    ``max_pool`` turned over: y[n, i, c] = min_j x[n, s·i + d·j − low, c], with the same settings, the same
+    rule for ties and the same errors. For booleans the minimum means "all".
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> x = jnp.asarray([3, 1, 4, 1, 5, 9, 2]).reshape(1, 7, 1)
+    >>> nn.ops.min_pool(x, 3, strides=2).ravel().tolist()
+    [1, 1, 2]
+    """
+    return _extreme_pool("min_pool", x, window, strides, padding, dilation, ceil_mode, smallest=True)
+
+
+def avg_pool(
+    x: ArrayLike,
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+) -> jax.Array:
+    """The average of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    With out as in ``max_pool``::
+
+        y[n, i, c] = Σ_j x[n, s·i + d·j − low, c] / count[i]
+
+    Padding adds 0, and count[i] is the number of the window's values that are the input's own (as in Keras,
+    Haiku and stax). With ``count_include_pad=True`` padding counts too (the default of PyTorch and Flax);
+    what hangs over the padded input in ``ceil_mode`` never does. Sums are taken in float32 at least; the
+    result has the input's dtype.
+
+    Args:
+      x: the input, floating-point.
+      window: the window's size k: an int (for every spatial axis), or one an axis.
+      strides: the step s between windows; None: the window.
+      padding: as in ``max_pool``.
+      dilation: the distance d between the window's values.
+      ceil_mode: as in ``max_pool``.
+      count_include_pad: divide by the number of values with padding counted.
+
+    Raises:
+      ValueError: as ``max_pool``.
+      TypeError: integer input, whose average is no integer.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> x = jnp.asarray([3.0, 1.0, 4.0, 1.0, 5.0]).reshape(1, 5, 1)
+    >>> nn.ops.avg_pool(x, 2).ravel().tolist()
+    [2.0, 2.5]
+    >>> nn.ops.avg_pool(x, 2, padding=1).ravel().tolist()
+    [3.0, 2.5, 3.0]
+    """
+    array = checks.floating("avg_pool", x)
+    axes = pool_windows("avg_pool", array, window, strides, padding, dilation, ceil_mode)
+    total = _window_sums(array.astype(checks.accumulator(array.dtype)), axes)
+    for axis, axis_windows in axes.items():
+        held = counts(axis_windows, include_pad=count_include_pad)
+        same = (held == held[0]).all()
+        total /= along(held[0] if same else held, () if same else (axis,), total, total.dtype)
+    return total.astype(array.dtype)
+
+
+def _extreme_pool(
+    op: str,
+    x: ArrayLike,
+    window: Ints,
+    strides: Ints | None,
+    padding: Padding,
+    dilation: Ints,
+    ceil_mode: bool,
+    *,
+    smallest: bool,
+) -> jax.Array:
+    y = ordered(op, x)
+    axes = pool_windows(op, y, window, strides, padding, dilation, ceil_mode)
+    for axis in reversed(axes):
+        y = extreme(y, axis, axes[axis], smallest)
+    return y
+
+
+def _window_sums(x: jax.Array, axes: Mapping[int, Windows]) -> jax.Array:
+    """The sum of each window; padding adds 0."""
+    if prod(w.window for w in axes.values()) <= MOST_SLICES:
+        return reduce(jnp.add, slices(x, axes, jnp.zeros((), x.dtype)))
+    for axis, w in axes.items():
+        ones = [1] * x.ndim
+        dims, strides, dilation, pads = ones.copy(), ones.copy(), ones.copy(), [(0, 0)] * x.ndim
+        dims[axis], strides[axis], dilation[axis], pads[axis] = (
+            w.window,
+            w.stride,
+            w.dilation,
+            (w.low, w.reach),
+        )
+        zero = np.zeros((), x.dtype)
+        x = lax.reduce_window(x, zero, lax.add, dims, strides, pads, window_dilation=dilation)
+    return x

@@ -1,0 +1,171 @@
+"""Which values lie under each window of a pool, one spatial axis at a time.
+
+Every pool here is separable: pooling the last axis and then the one before it is pooling the rectangle. So a
+window is described on one axis only, and its values are had in one of two ways. ``slices`` takes the first
+value of all windows, then the second, ...: strided slices, which XLA fuses into one loop, for windows of a
+few values. ``unfold`` copies every window into an axis of its own: one operation, however large the window.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+
+from jaxnn.ops import checks, windows
+from jaxnn.ops.windows import Ints, Padding
+
+#: Up to this many values a window, slices; beyond it the program would grow with the window.
+MOST_SLICES = 32
+PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """``count`` windows of ``window`` values on an axis of ``size``.
+
+    Value j of window i is at s·i + d·j − low; padding is ``low`` and ``high`` wide.
+    """
+
+    size: int
+    window: int
+    stride: int
+    dilation: int
+    low: int
+    high: int
+    count: int
+
+    def positions(self) -> np.ndarray:
+        """Where each value of each window lies: (count, window). Outside [0, size) is padding."""
+        starts = self.stride * np.arange(self.count) - self.low
+        return starts[:, None] + self.dilation * np.arange(self.window)
+
+    @property
+    def reach(self) -> int:
+        """The high padding that keeps every window in the array, with the overhang of ceil_mode."""
+        span = (self.count - 1) * self.stride + self.dilation * (self.window - 1) + 1
+        return max(span - self.low - self.size, 0)
+
+    @property
+    def few(self) -> bool:
+        """Whether slices are the way to take the values."""
+        return self.window <= MOST_SLICES
+
+
+@dataclass(frozen=True)
+class AdaptiveWindows:
+    """``count`` windows that cover an axis of ``size``: window i is [⌊i·L/o⌋, ⌈(i + 1)·L/o⌉)."""
+
+    size: int
+    count: int
+    few = False
+
+    def positions(self) -> np.ndarray:
+        """As those of ``Windows``; −1 fills up the windows that are shorter than the longest."""
+        edges = np.arange(self.count + 1) * self.size
+        starts, stops = edges[:-1] // self.count, -(-edges[1:] // self.count)
+        steps = starts[:, None] + np.arange((stops - starts).max())
+        return np.where(steps < stops[:, None], steps, -1)
+
+
+AnyWindows = Windows | AdaptiveWindows
+
+
+def inside(axis_windows: AnyWindows) -> np.ndarray:
+    """Which values of each window are the input's own, and not padding: (count, window) booleans."""
+    positions = axis_windows.positions()
+    return np.logical_and(positions >= 0, positions < axis_windows.size)
+
+
+def counts(axis_windows: AnyWindows, *, include_pad: bool = False) -> np.ndarray:
+    """How many values each window holds, padding counted or not; the overhang of ceil_mode never is."""
+    if include_pad and isinstance(axis_windows, Windows):
+        counted = axis_windows.positions() < axis_windows.size + axis_windows.high
+    else:
+        counted = inside(axis_windows)
+    return np.sum(counted, axis=1)
+
+
+def check_padding(op: str, padding: Padding) -> None:
+    """Raises if ``padding`` is no name that pools take; layers ask this before they have seen any input."""
+    if isinstance(padding, str) and padding not in PADDING_NAMES:
+        unknown = "unknown padding" if padding not in windows.PADDING_NAMES else "pools do not take padding"
+        raise ValueError(
+            f"{op}: {unknown} {padding!r}; the names are {', '.join(PADDING_NAMES)}, and integers or "
+            "(low, high) pairs work too"
+        )
+
+
+def pool_windows(
+    op: str,
+    x: jax.Array,
+    window: Ints,
+    strides: Ints | None,
+    padding: Padding,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> dict[int, Windows]:
+    """The windows on each spatial axis of ``x: (N, *space, C)``, by the number of the axis."""
+    sizes = checks.spatial(op, x)
+    rank = len(sizes)
+    window = windows.per_axis(op, "window", window, rank)
+    strides = window if strides is None else windows.per_axis(op, "strides", strides, rank)
+    dilation = windows.per_axis(op, "dilation", dilation, rank)
+    span = windows.dilated(window, dilation)
+    check_padding(op, padding)
+    pads = windows.pairs(op, padding, sizes, span, strides)
+    half = tuple(k // 2 for k in span)
+    if any(min(pair) < 0 or max(pair) > h for pair, h in zip(pads, half, strict=True)):
+        raise ValueError(
+            f"{op}: padding must be at least 0 and at most half the window's span d*(k - 1) + 1, rounded "
+            f"down, which is {half}, got {padding!r}"
+        )
+    out = windows.output_sizes(op, sizes, span, strides, pads, ceil_mode=ceil_mode)
+    settings = zip(sizes, window, strides, dilation, pads, out, strict=True)
+    result = {
+        axis: Windows(n, k, s, d, low, high, count)
+        for axis, (n, k, s, d, (low, high), count) in enumerate(settings, start=1)
+    }
+    if any((counts(axis_windows) == 0).any() for axis_windows in result.values()):
+        raise ValueError(
+            f"{op}: every window must hold a value of the input, but with window {window}, dilation "
+            f"{dilation} and padding {pads} some hold only padding, got input {sizes}"
+        )
+    return result
+
+
+def slices(x: jax.Array, axes: Mapping[int, Windows], fill: jax.Array) -> Iterator[jax.Array]:
+    """The first value of every window, then the second, ... in row-major order; padding is ``fill``."""
+    config = [(0, 0, 0)] * x.ndim
+    for axis, w in axes.items():
+        config[axis] = (w.low, w.reach, 0)
+    if any(low or high for low, high, _ in config):
+        x = lax.pad(x, fill, config)
+    start, limit, stride = [0] * x.ndim, list(x.shape), [1] * x.ndim
+    for taps in product(*(range(w.window) for w in axes.values())):
+        for (axis, w), tap in zip(axes.items(), taps, strict=True):
+            start[axis], stride[axis] = tap * w.dilation, w.stride
+            limit[axis] = start[axis] + (w.count - 1) * w.stride + 1
+        yield lax.slice(x, start, limit, stride)
+
+
+def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:
+    """A copy of every window: (..., L, ...) → (..., count, window, ...).
+
+    In the place of padding stands the first real value of the same window, so that a maximum needs no mask.
+    """
+    positions, real = axis_windows.positions(), inside(axis_windows)
+    first = np.take_along_axis(positions, real.argmax(axis=1)[:, None], axis=1)
+    positions = np.where(real, positions, first)
+    if np.array_equal(positions.ravel(), np.arange(axis_windows.size)):
+        return x.reshape(*x.shape[:axis], *positions.shape, *x.shape[axis + 1 :])
+    return jnp.take(x, positions, axis=axis, mode="clip")
+
+
+def along(values: np.ndarray, axes: tuple[int, ...], like: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """``values`` along these axes of an array of the shape of ``like``, the same on all others."""
+    return lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)

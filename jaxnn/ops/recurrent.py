@@ -1,0 +1,306 @@
+"""Recurrent networks: plain, LSTM and GRU; over whole sequences, and as single steps that agree with them.
+
+Everywhere: ``x`` is (N, T, F), ``input_kernel`` (F, gates·H), ``recurrent_kernel`` (H, gates·H), ``bias``
+(gates·H,), with the gates side by side. The initial carry is zero unless given. Sums, and the carry from step
+to step, are in float32 at least; outputs have the dtype of ``x``.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxnn.ops import cells
+from jaxnn.ops.cells import Activation, HiddenAndCell
+from jaxnn.ops.sequences import checked_lengths, over_time, real_steps
+
+
+def rnn(
+    x: ArrayLike,
+    input_kernel: ArrayLike,
+    recurrent_kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    carry: ArrayLike | None = None,
+    *,
+    activation: Activation = jnp.tanh,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """A plain (Elman) recurrent network: (N, T, F) → outputs (N, T, H) and the final carry (N, H).
+
+    hₜ = activation(xₜ·W + hₜ₋₁·R + b), and the output at t is hₜ.
+
+    Args:
+      x: (N, T, F), T at least 1.
+      input_kernel: W, (F, H).
+      recurrent_kernel: R, (H, H).
+      bias: b, (H,), or None for none. PyTorch has two; their sum is this one.
+      carry: h before the first step, (N, H), in the dtype of ``x`` or in float32 at least; None for zeros.
+      activation: any elementwise function.
+      lengths: (N,) integers, how many steps of each sequence are real; None for all. What stands past the end
+        has no influence, not even NaN: outputs there are zero, and the final carry is that of the last real
+        step, or the initial one for length 0. Values below 0 count as 0 and values above T as T.
+      reverse: run each sequence from its last real step to its first. Outputs stand where their inputs stand,
+        so that the last to be computed is the one at t = 0.
+
+    Returns:
+      The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
+      dtype of accumulation (float32, for float64 input float64), so that a sequence fed in pieces equals
+      the whole.
+
+    Raises:
+      ValueError: if a shape does not fit the others, or T is 0.
+      TypeError: if an array is not floating-point, the dtypes differ, or ``lengths`` are not integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> y, h = nn.ops.rnn(jnp.ones((2, 5, 3)), jnp.ones((3, 4)), jnp.ones((4, 4)))
+    >>> y.shape, h.shape
+    ((2, 5, 4), (2, 4))
+
+    Elman, "Finding structure in time", 1990.
+    """
+    given = cells.operands("rnn", 1, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
+    start = cells.hidden("rnn", carry, given)
+    outputs, final = _over_sequences(
+        cells.RnnCell(activation),
+        given,
+        (given.recurrent_kernel,),
+        start,
+        _lengths("rnn", lengths, given),
+        reverse=reverse,
+    )
+    return outputs, _as_given(final, carry)
+
+
+def rnn_step(
+    carry: ArrayLike,
+    x: ArrayLike,
+    input_kernel: ArrayLike,
+    recurrent_kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    activation: Activation = jnp.tanh,
+) -> tuple[jax.Array, jax.Array]:
+    """One step of ``rnn``: carry (N, H), x (N, F) → the new carry (N, H) and the output (N, H).
+
+    Results are in the order that ``jax.lax.scan`` wants. The new carry has the dtype of the old one, the
+    output that of ``x``. Weights, equation and errors are those of ``rnn``.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> h, y = nn.ops.rnn_step(jnp.zeros((2, 4)), jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones((4, 4)))
+    >>> h.shape, y.shape
+    ((2, 4), (2, 4))
+    """
+    given = cells.operands("rnn_step", 1, "(N, F)", x, input_kernel, recurrent_kernel, bias)
+    start = cells.hidden("rnn_step", carry, given)
+    final = _one_step(cells.RnnCell(activation), given, (given.recurrent_kernel,), start)
+    return _as_given(final, carry), final.astype(given.x.dtype)
+
+
+def lstm(
+    x: ArrayLike,
+    input_kernel: ArrayLike,
+    recurrent_kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    carry: tuple[ArrayLike, ArrayLike] | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[jax.Array, HiddenAndCell]:
+    """Long short-term memory: (N, T, F) → outputs (N, T, H) and the final carry (h, c), each (N, H).
+
+    i, f, g, o = xₜ·W + hₜ₋₁·R + b  (four gates of H columns, in this order),
+    cₜ = σ(f)·cₜ₋₁ + σ(i)·tanh(g),  hₜ = σ(o)·tanh(cₜ), and the output at t is hₜ.
+
+    The variant with a forget gate and no peepholes. The gates stand as in PyTorch, Flax and Keras (Haiku:
+    i, g, f, o), the carry is (h, c) as in PyTorch (Flax: (c, h)). Nothing is added to the forget gate here:
+    the layer starts its bias at 1 instead.
+
+    Args:
+      x: (N, T, F), T at least 1.
+      input_kernel: W, (F, 4·H).
+      recurrent_kernel: R, (H, 4·H).
+      bias: b, (4·H,), or None for none. PyTorch has two; their sum is this one.
+      carry: (h, c) before the first step, each (N, H), in the dtype of ``x`` or in float32 at least; None for
+        zeros.
+      lengths: (N,) integers, how many steps of each sequence are real; see ``rnn``.
+      reverse: run each sequence from its last real step to its first; see ``rnn``.
+
+    Returns:
+      The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
+      dtype of accumulation, so that a sequence fed in pieces equals the whole.
+
+    Raises:
+      ValueError: if a shape does not fit the others, or T is 0.
+      TypeError: if an array is not floating-point, the dtypes differ, the carry is no pair, or ``lengths``
+        are not integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> y, (h, c) = nn.ops.lstm(jnp.ones((2, 5, 3)), jnp.ones((3, 16)), jnp.ones((4, 16)))
+    >>> y.shape, h.shape, c.shape
+    ((2, 5, 4), (2, 4), (2, 4))
+
+    Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber and
+    Cummins, "Learning to forget", 2000.
+    """
+    given = cells.operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
+    start = cells.hidden_and_cell("lstm", carry, given)
+    outputs, final = _over_sequences(
+        cells.lstm_cell,
+        given,
+        (given.recurrent_kernel,),
+        start,
+        _lengths("lstm", lengths, given),
+        reverse=reverse,
+    )
+    return outputs, _as_given(final, carry)
+
+
+def lstm_step(
+    carry: tuple[ArrayLike, ArrayLike],
+    x: ArrayLike,
+    input_kernel: ArrayLike,
+    recurrent_kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+) -> tuple[HiddenAndCell, jax.Array]:
+    """One step of ``lstm``: carry (h, c), x (N, F) → the new carry (h, c) and the output (N, H).
+
+    Results are in the order that ``jax.lax.scan`` wants. The new carry has the dtypes of the old one, the
+    output that of ``x``. Weights, equations and errors are those of ``lstm``.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> zeros = jnp.zeros((2, 4))
+    >>> (h, c), y = nn.ops.lstm_step((zeros, zeros), jnp.ones((2, 3)), jnp.ones((3, 16)), jnp.ones((4, 16)))
+    >>> h.shape, c.shape, y.shape
+    ((2, 4), (2, 4), (2, 4))
+    """
+    given = cells.operands("lstm_step", 4, "(N, F)", x, input_kernel, recurrent_kernel, bias)
+    start = cells.hidden_and_cell("lstm_step", carry, given)
+    final = _one_step(cells.lstm_cell, given, (given.recurrent_kernel,), start)
+    return _as_given(final, carry), final[0].astype(given.x.dtype)
+
+
+def gru(
+    x: ArrayLike,
+    input_kernel: ArrayLike,
+    recurrent_kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    recurrent_bias: ArrayLike | None = None,
+    carry: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """Gated recurrent unit: (N, T, F) → outputs (N, T, H) and the final carry (N, H).
+
+    With a = xₜ·W + b and u = hₜ₋₁·R, three gates r, z, n of H columns each, in this order:
+    r = σ(a_r + u_r),  z = σ(a_z + u_z),  n = tanh(a_n + r·(u_n + recurrent_bias)),
+    hₜ = (1 − z)·n + z·hₜ₋₁, and the output at t is hₜ.
+
+    The variant that resets after the recurrent product, as in PyTorch, Flax and Keras's default (Haiku resets
+    before it). That is why the candidate n has a bias of its own inside the reset.
+
+    Args:
+      x: (N, T, F), T at least 1.
+      input_kernel: W, (F, 3·H).
+      recurrent_kernel: R, (H, 3·H).
+      bias: b, (3·H,), or None for none. PyTorch's two are added for r and z.
+      recurrent_bias: (H,), or None for none: PyTorch's recurrent bias of the candidate.
+      carry: h before the first step, (N, H), in the dtype of ``x`` or in float32 at least; None for zeros.
+      lengths: (N,) integers, how many steps of each sequence are real; see ``rnn``.
+      reverse: run each sequence from its last real step to its first; see ``rnn``.
+
+    Returns:
+      The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
+      dtype of accumulation, so that a sequence fed in pieces equals the whole.
+
+    Raises:
+      ValueError: if a shape does not fit the others, or T is 0.
+      TypeError: if an array is not floating-point, the dtypes differ, or ``lengths`` are not integers.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> y, h = nn.ops.gru(jnp.ones((2, 5, 3)), jnp.ones((3, 12)), jnp.ones((4, 12)))
+    >>> y.shape, h.shape
+    ((2, 5, 4), (2, 4))
+
+    Cho et al., "Learning phrase representations using RNN encoder–decoder", 2014 (version 1 resets after).
+    """
+    given = cells.operands("gru", 3, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
+    weights = given.recurrent_kernel, cells.candidate_bias("gru", recurrent_bias, given)
+    start = cells.hidden("gru", carry, given)
+    outputs, final = _over_sequences(
+        cells.gru_cell, given, weights, start, _lengths("gru", lengths, given), reverse=reverse
+    )
+    return outputs, _as_given(final, carry)
+
+
+def gru_step(
+    carry: ArrayLike,
+    x: ArrayLike,
+    input_kernel: ArrayLike,
+    recurrent_kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    recurrent_bias: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """One step of ``gru``: carry (N, H), x (N, F) → the new carry (N, H) and the output (N, H).
+
+    Results are in the order that ``jax.lax.scan`` wants. The new carry has the dtype of the old one, the
+    output that of ``x``. Weights, equations and errors are those of ``gru``.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> h, y = nn.ops.gru_step(jnp.zeros((2, 4)), jnp.ones((2, 3)), jnp.ones((3, 12)), jnp.ones((4, 12)))
+    >>> h.shape, y.shape
+    ((2, 4), (2, 4))
+    """
+    given = cells.operands("gru_step", 3, "(N, F)", x, input_kernel, recurrent_kernel, bias)
+    weights = given.recurrent_kernel, cells.candidate_bias("gru_step", recurrent_bias, given)
+    start = cells.hidden("gru_step", carry, given)
+    final = _one_step(cells.gru_cell, given, weights, start)
+    return _as_given(final, carry), final.astype(given.x.dtype)
+
+
+@partial(jax.jit, static_argnames=("cell", "reverse"))
+def _over_sequences(
+    cell: cells.Cell,
+    given: cells.Operands,
+    weights: Any,
+    carry: Any,
+    lengths: jax.Array | None,
+    *,
+    reverse: bool,
+) -> tuple[jax.Array, Any]:
+    """Outputs (N, T, H) in the dtype of x, and the final carry in the accumulator's.
+
+    Compiled as a whole: called outside ``jax.jit``, the loop would be compiled again at every call.
+    """
+    x, real = given.x, None
+    if lengths is not None:
+        real = real_steps(lengths, x)
+        # For the gradient too: the kernel's multiplies x by a cotangent of zero there, and NaN · 0 is NaN.
+        x = jnp.where(real, x, jnp.zeros_like(x))
+        real = jnp.swapaxes(real, 0, 1)
+    # The input's product needs no carry: one matrix product over all N·T steps, ahead of the loop.
+    gates = cells.input_gates(jnp.swapaxes(x, 0, 1), given.input_kernel, given.bias)
+    outputs, final = over_time(partial(cell, weights), carry, gates, real, reverse=reverse, dtype=x.dtype)
+    return jnp.swapaxes(outputs, 0, 1), final
+
+
+@partial(jax.jit, static_argnames="cell")
+def _one_step(cell: cells.Cell, given: cells.Operands, weights: Any, carry: Any) -> Any:
+    """The next carry in the accumulator's dtype."""
+    return cell(weights, carry, cells.input_gates(given.x, given.input_kernel, given.bias))
+
+
+def _lengths(op: str, lengths: ArrayLike | None, given: cells.Operands) -> jax.Array | None:
+    return None if lengths is None else checked_lengths(op, lengths, given.x)
+
+
+def _as_given(final: Any, initial: Any) -> Any:
+    """The final carry in the dtypes of the initial one, if given, as in a ``jax.lax.scan`` it must be."""
+    if initial is None:
+        return final
+    leaves, treedef = jax.tree.flatten(final)
+    dtypes = [jnp.asarray(leaf).dtype for leaf in jax.tree.leaves(initial)]
+    return jax.tree.unflatten(treedef, [leaf.astype(d) for leaf, d in zip(leaves, dtypes, strict=True)])

@@ -1,0 +1,168 @@
+"""Resampling one axis: which values each output is made of, and a weighted sum whose derivative is one too.
+
+The tables are NumPy constants of the trace. Source positions are ratios of integers, so that no rounding
+moves a tap to its neighbour, however large the axis.
+"""
+
+from functools import partial
+from math import ceil
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = np.ndarray[Any, Any]
+
+#: How far the interpolation kernel of a method reaches, in input pixels.
+REACH = {"linear": 1, "cubic": 2}
+
+#: Up to this many taps are unrolled into gathers; a wider band becomes a matrix product.
+_UNROLLED = 16
+
+
+class Taps(NamedTuple):
+    """A banded matrix: y[i] = Σₜ weight[t, i] · x[source[t, i]]. Both are (taps, output size)."""
+
+    source: Array
+    weight: Array
+
+
+def nearest_index(size: int, out: int) -> Array:
+    """The input pixel under the centre of each output pixel: ⌊(i + ½)·size/out⌋, in integers."""
+    index: Array = (2 * np.arange(out) + 1) * size // (2 * out)
+    return index
+
+
+def taps(
+    method: str, size: int, out: int, *, align_corners: bool, antialias: bool, cubic_coefficient: float
+) -> Taps:
+    """The taps that take ``size`` values to ``out`` positions.
+
+    Beyond the edges the edge value counts. With ``antialias`` on a shrinking axis the kernel is widened by
+    size/out, and what of it lies beyond the edges is left out.
+    """
+    if method == "nearest":
+        return Taps(nearest_index(size, out)[None], np.ones((1, out)))
+    floor, fraction = _positions(size, out, align_corners)
+    stretch = max(size / out, 1.0) if antialias else 1.0
+    reach = ceil(REACH[method] * stretch)
+    offsets = np.arange(1 - reach, reach + 1)[:, None]
+    index, distance = floor + offsets, np.abs(fraction - offsets) / stretch
+    weight = _triangle(distance) if method == "linear" else _cubic(distance, cubic_coefficient)
+    if stretch > 1:
+        weight = np.where((index >= 0) & (index < size), weight, 0.0)
+        weight /= weight.sum(axis=0)
+    return Taps(np.clip(index, 0, size - 1), weight)
+
+
+def _positions(size: int, out: int, align_corners: bool) -> tuple[Array, Array]:
+    """Where the output pixels lie on the input axis, as whole pixels and the fraction of one beyond."""
+    i = np.arange(out)
+    if align_corners:
+        numerator, denominator = i * (size - 1), max(out - 1, 1)
+    else:
+        numerator, denominator = (2 * i + 1) * size - out, 2 * out
+    floor, rest = np.divmod(numerator, denominator)
+    fraction: Array = rest / denominator
+    return floor, fraction
+
+
+def _triangle(d: Array) -> Array:
+    weight: Array = np.maximum(1 - d, 0)
+    return weight
+
+
+def _cubic(d: Array, a: float) -> Array:
+    """Keys's cubic convolution kernel with slope ``a`` at distance 1; it is 0 beyond distance 2."""
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+def transposed(taps: Taps, size: int) -> Taps:
+    """The taps of the transposed matrix, which takes ``out`` values to ``size``."""
+    out = taps.source.shape[1]
+    used = taps.weight != 0
+    cell = (taps.source * out + np.arange(out))[used]
+    cells, which = np.unique(cell, return_inverse=True)
+    weights = np.bincount(which.reshape(-1), taps.weight[used])
+    row, column = np.divmod(cells, out)
+    first = np.searchsorted(row, np.arange(size))
+    rank = np.arange(len(row)) - first[row]
+    shape = (rank.max() + 1, size)
+    result = Taps(np.zeros(shape, int), np.zeros(shape))
+    result.source[rank, row] = column
+    result.weight[rank, row] = weights
+    return result
+
+
+@partial(
+    jax.jit,
+    static_argnums=(1, 2),
+    static_argnames=("method", "align_corners", "antialias", "cubic_coefficient"),
+)
+def resample(x: jax.Array, axis: int, out: int, **settings: Any) -> jax.Array:
+    """``x`` with ``axis`` resampled at ``out`` positions; jitted, so that eager calls trace once a shape."""
+    table = taps(size=x.shape[axis], out=out, **settings)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return _take(x, axis, table.source[0])
+    return weighted_sum(x, axis, table)
+
+
+def weighted_sum(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
+    """y[i] = Σₜ weight[t, i] · x[source[t, i]] along ``axis``, with a transpose that gathers as well.
+
+    The transpose JAX would find is a scatter, which is serial on CPU. ``custom_linear_solve`` is the one
+    transform that takes a linear map together with its transpose and keeps ``vmap`` and both modes of
+    differentiation. Its ``matvec``, which a derivative by the matrix would need, is never called here. It
+    wants a square map, so the shorter side is padded.
+    """
+    size, out = x.shape[axis], taps.source.shape[1]
+    room = max(size, out)
+    back = transposed(taps, size)
+
+    def forward(_: Any, v: jax.Array) -> jax.Array:
+        return _fit(_gathered(_fit(v, axis, size), axis, taps), axis, room)
+
+    def backward(_: Any, v: jax.Array) -> jax.Array:
+        return _fit(_gathered(_fit(v, axis, out), axis, back), axis, room)
+
+    y = lax.custom_linear_solve(lambda v: v, _fit(x, axis, room), forward, backward)
+    return _fit(y, axis, out)
+
+
+def _fit(x: jax.Array, axis: int, size: int) -> jax.Array:
+    """``x`` with zeros appended or the end cut off, so that ``axis`` has ``size`` values."""
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (0, size - x.shape[axis], 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
+    if len(taps.source) > _UNROLLED:
+        return _multiplied(x, axis, taps)
+    along = [1] * x.ndim
+    along[axis] = -1
+    terms = [
+        _take(x, axis, index) * jnp.asarray(weight.reshape(along), x.dtype)
+        for index, weight in zip(*taps, strict=True)
+        if weight.any()
+    ]
+    return sum(terms[1:], terms[0])
+
+
+def _multiplied(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
+    out = taps.source.shape[1]
+    matrix = np.zeros((x.shape[axis], out))
+    np.add.at(matrix, (taps.source, np.arange(out)), taps.weight)
+    y = lax.dot_general(
+        x, jnp.asarray(matrix, x.dtype), (((axis,), (0,)), ((), ())), precision=lax.Precision.HIGHEST
+    )
+    return jnp.moveaxis(y, -1, axis)
+
+
+def _take(x: jax.Array, axis: int, index: Array) -> jax.Array:
+    """The values of ``x`` at constant positions along ``axis``."""
+    return jnp.take(x, jnp.asarray(index, jnp.int32), axis=axis, mode="clip")

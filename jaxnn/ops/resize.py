@@ -1,0 +1,198 @@
+"""Resizing the spatial axes: to a size, or by a factor."""
+
+from collections.abc import Sequence
+from math import floor, isfinite
+from numbers import Real
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxnn.ops import checks, resampling
+from jaxnn.ops.windows import Ints, per_axis
+
+METHODS = ("nearest", "linear", "cubic")
+
+
+def resize(
+    x: ArrayLike,
+    size: Ints,
+    *,
+    method: str = "nearest",
+    align_corners: bool = False,
+    antialias: bool = False,
+    cubic_coefficient: float = -0.75,
+) -> jax.Array:
+    """Resizes every spatial axis to ``size``: (N, *space, C) → (N, *size, C).
+
+    Each axis is resampled on its own. With L input and o output pixels, output pixel i has its centre at
+    s(i) = (i + ½)·L/o − ½ on the input axis, and
+
+        nearest:  y[i] = x[⌊(i + ½)·L/o⌋]
+        linear:   y[i] = (1 − t)·x[⌊s⌋] + t·x[⌊s⌋ + 1],   t = s − ⌊s⌋
+        cubic:    y[i] = Σ_j w(s − j)·x[j],   j = ⌊s⌋ − 1 … ⌊s⌋ + 2
+
+    where x beyond an edge is the edge value and w is Keys's cubic convolution kernel, whose slope at distance
+    1 is ``cubic_coefficient``. Positions are computed exactly, in integers.
+
+    Args:
+      x: nearest takes any dtype and keeps it; linear and cubic take floating-point values, and sum in
+        float32 at least.
+      size: the output size, at least 1: one integer for all spatial axes, or one an axis.
+      method: ``"nearest"``, ``"linear"`` (bilinear on two axes, trilinear on three) or ``"cubic"``.
+      align_corners: for linear and cubic. The centres of the corner pixels coincide,
+        s(i) = i·(L − 1)/(o − 1); a single output pixel is the first input pixel.
+      antialias: for linear and cubic. Where an axis shrinks, the kernel is widened by L/o, so that every
+        input pixel counts, and normalised over what of it lies within the input. Growing axes do not change.
+      cubic_coefficient: −0.75 as in PyTorch and ONNX; −0.5 is Catmull–Rom, which ``jax.image`` uses.
+
+    PyTorch: nearest is its ``nearest-exact``; its ``nearest`` is ⌊i·L/o⌋, which is the same where the axis
+    grows by a whole factor. Its cubic has the coefficient −0.5 when antialiased. ``jax.image.resize``
+    antialiases by default and has −0.5; where an axis grows it leaves out what lies beyond the edges instead
+    of repeating the edge value.
+
+    Raises:
+      ValueError: for an unknown method, a size below 1, no spatial axis or an empty one, or options that the
+        method has no use for.
+      TypeError: for a size that is no integer, or integer ``x`` with linear or cubic.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> x = jnp.asarray([0.0, 4.0]).reshape(1, 2, 1)
+    >>> print(nn.ops.resize(x, 4, method="linear").ravel())
+    [0. 1. 3. 4.]
+    >>> nn.ops.resize(jnp.ones((2, 32, 32, 3)), (48, 20), method="cubic").shape
+    (2, 48, 20, 3)
+
+    Keys, "Cubic convolution interpolation for digital image processing", 1981.
+    """
+    array = jnp.asarray(x)
+    space = checks.spatial("resize", array)
+    sizes = per_axis("resize", "size", size, len(space))
+    coefficient = check_coefficient("resize", cubic_coefficient)
+    return _resized("resize", array, sizes, method, align_corners, antialias, coefficient)
+
+
+def upsample(
+    x: ArrayLike,
+    scale: float | Sequence[float],
+    *,
+    method: str = "nearest",
+    align_corners: bool = False,
+) -> jax.Array:
+    """Multiplies every spatial axis by ``scale``: (N, *space, C) → (N, *⌊space · scale⌋, C).
+
+    The same as ``resize`` to the sizes ⌊L·scale⌋: positions follow from the sizes of input and output, so
+    that the whole input is always covered. PyTorch by default takes them from the scale itself, which differs
+    where L·scale is no integer; its ``recompute_scale_factor=True`` is this.
+
+    Args:
+      x: nearest takes any dtype and keeps it; linear and cubic take floating-point values.
+      scale: a positive factor for all spatial axes, or one an axis. Below 1 it shrinks. L·scale is rounded
+        down after a product in double precision: 100 · 1.15 = 114.999… gives 114, as in PyTorch. To be sure of a
+        size, say it to ``resize``.
+      method: ``"nearest"``, ``"linear"`` or ``"cubic"``.
+      align_corners: for linear and cubic: the centres of the corner pixels coincide.
+
+    Raises:
+      ValueError: for a scale that is not positive and finite or gives an empty output, and as ``resize``.
+      TypeError: for a scale that is no number, and as ``resize``.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.upsample(jnp.asarray([[[1], [2]]]), 2).ravel())
+    [1 1 2 2]
+    >>> nn.ops.upsample(jnp.ones((1, 10, 10, 3)), (2, 1.5), method="linear").shape
+    (1, 20, 15, 3)
+    """
+    array = jnp.asarray(x)
+    space = checks.spatial("upsample", array)
+    factors = scales("upsample", scale, len(space))
+    sizes = tuple(floor(n * factor) for n, factor in zip(space, factors, strict=True))
+    if 0 in sizes:
+        raise ValueError(
+            f"upsample: scale must leave at least one pixel on every axis, got {scale!r} for the spatial "
+            f"sizes {space}"
+        )
+    return _resized("upsample", array, sizes, method, align_corners, False, -0.75)
+
+
+def scales(op: str, scale: float | Sequence[float], rank: int) -> tuple[float, ...]:
+    """One positive factor for each of ``rank`` axes, from a number or one number an axis."""
+    values = tuple(scale) if isinstance(scale, Sequence) else (scale,) * rank
+    if not all(isinstance(v, Real) and not isinstance(v, bool) for v in values):
+        raise TypeError(f"{op}: scale must be a number or one number an axis, got {scale!r}")
+    factors = tuple(float(v) for v in values)
+    if len(factors) != rank:
+        raise ValueError(f"{op}: scale must be one number or {rank} (one a spatial axis), got {scale!r}")
+    if not all(isfinite(factor) and factor > 0 for factor in factors):
+        raise ValueError(f"{op}: scale must be positive and finite, got {scale!r}")
+    return factors
+
+
+def check_method(op: str, method: str, align_corners: bool, antialias: bool) -> None:
+    """Raises unless ``method`` exists and has a use for the options."""
+    if method not in METHODS:
+        raise ValueError(
+            f"{op}: method must be 'nearest', 'linear' (bilinear on two axes, trilinear on three) or "
+            f"'cubic', got {method!r}"
+        )
+    if method == "nearest" and (align_corners or antialias):
+        option = "align_corners" if align_corners else "antialias"
+        raise ValueError(
+            f"{op}: {option} must be False for method 'nearest', got True; use 'linear' or 'cubic'"
+        )
+    if align_corners and antialias:
+        raise ValueError(f"{op}: antialias and align_corners must not both be set, got True for both")
+
+
+def check_coefficient(op: str, cubic_coefficient: float) -> float:
+    """``cubic_coefficient`` as a plain float; raises unless it is a finite number."""
+    if not isinstance(cubic_coefficient, Real) or not isfinite(cubic_coefficient):
+        raise ValueError(f"{op}: cubic_coefficient must be a finite number, got {cubic_coefficient!r}")
+    return float(cubic_coefficient)
+
+
+def _resized(
+    op: str,
+    x: jax.Array,
+    sizes: tuple[int, ...],
+    method: str,
+    align_corners: bool,
+    antialias: bool,
+    cubic_coefficient: float,
+) -> jax.Array:
+    check_method(op, method, align_corners, antialias)
+    real = jnp.issubdtype(x.dtype, jnp.floating)
+    if method != "nearest" and not real:
+        raise TypeError(
+            f"{op}: x must be floating-point for method {method!r}, got {x.dtype}; cast it first, or use "
+            "'nearest', which keeps integers"
+        )
+    y = x.astype(checks.accumulator(x.dtype)) if real else x
+    # The axes that shrink most come first: less is left to do for the others.
+    for axis in sorted(range(1, x.ndim - 1), key=lambda axis: sizes[axis - 1] / x.shape[axis]):
+        size, out = x.shape[axis], sizes[axis - 1]
+        if size == out:
+            continue
+        if method == "nearest" and out % size == 0:
+            y = _repeated(y, axis, out // size)
+        elif method == "nearest" and size % out == 0:
+            step = size // out
+            y = lax.slice_in_dim(y, step // 2, size, step, axis)
+        else:
+            y = resampling.resample(
+                y,
+                axis,
+                out,
+                method=method,
+                align_corners=align_corners,
+                antialias=antialias,
+                cubic_coefficient=cubic_coefficient,
+            )
+    return y.astype(x.dtype)
+
+
+def _repeated(x: jax.Array, axis: int, times: int) -> jax.Array:
+    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
+    copies = jnp.broadcast_to(jnp.expand_dims(x, axis + 1), (*before, times, *after))
+    return lax.reshape(copies, (*before[:-1], before[-1] * times, *after))

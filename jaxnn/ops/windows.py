@@ -1,0 +1,149 @@
+"""Sliding windows: settings per axis, padding as (low, high) pairs, output sizes.
+
+The only place that knows what ``SAME`` and ``VALID`` mean. Convolutions and pools ask it for pairs of
+integers and never look at a padding's name again.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from operator import index
+
+Ints = int | Sequence[int]
+Pair = tuple[int, int]
+Pairs = tuple[Pair, ...]
+Padding = str | int | Sequence[int] | Sequence[Pair]
+
+#: Paddings that fill the border with values of the input, and what ``jnp.pad`` calls them.
+VALUE_PADDINGS = {"CIRCULAR": "wrap", "REFLECT": "reflect", "REPLICATE": "edge"}
+PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER", "CAUSAL", *VALUE_PADDINGS)
+
+
+def per_axis(op: str, name: str, value: Ints, rank: int, *, least: int = 1) -> tuple[int, ...]:
+    """One integer for each of ``rank`` axes, from an int (the same for all) or one int an axis."""
+    values = any_axes(op, name, value, least=least)
+    if isinstance(values, int):
+        return (values,) * rank
+    if len(values) != rank:
+        raise ValueError(f"{op}: {name} must be one integer or {rank} (one a spatial axis), got {value!r}")
+    return values
+
+
+def any_axes(op: str, name: str, value: Ints, *, least: int = 1) -> int | tuple[int, ...]:
+    """Like ``per_axis`` before the rank is known: a checked int, or a tuple of them."""
+    single = not isinstance(value, Sequence)
+    try:
+        values = tuple(index(v) for v in ((value,) if single else value))  # type: ignore[arg-type, union-attr]
+    except TypeError:
+        raise TypeError(f"{op}: {name} must be an integer or one integer an axis, got {value!r}") from None
+    if any(v < least for v in values):
+        raise ValueError(f"{op}: {name} must be at least {least}, got {value!r}")
+    return values[0] if single else values
+
+
+def dilated(window: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """The span d·(k − 1) + 1 that a window of k taps covers when they stand d apart."""
+    return tuple(d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True))
+
+
+def pairs(
+    op: str, padding: Padding, sizes: Sequence[int], span: Sequence[int], strides: Sequence[int]
+) -> Pairs:
+    """Padding in any of its forms as one (low, high) pair a spatial axis.
+
+    ``sizes`` are the input's, ``span`` the dilated window's. ``SAME`` pads max((⌈L/s⌉ − 1)·s + k' − L, 0) in
+    all, the odd one on the high side, ``SAME_LOWER`` on the low side; ``CAUSAL`` pads k' − 1 on the low side.
+    The value paddings (``CIRCULAR``, ``REFLECT``, ``REPLICATE``) are as wide as ``SAME``.
+    """
+    rank = len(sizes)
+    if isinstance(padding, str):
+        return _named_pairs(op, padding, sizes, span, strides)
+    if not isinstance(padding, Sequence):
+        return tuple((p, p) for p in _integers(op, padding, (padding,) * rank))
+    if len(padding) != rank:
+        raise ValueError(
+            f"{op}: padding must be one entry a spatial axis, {rank} in all, got {padding!r}"
+            + (f"; did you mean ({padding!r},)?" if rank == 1 and _is_pair(padding) else "")
+        )
+    result = []
+    for entry in padding:
+        low, high = _integers(op, padding, entry if isinstance(entry, Sequence) else (entry, entry))
+        result.append((low, high))
+    return tuple(result)
+
+
+def _is_pair(entry: Sequence[object]) -> bool:
+    return len(entry) == 2 and not any(isinstance(value, Sequence) for value in entry)
+
+
+def _integers(op: str, padding: object, entry: Sequence[object]) -> tuple[int, ...]:
+    try:
+        values = tuple(index(v) for v in entry)  # type: ignore[arg-type]
+    except TypeError:
+        values = ()
+    if not values or (isinstance(padding, Sequence) and len(values) != 2):
+        raise TypeError(
+            f"{op}: padding must be a name, an integer, one integer an axis or one (low, high) pair an axis, "
+            f"got {padding!r}"
+        )
+    return values
+
+
+def check_name(op: str, padding: Padding) -> None:
+    """Raises if ``padding`` is an unknown name; layers ask this before they have seen any input."""
+    if isinstance(padding, str) and padding not in PADDING_NAMES:
+        raise ValueError(
+            f"{op}: unknown padding {padding!r}; the names are {', '.join(PADDING_NAMES)}, "
+            "and integers or (low, high) pairs work too"
+        )
+
+
+def _named_pairs(
+    op: str, padding: str, sizes: Sequence[int], span: Sequence[int], strides: Sequence[int]
+) -> Pairs:
+    check_name(op, padding)
+    if padding == "VALID":
+        return ((0, 0),) * len(sizes)
+    if padding == "CAUSAL":
+        if len(sizes) != 1:
+            raise ValueError(
+                f"{op}: padding 'CAUSAL' needs exactly one spatial axis (time), the input has {len(sizes)}"
+            )
+        return ((span[0] - 1, 0),)
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, span, strides, strict=True)]
+    halves = [(t // 2, t - t // 2) for t in totals]
+    return tuple((high, low) for low, high in halves) if padding == "SAME_LOWER" else tuple(halves)
+
+
+def output_sizes(
+    op: str,
+    sizes: Sequence[int],
+    span: Sequence[int],
+    strides: Sequence[int],
+    padding: Pairs,
+    *,
+    ceil_mode: bool = False,
+) -> tuple[int, ...]:
+    """How many windows fit on each axis: ⌊(L + low + high − k') / s⌋ + 1.
+
+    ``ceil_mode`` rounds up instead, but drops a last window that would start in the high padding. A size
+    below 1 raises: an empty output is never what was meant.
+    """
+    result = []
+    for n, k, s, (low, high) in zip(sizes, span, strides, padding, strict=True):
+        room = n + low + high - k
+        if room < 0:
+            padded = tuple(m + a + b for m, (a, b) in zip(sizes, padding, strict=True))
+            raise ValueError(
+                f"{op}: the window must fit into the padded input, got a window that spans {tuple(span)} and "
+                f"an input of {tuple(sizes)} that padding {padding} makes {padded}"
+            )
+        count = (-(-room // s) if ceil_mode else room // s) + 1
+        if ceil_mode and (count - 1) * s >= n + low:
+            count -= 1
+        result.append(count)
+    return tuple(result)
+
+
+def taps(window: Sequence[int]) -> int:
+    """How many values one window holds."""
+    return prod(window)

@@ -1,0 +1,80 @@
+"""How a run shows its progress: a bar on a terminal, plain lines elsewhere, or nothing."""
+
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol
+
+Progress = bool | Literal["auto", "bar", "lines"]
+
+
+class Reporter(Protocol):
+    """What ``fit`` tells while it runs."""
+
+    def steps(self, epoch: int, done: int, loss: float) -> None:
+        """``done`` steps of the epoch were made; ``loss`` is the latest one."""
+
+    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+        """The epoch has ended with these scores."""
+
+    def close(self) -> None:
+        """The run has ended."""
+
+
+def reporter(progress: Progress, epochs: int, steps_per_epoch: int) -> Reporter:
+    """The reporter for ``progress``; ``"auto"`` means a bar if stderr is a terminal and tqdm is there."""
+    if progress is False:
+        return Silence()
+    if progress in (True, "auto"):
+        progress = "bar" if sys.stderr.isatty() and find_spec("tqdm") else "lines"
+    if progress == "bar":
+        return Bar(epochs, steps_per_epoch)
+    if progress == "lines":
+        return Lines(epochs)
+    raise ValueError(f"fit: progress must be 'auto', 'bar', 'lines' or False, got {progress!r}")
+
+
+def describe(scores: Mapping[str, float]) -> str:
+    """``loss 0.1234  val_accuracy 0.9876``."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+class Silence:
+    """Says nothing."""
+
+    def steps(self, epoch: int, done: int, loss: float) -> None: ...
+
+    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines(Silence):
+    """A line an epoch, for files and notebooks."""
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+
+    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+        print(f"epoch {epoch:{len(str(self.epochs))}d}/{self.epochs}  {describe(scores)}", flush=True)
+
+
+class Bar(Lines):
+    """A tqdm bar of the whole run, with a line above it for each epoch."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int):
+        from tqdm import tqdm
+
+        super().__init__(epochs)
+        self.steps_per_epoch = steps_per_epoch
+        self.bar: Any = tqdm(total=epochs * steps_per_epoch, unit="step", leave=False)
+
+    def steps(self, epoch: int, done: int, loss: float) -> None:
+        self.bar.update((epoch - 1) * self.steps_per_epoch + done - self.bar.n)
+        self.bar.set_postfix_str(f"epoch {epoch}/{self.epochs}, loss {loss:.4f}")
+
+    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+        self.bar.write(f"epoch {epoch:{len(str(self.epochs))}d}/{self.epochs}  {describe(scores)}")
+
+    def close(self) -> None:
+        self.bar.close()

@@ -1,0 +1,111 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn as nn
+
+
+def counter() -> nn.Layer:
+    """Adds up what it has seen: y = x + total; total ← total + mean(x)."""
+
+    def train(params, x, key=None):
+        total = params.state["total"]
+        return x + total, {"total": total + x.mean()}
+
+    return nn.Layer(
+        "counter",
+        lambda key, shape: nn.Params({}, {"total": jnp.zeros(())}),
+        lambda params, x: x + params.state["total"],
+        train,
+    )
+
+
+def test_any_data_flow(key):
+    net = nn.graph(
+        lambda f, x: f.decode(jnp.concatenate([f.encode(x["a"]), x["b"]], -1)),
+        encode=nn.dense(3),
+        decode=nn.dense(2),
+    )
+    x = {"a": jnp.ones((5, 4)), "b": jnp.ones((5, 1))}
+    params = net.init(key, x)
+    assert params.weights["decode"]["kernel"].shape == (4, 2)
+    assert net.apply(params, x).shape == (5, 2)
+
+
+def test_a_layer_called_twice_shares_its_weights(key):
+    net = nn.graph(lambda f, x: f.half(f.half(x)), half=nn.dense(4))
+    params = net.init(key, (1, 4))
+    x = jnp.arange(4.0)[None]
+    layer, own = nn.dense(4), nn.Params(params.weights["half"], {})
+    np.testing.assert_allclose(net.apply(params, x), layer.apply(own, layer.apply(own, x)), rtol=1e-6)
+
+
+def test_state_of_a_layer_called_twice_is_threaded_in_call_order(key):
+    net = nn.graph(lambda f, x: f.counter(f.counter(x)), counter=counter())
+    params = net.init(key, (1, 1))
+    y, state = net.train(params, jnp.ones((1, 1)))
+    # First call: 1 + 0, total 1. Second call: 1 + 1, total 1 + 1.
+    np.testing.assert_array_equal(y, [[2.0]])
+    np.testing.assert_array_equal(state["counter"]["total"], 2.0)
+    np.testing.assert_array_equal(params.state["counter"]["total"], 0.0)
+
+
+def test_each_call_in_training_has_a_key_of_its_own(key):
+    net = nn.graph(lambda f, x: (f.drop(x), f.drop(x)), drop=nn.dropout(0.5))
+    first, second = net.train(nn.Params({}, {}), jnp.ones((4, 32)), key)[0]
+    assert not jnp.array_equal(first, second)
+
+
+def test_a_layer_that_is_never_called(key):
+    net = nn.graph(lambda f, x: f.a(x), a=nn.dense(2), b=nn.dense(3))
+    with pytest.raises(ValueError, match=r"graph: b is never called, so its input is unknown"):
+        net.init(key, (1, 4))
+
+
+def test_a_layer_that_is_not_there(key):
+    net = nn.graph(lambda f, x: f.encodr(x), encoder=nn.dense(2))
+    with pytest.raises(AttributeError, match=r"graph: no layer is called 'encodr'; there are encoder"):
+        net.init(key, (1, 4))
+
+
+def places(error) -> list[str]:
+    """Our notes; JAX may add one of its own about tracebacks."""
+    return [note for note in error.__notes__ if note.startswith("in layer")]
+
+
+def test_an_error_names_the_path_and_the_input_once(key):
+    net = nn.serial(nn.relu, nn.residual(nn.conv(3, 3, padding="SAME"), nn.conv(3, 5)))
+    with pytest.raises(ValueError, match="window") as caught:
+        net.init(key, (2, 4, 4, 3))
+    assert places(caught.value) == ["in layer serial/residual_0/conv_1, given float32[2,4,4,3]"]
+
+    net = nn.serial(nn.residual(nn.conv(3, 3, padding="SAME"), nn.conv(3, 3, padding="SAME")))
+    params = net.init(key, (2, 4, 4, 3))
+    for function in (net.apply, jax.jit(net.apply), net.train):
+        with pytest.raises(ValueError, match="channels") as caught:
+            function(params, jnp.ones((2, 4, 4, 5)))
+        assert places(caught.value) == ["in layer serial/residual_0/conv_0, given float32[2,4,4,5]"]
+
+
+def test_nesting_initialises_in_linear_time(key):
+    """Each level asks its parts for their shapes; that must not double the work level by level."""
+    calls = []
+
+    def probe(key, x):
+        calls.append(x.shape)
+        return {"w": jnp.ones(x.shape[-1:])}
+
+    net = nn.stateless("probe", probe, lambda weights, x: x * weights["w"][None])
+    for _ in range(8):
+        net = nn.serial(net)
+    net.init(key, (1, 4))
+    assert len(calls) <= 10
+
+
+def test_the_same_function_jitted(key):
+    net = nn.graph(lambda f, x: f.a(x) + f.b(x), a=nn.dense(3), b=nn.serial(nn.dense(3), nn.dropout(0.5)))
+    params, x = net.init(key, (1, 4)), jnp.ones((2, 4))
+    chex.assert_trees_all_close(jax.jit(net.apply)(params, x), net.apply(params, x), rtol=1e-6)
+    chex.assert_trees_all_close(jax.jit(net.train)(params, x, key), net.train(params, x, key), rtol=1e-6)

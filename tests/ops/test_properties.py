@@ -1,0 +1,165 @@
+"""What every op must be: differentiable twice, vmap-able, shardable, exportable, the same jitted as eager."""
+
+from importlib import import_module
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from tests.ops.case import Case
+from tests.support import assert_close, rng_array
+
+FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
+CASES = [case for family in FAMILIES for case in import_module(f"tests.ops.{family}").CASES]
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def arrays(case: Case, shapes=None, dtype=np.float32, seed: int = 0):
+    """An array for each shape, the ``positive`` ones around 1."""
+    made = [
+        rng_array(*shape, seed=seed + i, dtype=np.float64) for i, shape in enumerate(shapes or case.shapes)
+    ]
+    return [jnp.asarray(np.abs(a) + 0.5 if i in case.positive else a, dtype) for i, a in enumerate(made)]
+
+
+def batched(case: Case, n: int):
+    """The case's shapes with n rows in ``x``."""
+    return [(n, *case.shapes[0][1:]), *case.shapes[1:]]
+
+
+def test_names_are_unique():
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names) > 20
+
+
+@every_case
+def test_gradients(case, x64):
+    args = arrays(case, dtype=np.float64)
+    if not case.smooth:
+        _, pull = jax.vjp(case.op, *args)
+        grads = pull(jax.tree.map(jnp.ones_like, case.op(*args)))
+        assert all((np.asarray(g) == 0).all() for g in grads)
+        return
+    order = 2 if case.second_order else 1
+    modes = ["rev", "fwd"] if case.forward_mode else ["rev"]
+    check_grads(jax.jit(case.op), args, order=order, modes=modes, atol=1e-4, rtol=1e-4)
+
+
+@every_case
+def test_jit_equals_eager(case):
+    for shapes in filter(None, (case.shapes, case.large)):
+        args = arrays(case, shapes)
+        assert_close(jax.jit(case.op)(*args), case.op(*args))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.large], ids=lambda case: case.name)
+def test_large_agrees_with_float64(case):
+    args = arrays(case, case.large)
+    single = jax.jit(case.op)(*args)
+    with jax.enable_x64(True):
+        double = jax.jit(case.op)(*(jnp.asarray(np.asarray(a), jnp.float64) for a in args))
+    assert_close(single, jax.tree.map(lambda a, b: np.asarray(a, b.dtype), double, single), scale=10)
+
+
+@every_case
+def test_vmap_equals_loop(case):
+    """Over x, over the weights, over both."""
+    n = len(case.shapes)
+    stacks = [jnp.stack(pair) for pair in zip(arrays(case), arrays(case, seed=100), strict=True)]
+    patterns = {(0, *[None] * (n - 1)), (None, *[0] * (n - 1)), (0,) * n} - {(None,) * n}
+    for axes in patterns:
+        args = [stack if axis == 0 else stack[0] for stack, axis in zip(stacks, axes, strict=True)]
+        mapped = jax.jit(jax.vmap(case.op, in_axes=axes))(*args)
+        for i in range(2):
+            single = case.op(*(a[i] if axis == 0 else a for a, axis in zip(args, axes, strict=True)))
+            assert_close(jax.tree.map(lambda leaf: leaf[i], mapped), single)  # noqa: B023
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_dtypes(case, dtype):
+    """The output has the input's dtype, and the values of the same computation in float64."""
+    with jax.enable_x64(True):
+        args = arrays(case, dtype=jnp.dtype(dtype))
+        result = jax.jit(case.op)(*args)
+        exact = jax.jit(case.op)(*(a.astype(jnp.float64) for a in args))
+        outputs = jax.tree.leaves(result)
+        assert outputs[0].dtype == jnp.dtype(dtype)
+        assert_close(
+            [o.astype(jnp.float64) for o in outputs],
+            [o.astype(jnp.float64) for o in jax.tree.leaves(exact)],
+            dtype=dtype,
+            scale=2,
+        )
+        if case.smooth:
+            grads = jax.grad(lambda *a: jnp.sum(first(case.op(*a))), argnums=tuple(range(len(args))))(*args)
+            assert all(
+                g.dtype == jnp.dtype(dtype) and np.isfinite(np.asarray(g, np.float64)).all() for g in grads
+            )
+
+
+@every_case
+def test_numpy_input(case):
+    args = arrays(case)
+    assert_close(case.op(*map(np.asarray, args)), case.op(*args))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.rows], ids=lambda case: case.name)
+def test_rows_on_their_own(case):
+    """Eval on a batch equals eval on its rows, and an empty batch gives an empty result."""
+    x, *rest = arrays(case, batched(case, 3))
+    whole = case.op(x, *rest)
+    single = jax.jit(case.op)
+    for i in range(3):
+        one = single(x[i : i + 1], *rest)
+        assert_close(jax.tree.map(lambda leaf: leaf[i : i + 1], whole), one)  # noqa: B023
+    empty = case.op(x[:0], *rest)
+    assert all(leaf.shape[0] == 0 for leaf in jax.tree.leaves(empty))
+
+
+def mesh(explicit: bool):
+    kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
+    return jax.make_mesh((8,), ("batch",), axis_types=(kind,))
+
+
+@every_case
+@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
+def test_sharded_equals_unsharded(case, explicit):
+    """The batch over 8 devices, forward and backward."""
+    x, *rest = arrays(case, batched(case, 8))
+
+    def both(*args):
+        y = case.op(*args)
+        if not case.smooth:
+            return y, None
+        return y, jax.grad(
+            lambda *a: jnp.sum(jnp.square(first(case.op(*a)))), argnums=tuple(range(len(args)))
+        )(*args)
+
+    expected = jax.jit(both)(x, *rest)
+    devices = mesh(explicit)
+    with jax.set_mesh(devices):
+        sharded = jax.device_put(x, jax.NamedSharding(devices, jax.P("batch")))
+        whole = [jax.device_put(a, jax.NamedSharding(devices, jax.P())) for a in rest]
+        result = jax.jit(both)(sharded, *whole)
+        assert_close(jax.device_get(result), jax.device_get(expected), scale=10)
+
+
+@every_case
+def test_exports_with_a_symbolic_batch(case):
+    n = jax.export.symbolic_shape("n", constraints=["n >= 2"])[0]
+    x, *rest = arrays(case, batched(case, 3))
+    specs = [
+        jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype),
+        *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in rest),
+    ]
+    exported = jax.export.export(jax.jit(case.op))(*specs)
+    assert_close(exported.call(x, *rest), case.op(x, *rest))
+
+
+def first(tree):
+    return jax.tree.leaves(tree)[0]
