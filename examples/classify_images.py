@@ -71,19 +71,19 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...])
 
 
 def draw(data: Images, result: nn.Fit, predicted: np.ndarray, out: Path) -> list[Path]:
-    """Learning curves, predictions (mistakes first, framed), and the filters of the first layer."""
+    """Learning curves, some predictions (mistakes first, framed), and the filters of the first layer."""
     x, y = data.test
     wrong = predicted != y
-    order = np.argsort(~wrong, kind="stable")[:50]
+    shown = np.concatenate([np.flatnonzero(wrong)[:25], np.flatnonzero(~wrong)])[:50]
     titles = [
-        data.names[p] if p == t else f"{data.names[p]}, not {data.names[t]}"
-        for p, t in zip(predicted[order], y[order], strict=True)
+        data.names[p] if p == t else f"{data.names[p]}\nnot {data.names[t]}"
+        for p, t in zip(predicted[shown], y[shown], strict=True)
     ]
-    heading = f"{wrong.sum()} mistakes in {len(y):,} test images, framed"
+    heading = f"{wrong.sum():,} mistakes in {len(y):,} test images; those shown are framed"
     kernel = result.params.weights["fine"]["conv_0"]["kernel"]
     figures = {
         "learning_curves": plots.learning_curves(result.history),
-        "predictions": plots.image_grid(x[order], titles, marked=wrong[order], heading=heading),
+        "predictions": plots.image_grid(x[shown], titles, marked=wrong[shown], heading=heading),
         "filters": plots.filters(kernel),
     }
     for name, figure in figures.items():

@@ -7,6 +7,9 @@ import jax
 import numpy as np
 
 from jaxnn.layer import Key
+from jaxnn.ops.standardize import feature_statistics, standardize
+
+__all__ = ["feature_statistics", "length", "minibatches", "standardize"]
 
 
 def minibatches(data: Any, batch_size: int, *, key: Key | None = None) -> Iterator[tuple[Any, np.ndarray]]:

@@ -194,7 +194,9 @@ def _is_shape(node: Any) -> bool:
 
 
 def _is_size(size: Any) -> bool:
-    return isinstance(size, int | np.integer | jax.core.Tracer) or is_symbolic_dim(size)
+    if isinstance(size, jax.core.Tracer):
+        return size.shape == ()
+    return isinstance(size, int | np.integer) or is_symbolic_dim(size)
 
 
 def _leaf_spec(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -26,7 +26,10 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         raise ValueError("learning_curves: history holds no scores; was fit run for 0 epochs?")
     figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
     for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
-        for series, label, colour in ((name, "training", COLOURS[0]), (f"val_{name}", "validation", COLOURS[1])):
+        for series, label, colour in (
+            (name, "training", COLOURS[0]),
+            (f"val_{name}", "validation", COLOURS[1]),
+        ):
             if series in history:
                 epochs = range(1, len(history[series]) + 1)
                 axes.plot(epochs, history[series], color=colour, label=label, marker=".", markersize=4)

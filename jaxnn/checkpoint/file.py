@@ -58,8 +58,8 @@ def save(path: FilePath, params: Any) -> None:
     >>> net = nn.dense(3)
     >>> params = net.init(jax.random.key(0), (1, 4))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     nn.save(f"{folder}/net.npz", params)
-    ...     nn.load(f"{folder}/net.npz", like=params).weights["kernel"].shape
+    ...     nn.checkpoint.save(f"{folder}/net.npz", params)
+    ...     nn.checkpoint.load(f"{folder}/net.npz", like=params).weights["kernel"].shape
     (4, 3)
     """
     leaves, empty = flatten(params)
@@ -99,8 +99,8 @@ def load(path: FilePath, like: Any = None) -> Any:
 
     >>> import tempfile, jax.numpy as jnp, jaxnn as nn
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     nn.save(f"{folder}/net.npz", nn.Params({"dense_0": {"bias": jnp.zeros(2)}}))
-    ...     nn.load(f"{folder}/net.npz")
+    ...     nn.checkpoint.save(f"{folder}/net.npz", nn.Params({"dense_0": {"bias": jnp.zeros(2)}}, {}))
+    ...     nn.checkpoint.load(f"{folder}/net.npz")
     Params(weights={'dense_0': {'bias': Array([0., 0.], dtype=float32)}}, state={})
     """
     with open(path, "rb") as file:

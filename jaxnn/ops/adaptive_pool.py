@@ -13,9 +13,9 @@ from jaxnn.ops.windows import Ints, per_axis
 def adaptive_avg_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     """The average of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
-    On an axis of L values and o outputs, output i averages x[⌊i·L/o⌋ : ⌈(i + 1)·L/o⌉], as in PyTorch and Keras:
-    every value is in some window, and neighbouring windows overlap where o does not divide L (Equinox takes
-    disjoint ones). An o above L repeats values. Sums are taken in float32 at least; the result has the
+    On an axis of L values and o outputs, output i averages x[⌊i·L/o⌋ : ⌈(i + 1)·L/o⌉], as in PyTorch and
+    Keras: every value is in some window, and neighbouring windows overlap where o does not divide L (Equinox
+    takes disjoint ones). An o above L repeats values. Sums are taken in float32 at least; the result has the
     input's dtype.
 
     Args:
@@ -44,8 +44,8 @@ def adaptive_avg_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
 def adaptive_max_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     """The largest value of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
-    On an axis of L values and o outputs, output i is the maximum of x[⌊i·L/o⌋ : ⌈(i + 1)·L/o⌉], the windows of
-    ``adaptive_avg_pool``. Integers and booleans keep their dtype; ties and NaN as in ``max_pool``.
+    On an axis of L values and o outputs, output i is the maximum of x[⌊i·L/o⌋ : ⌈(i + 1)·L/o⌉], the windows
+    of ``adaptive_avg_pool``. Integers and booleans keep their dtype; ties and NaN as in ``max_pool``.
 
     Args:
       x: the input, floating-point, integer or boolean.

@@ -71,7 +71,7 @@ def conv(
     dtype = x.dtype
     if isinstance(padding, str) and padding in windows.VALUE_PADDINGS:
         x, pairs = pad_with_values(x, pairs, padding), ((0, 0),) * rank
-    # Casting up, and not preferred_element_type: a convolution of two dtypes has no transpose rule in JAX.
+    # Products of halves are exact in float32, so casting up fixes how they are summed on every backend.
     wide = checks.accumulator(dtype)
     y = lax.conv_general_dilated(
         x.astype(wide),
@@ -133,7 +133,9 @@ def channels_last(rank: int) -> lax.ConvDimensionNumbers:
 
 def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
     """``x`` with its spatial axes extended by values of its own, as a value padding's name says."""
-    return jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=windows.VALUE_PADDINGS[padding])
+    mode = windows.VALUE_PADDINGS[padding]
+    # Row by row, since jnp.pad slices even the axes that it leaves alone, and a sharded batch forbids that.
+    return jax.vmap(lambda row: jnp.pad(row, (*pairs, (0, 0)), mode=mode))(x)
 
 
 def add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:

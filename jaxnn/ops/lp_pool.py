@@ -4,6 +4,7 @@ from math import inf
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -28,14 +29,14 @@ def lp_pool(
 
         y[n, i, c] = (Σ_j |x[n, s·i + d·j − low, c]|^p)^(1/p)
 
-    For even p and for x ≥ 0 this is PyTorch's ``lp_pool``, which leaves out the absolute value, so that for odd p
-    a negative sum has no root there (NaN). Padding and what hangs over in ``ceil_mode`` add 0; PyTorch scales a
-    window that hangs over up by the share of it that is missing. Values are divided by the largest of their
-    window before the power, so that no p overflows or underflows. Powers and sums are taken in float32 at
-    least; the result has the input's dtype.
+    For even p and for x ≥ 0 this is PyTorch's ``lp_pool``, which leaves out the absolute value, so that for
+    odd p a negative sum has no root there (NaN). Padding and what hangs over in ``ceil_mode`` add 0; PyTorch
+    scales a window that hangs over up by the share of it that is missing. Values are divided by the largest
+    of their window before the power, so that no p overflows or underflows. Powers and sums are taken in
+    float32 at least; the result has the input's dtype.
 
-    The derivative sign(x)·(|x|/y)^(p − 1) is finite everywhere; where a whole window is 0 the norm has a corner,
-    and 0 is taken.
+    The derivative sign(x)·(|x|/y)^(p − 1) is finite everywhere; where a whole window is 0 the norm has a
+    corner, and 0 is taken.
 
     Args:
       x: the input, floating-point.
@@ -58,7 +59,9 @@ def lp_pool(
     array = checks.floating("lp_pool", x)
     exponent = check_exponent("lp_pool", p)
     y = array.astype(checks.accumulator(array.dtype))
-    for axis, windows in pool_windows("lp_pool", array, window, strides, padding, dilation, ceil_mode).items():
+    for axis, windows in pool_windows(
+        "lp_pool", array, window, strides, padding, dilation, ceil_mode
+    ).items():
         y = _norm(_each_window(y, axis, windows), axis + 1, exponent)
     return y.astype(array.dtype)
 
@@ -86,7 +89,8 @@ def _norm(x: jax.Array, axis: int, p: int | float) -> jax.Array:
     size = jnp.abs(x)
     largest = lax.stop_gradient(jnp.max(size, axis=axis, keepdims=True))
     one = jnp.ones_like(largest)
-    scale = jnp.where((largest >= jnp.finfo(x.dtype).tiny) & (largest < jnp.inf), largest, one)
+    smallest = jnp.asarray(np.finfo(x.dtype).tiny, x.dtype)
+    scale = jnp.where((largest >= smallest) & (largest < jnp.inf), largest, one)
     total = jnp.sum(_power(size / scale, p), axis=axis, keepdims=True)
     nothing = total == 0
     root = jnp.where(nothing, one, total) ** (1 / p)
@@ -94,7 +98,7 @@ def _norm(x: jax.Array, axis: int, p: int | float) -> jax.Array:
 
 
 def _power(x: jax.Array, p: int | float) -> jax.Array:
-    """x^p for x ≥ 0. For a fractional p below 2 the second derivative at 0 is infinite: 0 is taken, not NaN."""
+    """x^p for x ≥ 0. Where the second derivative at 0 is infinite (1 < p < 2), 0 is taken, not NaN."""
     if isinstance(p, int):
         return lax.integer_pow(x, p)
     nothing = x == 0

@@ -87,7 +87,8 @@ def counts(axis_windows: AnyWindows, *, include_pad: bool = False) -> np.ndarray
         counted = axis_windows.positions() < axis_windows.size + axis_windows.high
     else:
         counted = inside(axis_windows)
-    return np.sum(counted, axis=1)
+    result: np.ndarray = np.sum(counted, axis=1)
+    return result
 
 
 def check_padding(op: str, padding: Padding) -> None:
@@ -167,5 +168,6 @@ def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:
 
 
 def along(values: np.ndarray, axes: tuple[int, ...], like: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """``values`` along these axes of an array of the shape of ``like``, the same on all others."""
-    return lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)
+    """``values`` along these axes of an array of the shape (and sharding) of ``like``, the same on all others."""
+    spread = lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)
+    return spread | jnp.zeros_like(like, dtype) if spread.dtype == jnp.bool_ else spread + jnp.zeros_like(like, dtype)

@@ -89,8 +89,8 @@ def upsample(
     Args:
       x: nearest takes any dtype and keeps it; linear and cubic take floating-point values.
       scale: a positive factor for all spatial axes, or one an axis. Below 1 it shrinks. L·scale is rounded
-        down after a product in double precision: 100 · 1.15 = 114.999… gives 114, as in PyTorch. To be sure of a
-        size, say it to ``resize``.
+        down after a product in double precision: 100 · 1.15 = 114.999… gives 114, as in PyTorch. To be sure
+        of a size, say it to ``resize``.
       method: ``"nearest"``, ``"linear"`` or ``"cubic"``.
       align_corners: for linear and cubic: the centres of the corner pixels coincide.
 

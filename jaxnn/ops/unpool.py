@@ -4,12 +4,12 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnn.ops import checks
 from jaxnn.ops.first_extreme import at_first, extreme, ordered
-from jaxnn.ops.pool_windows import pool_windows
+from jaxnn.ops.pool_windows import along, pool_windows
 from jaxnn.ops.windows import Ints, Padding, per_axis
 
 
@@ -24,10 +24,10 @@ def max_pool_with_indices(
 ) -> tuple[jax.Array, jax.Array]:
     """``max_pool`` and where each maximum stood: ``(N, *space, C) →`` two of ``(N, *out, C)``.
 
-    The index is int32 and counts the positions of the unpadded spatial axes in row-major order, so h·W + w for
-    two axes (as in PyTorch; TensorFlow counts batch and channels too). At a tie it is the first, and a NaN
-    stands above every number. The maxima are differentiable as in ``max_pool``; the settings and errors are
-    the same too.
+    The index is int32 and counts the positions of the unpadded spatial axes in row-major order, so h·W + w
+    for two axes (as in PyTorch; TensorFlow counts batch and channels too). At a tie it is the first, and a
+    NaN stands above every number. The maxima are differentiable as in ``max_pool``; the settings and errors
+    are the same too.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([[1.0, 5.0, 2.0], [7.0, 5.0, 5.0]]).reshape(1, 2, 3, 1)
@@ -38,8 +38,8 @@ def max_pool_with_indices(
     y = ordered("max_pool_with_indices", x)
     axes = pool_windows("max_pool_with_indices", y, window, strides, padding, dilation, ceil_mode)
     sizes = y.shape[1:-1]
-    positions = lax.iota(jnp.int32, prod(sizes)).reshape(sizes)
-    indices = lax.broadcast_in_dim(positions, y.shape, tuple(range(1, y.ndim - 1)))
+    positions = np.arange(prod(sizes)).reshape(sizes)
+    indices = along(positions, tuple(axes), y, jnp.int32)
     for axis in reversed(axes):
         pooled = extreme(y, axis, axes[axis], False)
         indices = at_first(y, pooled, indices, axis, axes[axis])
@@ -51,10 +51,10 @@ def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array
     """Puts each value back where it stood: ``(N, *space, C) → (N, *output_size, C)``, 0 elsewhere.
 
     ``y[n, indices[n, i, c], c] = x[n, i, c]``, with indices as ``max_pool_with_indices`` gives them. Pooling
-    forgets the size of its input, so it must be said here (in PyTorch the window and strides, which leave it
-    ambiguous, with ``output_size`` to decide). Where several values go to one place, the last in row-major order
-    stays, and it alone has a derivative; after overlapping windows they are all equal. An index outside the output
-    is left out. Every dtype is kept.
+    forgets the size of its input, so it must be said here (PyTorch takes the window and strides, which leave
+    it ambiguous, and ``output_size`` to decide). Where several values go to one place, the last in row-major
+    order stays, and it alone has a derivative; after overlapping windows they are all equal. An index outside
+    the output is left out. Every dtype is kept.
 
     Args:
       x: the pooled values, ``(N, *space, C)``.
@@ -86,11 +86,11 @@ def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array
 
 
 def _place(values: jax.Array, places: jax.Array, size: int) -> jax.Array:
-    """(N, P, C) → (N, size, C). Which value wins a place is settled on integers, in the same way everywhere."""
-    numbers = lax.broadcasted_iota(jnp.int32, values.shape, 1)
+    """(N, P, C) → (N, size, C). Integers settle which value wins a place, on every device the same."""
+    numbers = along(np.arange(values.shape[1]), (1,), values, jnp.int32)
     outside = (places < 0) | (places >= size)
     places = jnp.where(outside, jnp.full_like(places, size), places)
-    nobody = jnp.full((values.shape[0], size, values.shape[-1]), -1, jnp.int32)
+    nobody = jnp.repeat(jnp.full_like(numbers[:, :1], -1), size, axis=1)
 
     def last_at(nobody: jax.Array, places: jax.Array, numbers: jax.Array) -> jax.Array:
         return nobody.at[places].max(numbers, mode="drop")

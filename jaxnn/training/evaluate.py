@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.data import length, minibatches
-from jaxnn.layer import Layer, LayerLike, Params, as_layer
+from jaxnn.layer import LayerLike, Params, as_layer
 from jaxnn.training.step import Loss, Metrics, Scores, score
 
 
@@ -64,15 +64,17 @@ def _batch_scores(
 ) -> Iterator[tuple[Scores, int]]:
     n = length(data)
     batch_size = min(batch_size, n)
-    scores = _scorer(as_layer(net), tuple(metrics.items()))
+    scores = _scorer(net, tuple(metrics.items()))
     for (x, y), mask in minibatches(data, batch_size):
         yield scores(params, x, y, mask if n % batch_size else None), int(mask.sum())
 
 
 # Remembered, so that evaluating after every epoch compiles once.
 @lru_cache(maxsize=32)
-def _scorer(net: Layer, metrics: tuple[tuple[str, Loss], ...]) -> Callable[..., Scores]:
+def _scorer(net: LayerLike, metrics: tuple[tuple[str, Loss], ...]) -> Callable[..., Scores]:
+    layer = as_layer(net)
+
     def scores(params: Params, x: Any, y: Any, mask: Any) -> Scores:
-        return score(dict(metrics), net.apply(params, x), y, mask)
+        return score(dict(metrics), layer.apply(params, x), y, mask)
 
     return jax.jit(scores)

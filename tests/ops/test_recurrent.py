@@ -440,8 +440,8 @@ GOOD = {
         (
             {"x": np.zeros((3, 5, 7), np.float32)},
             ValueError,
-            r"lstm: input_kernel must be \(F, 4·H\) = \(7, 16\) for x of shape \(3, 5, 7\) and recurrent_kernel "
-            r"of shape \(4, 16\), got shape \(2, 16\)",
+            r"lstm: input_kernel must be \(F, 4·H\) = \(7, 16\) for x of shape \(3, 5, 7\) and "
+            r"recurrent_kernel of shape \(4, 16\), got shape \(2, 16\)",
         ),
         (
             {"recurrent_kernel": np.zeros((4, 12), np.float32)},

@@ -1,0 +1,39 @@
+import matplotlib
+import numpy as np
+import pytest
+
+import jaxnn as nn
+from examples import classify_images
+
+matplotlib.use("Agg")
+
+
+def test_the_main_job_at_a_small_size(tmp_path, capsys):
+    accuracy = classify_images.main(["--epochs", "3", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert accuracy > 0.8
+    assert "1,437 images to learn from, 360 to test on" in printed
+    assert f"test accuracy {accuracy:.2%}, unchanged" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "weights.npz", "learning_curves.png", "predictions.png", "filters.png",
+    }  # fmt: skip
+
+
+def test_the_net_fits_both_sizes():
+    net = classify_images.network(10)
+    assert nn.output_shape(net, (1, 8, 8, 1)) == nn.output_shape(net, (1, 28, 28, 1)) == (1, 10)
+
+
+def test_the_confusion_table():
+    table = classify_images.confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), ("cat", "dog"))
+    assert [line.split() for line in table.splitlines()] == [
+        ["cat", "dog"],
+        ["cat", "1", "1"],
+        ["dog", "·", "1"],
+    ]
+
+
+def test_an_unknown_data_set(capsys):
+    with pytest.raises(SystemExit):
+        classify_images.main(["--data", "cifar"])
+    assert "invalid choice: 'cifar'" in capsys.readouterr().err

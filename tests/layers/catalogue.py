@@ -1,0 +1,92 @@
+"""Every layer once or more, with an input to try it on. A new layer is one more entry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+import jaxnn as nn
+
+IMAGE = (2, 6, 5, 4)
+ROW = (2, 6)
+SEQUENCE = (2, 5, 3)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A layer and the shape of its input.
+
+    Attributes:
+      name: of the test.
+      make: builds the layer.
+      shape: of the input, batch axis first.
+      integers: what the input's integers stay below, for a layer that takes ids; 0 for floats.
+      rows: ``train`` treats each row of the batch on its own too.
+    """
+
+    name: str
+    make: Callable[[], nn.Layer | Callable[[Any], Any]]
+    shape: tuple[int, ...]
+    integers: int = 0
+    rows: bool = True
+
+
+ENTRIES = [
+    Entry("dense", lambda: nn.dense(3), ROW),
+    Entry("dense-no-bias", lambda: nn.dense(3, bias=False), ROW),
+    Entry("conv-1d", lambda: nn.conv(3, 3, padding="CAUSAL"), SEQUENCE),
+    Entry("conv-2d", lambda: nn.conv(3, 3, strides=2, padding="SAME"), IMAGE),
+    Entry("conv-3d", lambda: nn.conv(2, 2), (2, 3, 4, 3, 2)),
+    Entry("conv-grouped-dilated", lambda: nn.conv(4, (3, 2), dilation=2, groups=2, padding=2), IMAGE),
+    Entry("depthwise_conv", lambda: nn.depthwise_conv(3, multiplier=2), IMAGE),
+    Entry("separable_conv", lambda: nn.separable_conv(5, 3, padding="REFLECT"), IMAGE),
+    Entry("conv_transpose", lambda: nn.conv_transpose(3, 3, strides=2, padding="SAME"), IMAGE),
+    Entry("max_pool", lambda: nn.max_pool(2), IMAGE),
+    Entry("max_pool-overlapping", lambda: nn.max_pool(3, strides=2, padding=1), IMAGE),
+    Entry("min_pool", lambda: nn.min_pool(2), IMAGE),
+    Entry("avg_pool", lambda: nn.avg_pool(2, padding="SAME"), IMAGE),
+    Entry("lp_pool", lambda: nn.lp_pool(2, p=2), IMAGE),
+    Entry("global_max_pool", lambda: nn.global_max_pool, IMAGE),
+    Entry("global_avg_pool", lambda: nn.global_avg_pool, IMAGE),
+    Entry("adaptive_avg_pool", lambda: nn.adaptive_avg_pool((3, 2)), IMAGE),
+    Entry("adaptive_max_pool", lambda: nn.adaptive_max_pool(2), IMAGE),
+    Entry("upsample-nearest", lambda: nn.upsample(2), IMAGE),
+    Entry("upsample-linear", lambda: nn.upsample(2, method="linear"), IMAGE),
+    Entry("resize-cubic", lambda: nn.resize((7, 3), method="cubic"), IMAGE),
+    Entry("pixel_shuffle", lambda: nn.pixel_shuffle(2), IMAGE),
+    Entry("pixel_unshuffle", lambda: nn.pixel_unshuffle((2, 1)), IMAGE),
+    Entry("batch_norm", lambda: nn.batch_norm(), IMAGE, rows=False),
+    Entry("batch_norm-rows", lambda: nn.batch_norm(), ROW, rows=False),
+    Entry("layer_norm", lambda: nn.layer_norm(), ROW),
+    Entry("rms_norm", lambda: nn.rms_norm(), ROW),
+    Entry("group_norm", lambda: nn.group_norm(2), IMAGE),
+    Entry("instance_norm", lambda: nn.instance_norm(), IMAGE),
+    Entry("dropout", lambda: nn.dropout(0.3), ROW),
+    Entry("spatial_dropout", lambda: nn.spatial_dropout(0.3), IMAGE),
+    Entry("embedding", lambda: nn.embedding(7, 3), (2, 5), integers=7),
+    Entry("flatten", lambda: nn.flatten, IMAGE),
+    Entry("reshape", lambda: nn.reshape(10, -1), IMAGE),
+    Entry("pad", lambda: nn.pad(1), IMAGE),
+    Entry("prelu", lambda: nn.prelu(), IMAGE),
+    Entry("maxout", lambda: nn.maxout(3, 2), ROW),
+    Entry("rnn", lambda: nn.rnn(4), SEQUENCE),
+    Entry("lstm", lambda: nn.lstm(4), SEQUENCE),
+    Entry("gru", lambda: nn.gru(4), SEQUENCE),
+    Entry("bidirectional", lambda: nn.bidirectional(nn.gru(4)), SEQUENCE),
+    Entry("standardize", lambda: nn.standardize(), ROW),
+    Entry("weight_norm", lambda: nn.weight_norm(nn.conv(3, 3)), IMAGE),
+    Entry("spectral_norm", lambda: nn.spectral_norm(nn.dense(3)), ROW),
+    Entry("softmax", lambda: nn.softmax, ROW),
+    Entry("relu", lambda: nn.relu, ROW),
+    Entry(
+        "serial", lambda: nn.serial(nn.conv(3, 3), nn.batch_norm(), nn.relu, nn.flatten), IMAGE, rows=False
+    ),
+    Entry("graph", lambda: nn.graph(lambda f, x: f.a(x) * f.b(x), a=nn.dense(3), b=nn.dense(3)), ROW),
+    Entry("residual", lambda: nn.residual(nn.dense(6), jnp.tanh), ROW),
+    Entry("parallel", lambda: nn.parallel(nn.dense(3), nn.dense(2), merge="concat"), ROW),
+    Entry("repeat", lambda: nn.repeat(nn.serial(nn.dense(6), jnp.tanh), 3), ROW),
+    Entry("remat", lambda: nn.remat(nn.serial(nn.dense(4), jnp.tanh, nn.dense(3))), ROW),
+    Entry("frozen", lambda: nn.frozen(nn.dense(3)), ROW),
+    Entry("named", lambda: nn.named("stem", nn.dense(3)), ROW),
+]

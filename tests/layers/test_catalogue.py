@@ -1,0 +1,210 @@
+"""What every layer must be, whatever it computes."""
+
+from functools import cache
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import jaxnn as nn
+from jaxnn.layer import as_layer
+from tests.layers.catalogue import ENTRIES
+from tests.support import assert_close, equations, rng_array
+
+every_layer = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+
+RANDOM = {"random_bits", "random_seed", "random_split", "random_fold_in", "random_wrap", "threefry2x32"}
+
+
+def batch(entry, n=2, dtype=jnp.float32, seed=0):
+    shape = (n, *entry.shape[1:])
+    if entry.integers:
+        return jnp.asarray(np.random.default_rng(seed).integers(0, entry.integers, shape), jnp.int32)
+    return jnp.asarray(rng_array(*shape, seed=seed, dtype=np.float64), dtype)
+
+
+# Compiled once, shared by the tests of one worker.
+@cache
+def prepared(entry):
+    layer = as_layer(entry.make())
+    x = batch(entry)
+    params = layer.init(jax.random.key(0), x)
+    return layer, params, x, jax.jit(layer.apply)
+
+
+def test_the_catalogue_has_every_layer():
+    """Each public layer and combinator stands in some entry."""
+    used = {name for entry in ENTRIES for name in entry.make.__code__.co_names}
+    assert set(nn.layers.__all__) | set(nn.combinators.__all__) <= used
+
+
+@every_layer
+def test_jit_equals_eager(entry):
+    layer, params, x, jitted = prepared(entry)
+    assert_close(jitted(params, x), layer.apply(params, x))
+
+
+@every_layer
+def test_the_shape_is_what_eval_shape_says(entry):
+    layer, params, x, jitted = prepared(entry)
+    assert nn.output_shape(layer, x) == jitted(params, x).shape
+    specs = jax.eval_shape(layer.init, jax.random.key(0), x)
+    chex.assert_trees_all_equal_shapes_and_dtypes(specs, params)
+    bigger = layer.init(jax.random.key(0), batch(entry, 7))
+    chex.assert_trees_all_equal(bigger, params)
+
+
+@every_layer
+def test_rows_on_their_own_and_batches_of_any_size(entry):
+    """Inference on a batch equals inference on its rows; a batch of one; an empty batch."""
+    layer, params, _, jitted = prepared(entry)
+    x = batch(entry, 3, seed=5)
+    whole = layer.apply(params, x)
+    for i in range(3):
+        assert_close(jitted(params, x[i : i + 1]), whole[i : i + 1])
+    assert layer.apply(params, x[:0]).shape == (0, *whole.shape[1:])
+
+
+@every_layer
+def test_apply_holds_no_random_primitive(entry):
+    layer, params, x, _ = prepared(entry)
+    jaxpr = jax.make_jaxpr(layer.apply)(params, x)
+    assert not RANDOM & {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
+    assert jaxpr.consts == [] or not any(jnp.issubdtype(c.dtype, jax.dtypes.prng_key) for c in jaxpr.consts)
+
+
+@every_layer
+def test_vmap_equals_loop(entry):
+    """Over the input, and over the params (an ensemble)."""
+    layer, params, x, jitted = prepared(entry)
+    xs = jnp.stack([x, batch(entry, seed=1)])
+    out = jax.jit(jax.vmap(layer.apply, in_axes=(None, 0)))(params, xs)
+    for i in range(2):
+        assert_close(out[i], jitted(params, xs[i]))
+    keys = jax.random.split(jax.random.key(1), 2)
+    many = jax.vmap(layer.init, in_axes=(0, None))(keys, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    if jax.tree.leaves(many):
+        out = jax.jit(jax.vmap(layer.apply, in_axes=(0, None)))(many, x)
+        for i in range(2):
+            single = layer.init(keys[i], x)
+            assert_close(jax.tree.map(lambda leaf: leaf[i], many), single)  # noqa: B023
+            assert_close(out[i], jitted(single, x))
+
+
+@every_layer
+def test_numpy_input(entry):
+    layer, params, x, jitted = prepared(entry)
+    assert_close(layer.apply(jax.tree.map(np.asarray, params), np.asarray(x)), jitted(params, x))
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_dtypes(entry, dtype):
+    """Weights, and output, have the dtype of the input; the values are those of float64."""
+    if entry.integers:
+        return _test_integer_input_keeps_its_weights(entry)
+    with jax.enable_x64(True):
+        layer, dtype = as_layer(entry.make()), jnp.dtype(dtype)
+        x = batch(entry, dtype=dtype)
+        params = layer.init(jax.random.key(0), x)
+        assert {leaf.dtype for leaf in jax.tree.leaves(params.weights)} <= {dtype}
+        y = jax.jit(layer.apply)(params, x)
+        wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (params, x))
+        exact = layer.apply(*wide)
+        assert y.dtype == dtype
+        assert_close(y.astype(jnp.float64), exact, dtype=dtype, scale=4)
+        trained, state = jax.jit(layer.train)(params, x, jax.random.key(1))
+        assert trained.dtype == dtype
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, params.state)
+
+
+def _test_integer_input_keeps_its_weights(entry):
+    layer, params, x, jitted = prepared(entry)
+    assert jitted(params, x.astype(jnp.uint8)).dtype == jax.tree.leaves(params)[0].dtype
+
+
+@every_layer
+def test_integer_input_is_refused_or_kept(entry):
+    """Never cast in silence: a sentence that says how to cast, or the same dtype out."""
+    if entry.integers:
+        layer, params, x, _ = prepared(entry)
+        with pytest.raises(TypeError, match="integers"):
+            layer.apply(params, x.astype(jnp.float32))
+        return
+    layer, params, x, _ = prepared(entry)
+    try:
+        y = jax.eval_shape(layer.apply, params, jax.ShapeDtypeStruct(x.shape, jnp.int32))
+    except TypeError as error:
+        assert "int32" in str(error)
+    else:
+        assert y.dtype == jnp.int32 or entry.name in {"softmax", "relu"}
+
+
+@every_layer
+def test_train_keeps_the_structure(entry):
+    """The same output shape as ``apply``, a state of the same structure, gradients for every weight."""
+    layer, params, x, jitted = prepared(entry)
+    key = jax.random.key(2)
+
+    def loss(weights):
+        y, state = layer.train(params._replace(weights=weights), x, key)
+        return jnp.sum(jnp.square(y)), (y, state)
+
+    grads, (y, state) = jax.jit(jax.grad(loss, has_aux=True))(params.weights)
+    assert y.shape == jitted(params, x).shape
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, params.state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(grads, params.weights)
+    chex.assert_tree_all_finite(grads)
+
+
+@every_layer
+def test_gradients_against_finite_differences(entry, x64):
+    layer = as_layer(entry.make())
+    x = batch(entry, dtype=jnp.float64)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), layer.init(jax.random.key(0), x))
+    if entry.integers:
+        check_grads(jax.jit(lambda p: layer.apply(p, x)), (params,), order=1, modes=["rev"])
+    else:
+        check_grads(jax.jit(layer.apply), (params, x), order=1, modes=["rev"], atol=1e-4, rtol=1e-4)
+
+
+@every_layer
+def test_one_trace_a_shape(entry):
+    layer, params, x, _ = prepared(entry)
+    counted = jax.jit(chex.assert_max_traces(lambda params, x: layer.apply(params, x), n=1))
+    for seed in range(3):
+        counted(params, batch(entry, seed=seed))
+
+
+@every_layer
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_sharded_equals_unsharded(entry, kind):
+    layer, params, _, _ = prepared(entry)
+    x = batch(entry, 8)
+    expected, _ = jax.jit(layer.train)(params, x, jax.random.key(3))
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(getattr(jax.sharding.AxisType, kind),))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
+        params, key = jax.device_put((params, jax.random.key(3)), jax.NamedSharding(mesh, jax.P()))
+        y, _ = jax.jit(layer.train)(params, x, key)
+        assert_close(jax.device_get(y), jax.device_get(expected), scale=4)
+
+
+@every_layer
+def test_no_tracer_leaks(entry):
+    layer, params, x, _ = prepared(entry)
+    with jax.checking_leaks():
+        jax.eval_shape(layer.init, jax.random.key(0), x)
+        jax.jit(lambda params, x: layer.apply(params, x)).lower(params, x)
+        jax.jit(lambda params, x: layer.train(params, x, jax.random.key(0))).lower(params, x)
+
+
+@every_layer
+def test_summary_has_it(entry):
+    layer, params, x, _ = prepared(entry)
+    table = nn.summary(layer, x)
+    assert table.weights == sum(leaf.size for leaf in jax.tree.leaves(params.weights))
+    assert table.rows[-1].output.shape == nn.output_shape(layer, x)

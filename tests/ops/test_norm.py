@@ -1,0 +1,471 @@
+from functools import partial
+from itertools import combinations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxnn.ops import norm
+from jaxnn.ops.standardize import feature_statistics, standardize
+from tests.reference import norm as reference
+from tests.support import assert_close, known_answers, rng_array
+
+SHAPES = [(4, 6), (3, 4, 6), (2, 3, 2, 6), (2, 2, 3, 2, 6)]
+EPSILONS = [1e-5, 1e-3, 0.5]
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def affine(*sizes, wanted=(True, True)):
+    """A scale and a bias, those that are wanted, and the same as the reference takes them."""
+    drawn = rng_array(*sizes, seed=1, dtype=np.float64), rng_array(*sizes, seed=2, dtype=np.float64)
+    plain = np.ones(sizes), np.zeros(sizes)
+    given = [array if want else None for array, want in zip(drawn, wanted, strict=True)]
+    meant = [array if want else none for array, none, want in zip(drawn, plain, wanted, strict=True)]
+    return given, meant
+
+
+def probe(array):
+    return np.sin(np.arange(array.size) + 1.0).reshape(array.shape)
+
+
+def gradients_by_differences(function, x, step=1e-5):
+    """Of Σ function(x) · probe, by central differences."""
+    gradient = np.empty(x.shape)
+    for place in np.ndindex(x.shape):
+        moved = [x.copy(), x.copy()]
+        moved[0][place] += step
+        moved[1][place] -= step
+        up, down = (function(m) for m in moved)
+        gradient[place] = ((up - down) * probe(up)).sum() / (2 * step)
+    return gradient
+
+
+def check(op, slow, x):
+    """Value and gradient of ``op`` are those of the reference."""
+    y, pull = jax.vjp(op, x)
+    assert_close(y, slow(x))
+    assert_close(pull(jnp.asarray(probe(y)))[0], gradients_by_differences(slow, x), scale=1e4)
+
+
+settings = {
+    "x": st.sampled_from(SHAPES),
+    "wanted": st.tuples(st.booleans(), st.booleans()),
+    "epsilon": st.sampled_from(EPSILONS),
+}
+
+
+@given(**settings, offset=st.sampled_from([0.0, 1e3]))
+def test_batch_norm_in_training(x, wanted, epsilon, offset):
+    x = rng_array(*x, dtype=np.float64) + offset
+    given, meant = affine(x.shape[-1], wanted=wanted)
+    y, mean, var, count = norm.batch_norm_train(x, *given, epsilon=epsilon)
+    assert_close((y, mean, var), reference.batch_norm_train(x, *meant, epsilon), scale=10)
+    assert count == x.size // x.shape[-1]
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (2, 3, 2)])
+def test_gradient_of_batch_norm_in_training(shape):
+    given, meant = affine(2)
+    check(
+        lambda x: norm.batch_norm_train(x, *given, epsilon=1e-3)[0],
+        lambda x: reference.batch_norm_train(x, *meant, 1e-3)[0],
+        rng_array(*shape, dtype=np.float64),
+    )
+
+
+@given(**settings)
+def test_batch_norm_by_given_statistics(x, wanted, epsilon):
+    x = rng_array(*x, dtype=np.float64)
+    given, meant = affine(x.shape[-1], wanted=wanted)
+    mean, var = rng_array(6, seed=3, dtype=np.float64), rng_array(6, seed=4, dtype=np.float64) ** 2
+    y = norm.batch_norm(x, mean, var, *given, epsilon=epsilon)
+    assert_close(y, reference.batch_norm(x, mean, var, *meant, epsilon))
+
+
+@given(**settings, data=st.data())
+def test_layer_norm(x, wanted, epsilon, data):
+    axes = data.draw(st.sampled_from([a for k in (1, 2) for a in combinations(range(len(x)), k)]))
+    flip = data.draw(st.booleans())
+    x = rng_array(*x, dtype=np.float64)
+    given, meant = affine(*(x.shape[axis] for axis in axes), wanted=wanted)
+    written = [axis - x.ndim for axis in reversed(axes)] if flip else axes
+    y = norm.layer_norm(x, *given, axes=written, epsilon=epsilon)
+    assert_close(y, reference.layer_norm(x, *meant, axes, epsilon))
+
+
+@given(**settings, data=st.data())
+def test_rms_norm(x, wanted, epsilon, data):
+    axes = data.draw(st.sampled_from([a for k in (1, 2) for a in combinations(range(len(x)), k)]))
+    x = rng_array(*x, dtype=np.float64)
+    given, meant = affine(*(x.shape[axis] for axis in axes), wanted=wanted)
+    y = norm.rms_norm(x, given[0], axes=axes, epsilon=epsilon)
+    assert_close(y, reference.rms_norm(x, meant[0], axes, epsilon))
+
+
+@given(**settings, groups=st.sampled_from([1, 2, 3]))
+def test_group_norm(x, wanted, epsilon, groups):
+    x = rng_array(*x, dtype=np.float64)
+    given, meant = affine(6, wanted=wanted)
+    y = norm.group_norm(x, groups, *given, epsilon=epsilon)
+    assert_close(y, reference.group_norm(x, groups, *meant, epsilon))
+
+
+@given(**settings | {"x": st.sampled_from(SHAPES[1:])})
+def test_instance_norm(x, wanted, epsilon):
+    x = rng_array(*x, dtype=np.float64)
+    given, meant = affine(6, wanted=wanted)
+    y = norm.instance_norm(x, *given, epsilon=epsilon)
+    assert_close(y, reference.instance_norm(x, *meant, epsilon))
+
+
+def test_gradients_within_an_example():
+    given, meant = affine(4)
+    x = rng_array(2, 3, 4, dtype=np.float64)
+    check(lambda x: norm.layer_norm(x, *given), lambda x: reference.layer_norm(x, *meant, (2,), 1e-5), x)
+    check(lambda x: norm.rms_norm(x, given[0]), lambda x: reference.rms_norm(x, meant[0], (2,), 1e-5), x)
+    check(lambda x: norm.group_norm(x, 2, *given), lambda x: reference.group_norm(x, 2, *meant, 1e-5), x)
+    check(lambda x: norm.instance_norm(x, *given), lambda x: reference.instance_norm(x, *meant, 1e-5), x)
+
+
+def test_a_group_norm_of_one_group_is_a_layer_norm_and_of_all_an_instance_norm():
+    x = rng_array(2, 3, 4, 6, dtype=np.float64)
+    assert_close(norm.group_norm(x, 1), norm.layer_norm(x, axes=(1, 2, 3)))
+    assert_close(norm.group_norm(x, 6), norm.instance_norm(x))
+
+
+# Exactness.
+
+FAR = {  # of x (64, 16, 2): the op, the axes it normalises over
+    "batch_norm": (lambda x: norm.batch_norm_train(x, epsilon=1e-12)[0], (0, 1)),
+    "layer_norm": (partial(norm.layer_norm, axes=(1, 2), epsilon=1e-12), (1, 2)),
+    "group_norm": (partial(norm.group_norm, groups=2, epsilon=1e-12), (1,)),
+    "instance_norm": (partial(norm.instance_norm, epsilon=1e-12), (1,)),
+}
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize("name", FAR)
+def test_mean_1e4_and_deviation_001_are_right_to_a_thousandth(name, jit):
+    op, axes = FAR[name]
+    x = (1e4 + 0.01 * rng_array(64, 16, 2, dtype=np.float64)).astype(np.float32)
+    y = (jax.jit(op) if jit else op)(x)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(axes, keepdims=True)) / np.sqrt(exact.var(axes, keepdims=True) + 1e-12)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, exact, atol=1e-3, rtol=0)
+
+
+def test_the_statistics_of_a_far_batch_are_right_to_a_thousandth():
+    x = (1e4 + 0.01 * rng_array(512, 3, dtype=np.float64)).astype(np.float32)
+    _, mean, var, _ = norm.batch_norm_train(x)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-7)
+    np.testing.assert_allclose(var, exact.var(0), rtol=1e-3)
+
+
+def test_the_gradient_of_a_far_batch_is_right():
+    x = (1e4 + 0.01 * rng_array(64, 2, dtype=np.float64)).astype(np.float32)
+
+    def loss(x):
+        return jnp.sum(norm.batch_norm_train(x, epsilon=1e-6)[0] * jnp.asarray(probe(x), x.dtype))
+
+    exact = jax.grad(loss)(x.astype(np.float64))
+    np.testing.assert_allclose(jax.grad(loss)(x), exact, rtol=1e-3, atol=1e-3 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -123.456])
+def test_equal_values_give_the_bias_and_no_nan(value):
+    x = jnp.full((33, 7, 3), value, jnp.float32)
+    bias = jnp.array([1.0, 2.0, 3.0], jnp.float32)
+    for op in (
+        lambda x: norm.batch_norm_train(x, None, bias)[0],
+        lambda x: norm.instance_norm(x, None, bias),
+    ):
+        y, pull = jax.vjp(jax.jit(op), x)
+        np.testing.assert_allclose(y, np.broadcast_to(bias, x.shape), atol=1e-6)
+        assert np.isfinite(pull(jnp.ones_like(y))[0]).all()
+
+
+def test_float16_keeps_its_statistics_in_float32():
+    """Squares beyond 65,504 and a sum of 30,000 values do not fit into float16."""
+    x = (300 + 50 * rng_array(30_000, 2, dtype=np.float64)).astype(np.float16)
+    y, mean, var, _ = norm.batch_norm_train(x)
+    exact = x.astype(np.float64)
+    assert (y.dtype, mean.dtype, var.dtype) == (jnp.float16, jnp.float32, jnp.float32)
+    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(var, exact.var(0), rtol=1e-4)
+    np.testing.assert_allclose(y.astype(np.float64), (exact - exact.mean(0)) / exact.std(0), atol=4e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_scale_and_bias_may_be_float32_while_x_is_narrow(dtype):
+    x = jnp.asarray(rng_array(4, 6), dtype)
+    wide = [jnp.asarray(rng_array(6, seed=seed)) for seed in (1, 2)]
+    for op in (
+        norm.layer_norm,
+        partial(norm.group_norm, x, 2),
+        lambda x, *a: norm.batch_norm_train(x, *a)[0],
+    ):
+        y = op(*wide) if isinstance(op, partial) else op(x, *wide)
+        assert y.dtype == jnp.dtype(dtype)
+
+
+def test_epsilon_stands_inside_the_root_and_is_1e_5():
+    x = jnp.array([[0.001], [-0.001]], jnp.float32)
+    expected = 0.001 / np.sqrt(1e-6 + 1e-5)
+    np.testing.assert_allclose(norm.batch_norm_train(x)[0][0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(norm.batch_norm(x, jnp.zeros(1), jnp.full(1, 1e-6))[0, 0], expected, rtol=1e-5)
+    row = x.T
+    np.testing.assert_allclose(norm.layer_norm(row)[0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(norm.rms_norm(row)[0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(norm.instance_norm(x[None])[0, 0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(norm.group_norm(row, 1)[0, 0], expected, rtol=1e-5)
+
+
+# Several devices.
+
+
+def test_axis_name_under_vmap_gives_the_statistics_of_all():
+    x = 100 + rng_array(4, 3, 5, 2)
+
+    def op(x):
+        return norm.batch_norm_train(x, axis_name="parts")
+
+    y, mean, var, count = jax.vmap(op, axis_name="parts", out_axes=(0, None, None, None))(x)
+    whole = norm.batch_norm_train(x.reshape(12, 5, 2))
+    assert_close((y.reshape(12, 5, 2), mean, var), whole[:3])
+    assert count == whole[3] == 60
+
+
+def test_axis_name_under_shard_map_gives_the_statistics_and_gradients_of_all():
+    x = jnp.asarray(100 + rng_array(16, 3, 2))
+    scale, bias = jnp.asarray(rng_array(2, seed=1)), jnp.asarray(rng_array(2, seed=2))
+    weights = jnp.asarray(probe(x), x.dtype)
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def loss(x, scale, bias, weights, axis_name=None):
+        y, mean, var, count = norm.batch_norm_train(x, scale, bias, axis_name=axis_name)
+        total = jnp.sum(y * weights)
+        return (total if axis_name is None else jax.lax.psum(total, axis_name)), (y, mean, var, count)
+
+    split, whole = jax.P("batch"), jax.P()
+    sharded = jax.shard_map(
+        lambda *args: [
+            (value := loss(*args, axis_name="batch"))[0],
+            *value[1][:3],
+        ],
+        mesh=mesh,
+        in_specs=(split, whole, whole, split),
+        out_specs=[whole, split, whole, whole],
+    )
+    value, (y, mean, var, _) = loss(x, scale, bias, weights)
+    assert_close(jax.jit(sharded)(x, scale, bias, weights), [value, y, mean, var], scale=10)
+    grads = jax.jit(jax.grad(lambda *args: sharded(*args)[0], argnums=(0, 1, 2)))(x, scale, bias, weights)
+    expected = jax.grad(lambda *args: loss(*args)[0], argnums=(0, 1, 2))(x, scale, bias, weights)
+    assert_close(grads, expected, scale=10)
+
+
+def test_one_value_a_device_is_enough_with_axis_name():
+    x = rng_array(4, 1, 2)
+    y = jax.vmap(lambda x: norm.batch_norm_train(x, axis_name="parts")[0], axis_name="parts")(x)
+    assert_close(y[:, 0], norm.batch_norm_train(x[:, 0])[0])
+
+
+# What torch gives.
+
+
+def torch_cases(name):
+    return sorted({key.rsplit("/", 1)[0] for key in known_answers("norm") if key.startswith(name)} - {name})
+
+
+def against_torch(case, op, *arguments):
+    answers = known_answers("norm")
+    x, *rest = (jnp.asarray(answers[f"{case}/{name}"]) for name in ("x", *arguments))
+    y, pull = jax.vjp(op, x, *rest)
+    assert_close(y, answers[f"{case}/y"])
+    names = [f"{case}/grad/{name}" for name in ("x", *arguments)]
+    for name, gradient in zip(names, pull(jnp.asarray(probe(y), y.dtype)), strict=True):
+        if name in answers:
+            assert_close(gradient, answers[name])
+
+
+def test_batch_norm_is_that_of_torch():
+    answers = known_answers("norm")
+    for rank in range(4):
+        case = f"batch_norm/train/{rank}"
+        against_torch(
+            case, lambda *a: norm.batch_norm_train(*a, epsilon=answers["epsilon"])[0], "scale", "bias"
+        )
+        case = f"batch_norm/eval/{rank}"
+        against_torch(
+            case,
+            partial(norm.batch_norm, epsilon=answers["epsilon"]),
+            "mean",
+            "var",
+            "scale",
+            "bias",
+        )
+
+
+@pytest.mark.parametrize("rank", range(4))
+def test_group_norm_is_that_of_torch(rank):
+    op = partial(norm.group_norm, epsilon=known_answers("norm")["epsilon"])
+    against_torch(f"group_norm/{rank}", lambda x, *a: op(x, 3, *a), "scale", "bias")
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_instance_norm_is_that_of_torch(rank):
+    op = partial(norm.instance_norm, epsilon=known_answers("norm")["epsilon"])
+    against_torch(f"instance_norm/{rank}", op, "scale", "bias")
+
+
+def test_layer_and_rms_norm_are_those_of_torch():
+    epsilon = known_answers("norm")["epsilon"]
+    against_torch("layer_norm", partial(norm.layer_norm, epsilon=epsilon), "scale", "bias")
+    against_torch("rms_norm", partial(norm.rms_norm, epsilon=epsilon), "scale")
+
+
+# Standardising.
+
+
+def test_feature_statistics_of_each_feature_and_of_each_channel():
+    x = 5 + 3 * rng_array(7, 4, 2, dtype=np.float64)
+    assert_close(feature_statistics(x), (x.mean(0), x.std(0)))
+    assert_close(
+        feature_statistics(x, (0, 1)), (x.mean((0, 1), keepdims=True)[0], x.std((0, 1), keepdims=True)[0])
+    )
+
+
+def test_standardized_data_has_mean_0_and_deviation_1():
+    x = 1e4 + 3 * rng_array(50, 4, 2)
+    y = standardize(x, *feature_statistics(x, (0, 1)))
+    np.testing.assert_allclose(y.mean((0, 1)), 0, atol=1e-3)
+    np.testing.assert_allclose(y.std((0, 1)), 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e4, -7.3])
+def test_a_constant_feature_standardizes_to_0(value):
+    x = jnp.full((33, 2), value, jnp.float32)
+    mean, deviation = feature_statistics(x)
+    assert np.array_equal(deviation, [0, 0])
+    assert np.array_equal(standardize(x, mean, deviation), np.zeros((33, 2)))
+
+
+# Bad input.
+
+x = jnp.ones((2, 4, 6), jnp.float32)
+six, five = jnp.ones(6, jnp.float32), jnp.ones(5, jnp.float32)
+
+BAD = {
+    "one value": (
+        lambda: norm.batch_norm_train(x[:1, :1]),
+        ValueError,
+        r"^batch_norm: training needs at least two values a channel, got 1 from x of shape \(1, 1, 6\)",
+    ),
+    "no value": (
+        lambda: norm.batch_norm_train(x[:0]),
+        ValueError,
+        r"^batch_norm: training needs at least two values a channel, got 0",
+    ),
+    "one value in all": (
+        lambda: jax.vmap(lambda x: norm.batch_norm_train(x, axis_name="parts"), axis_name="parts")(x[:1, :1]),
+        ValueError,
+        r"^batch_norm: training needs at least two values a channel, got 1",
+    ),
+    "rank": (
+        lambda: norm.batch_norm(six, six, six),
+        ValueError,
+        r"^batch_norm: x must be \(N, \*space, C\), with at least 2 axes, got shape \(6,\)",
+    ),
+    "integers": (
+        lambda: norm.layer_norm(x.astype(jnp.int32)),
+        TypeError,
+        r"^layer_norm: x must be floating-point, got int32; cast it first",
+    ),
+    "mean of another size": (
+        lambda: norm.batch_norm(x, five, six),
+        ValueError,
+        r"^batch_norm: mean must have shape \(6,\) for x \(2, 4, 6\), got shape \(5,\)",
+    ),
+    "scale of another size": (
+        lambda: norm.rms_norm(x, five),
+        ValueError,
+        r"^rms_norm: scale must have shape \(6,\) for x \(2, 4, 6\), got shape \(5,\)",
+    ),
+    "bias of another rank": (
+        lambda: norm.layer_norm(x, None, six, axes=(1, 2)),
+        ValueError,
+        r"^layer_norm: bias must have shape \(4, 6\) for x \(2, 4, 6\), got shape \(6,\)",
+    ),
+    "narrow scale": (
+        lambda: norm.layer_norm(x, six.astype(jnp.bfloat16)),
+        TypeError,
+        r"^layer_norm: scale must be float32, as x is, or float32, which it is computed in, got bfloat16",
+    ),
+    "groups": (
+        lambda: norm.group_norm(x, 4),
+        ValueError,
+        r"^group_norm: groups must be at least 1 and divide the 6 channels, got 4",
+    ),
+    "no groups": (lambda: norm.group_norm(x, 0), ValueError, r"^group_norm: groups must be .*, got 0"),
+    "one value in a group": (
+        lambda: norm.group_norm(x[:, 0], 6),
+        ValueError,
+        r"^group_norm: x must hold at least two values to normalise over, got 1",
+    ),
+    "one position": (
+        lambda: norm.instance_norm(x[:, :1]),
+        ValueError,
+        r"^instance_norm: x must hold at least two values to normalise over, got 1",
+    ),
+    "no space": (
+        lambda: norm.instance_norm(x[:, 0]),
+        ValueError,
+        r"^instance_norm: x must be \(N, \*space, C\) with at least one spatial axis, got shape \(2, 6\)",
+    ),
+    "one feature": (
+        lambda: norm.layer_norm(x[..., :1]),
+        ValueError,
+        r"^layer_norm: x must hold at least two values to normalise over, got 1",
+    ),
+    "axis": (
+        lambda: norm.layer_norm(x, axes=3),
+        ValueError,
+        r"^layer_norm: axes must be among the axes of x \(2, 4, 6\), got 3",
+    ),
+    "axis twice": (
+        lambda: norm.rms_norm(x, axes=(2, -1)),
+        ValueError,
+        r"^rms_norm: axes must be different from each other, got \(2, -1\)",
+    ),
+    "epsilon": (
+        lambda: norm.instance_norm(x, epsilon=0),
+        ValueError,
+        r"^instance_norm: epsilon must be positive, got 0",
+    ),
+    "no data": (
+        lambda: feature_statistics(x[:0]),
+        ValueError,
+        r"^feature_statistics: x must hold at least one value a feature, got shape \(0, 4, 6\)",
+    ),
+    "without the batch axis": (
+        lambda: feature_statistics(x, 1),
+        ValueError,
+        r"^feature_statistics: axes must hold the batch axis, axis 0, got 1",
+    ),
+    "mean that does not fit": (
+        lambda: standardize(x, five, six),
+        ValueError,
+        r"^standardize: mean must fit the last axes of x \(2, 4, 6\), got shape \(5,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_gets_a_sentence(bad):
+    call, error, sentence = BAD[bad]
+    with pytest.raises(error, match=sentence):
+        call()

@@ -1,0 +1,52 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnn as nn
+
+
+def test_rows_come_in_the_order_of_the_calls(key):
+    net = nn.serial(nn.conv(4, 3), nn.residual(nn.relu, nn.conv(4, 1)), nn.repeat(nn.relu, 2), nn.flatten)
+    table = nn.summary(net, (1, 5, 5, 2))
+    assert [row.path for row in table.rows] == [
+        "conv_0", "residual_0/relu_0", "residual_0/conv_0", "repeat_0/0", "repeat_0/1", "flatten_0",
+    ]  # fmt: skip
+    assert [row.output.shape for row in table.rows[-2:]] == [(1, 3, 3, 4), (1, 36)]
+    assert (table.weights, table.state) == (4 * 18 + 4 + 16 + 4, 0)
+
+
+def test_shared_weights_count_once_in_the_total():
+    net = nn.graph(lambda f, x: f.half(f.half(x)), half=nn.dense(4))
+    table = nn.summary(net, (1, 4))
+    assert [row.weights for row in table.rows] == [20, 20]
+    assert table.weights == 20
+
+
+def test_wrapped_nets_show_their_inside():
+    inner = nn.serial(nn.dense(4), nn.batch_norm())
+    for wrap in (nn.remat, nn.frozen, nn.mixed_precision):
+        rows = nn.summary(wrap(inner), (1, 4)).rows
+        assert [row.path for row in rows] == ["dense_0", "batch_norm_0"]
+    rows = nn.summary(nn.ensemble(inner, 2), (1, 4)).rows
+    assert [row.path for row in rows] == ["0/dense_0", "0/batch_norm_0", "1/dense_0", "1/batch_norm_0"]
+
+
+def test_visiting_computes_what_apply_does(key):
+    """``visit`` with a plain call is ``apply``, for each layer that has parts."""
+    inner = nn.serial(nn.dense(4), nn.batch_norm(), jnp.tanh)
+    x = jax.random.normal(key, (3, 4))
+    for net in (
+        inner, nn.remat(inner), nn.frozen(inner), nn.mixed_precision(inner), nn.repeat(inner, 3), nn.ensemble(inner, 2),
+        nn.residual(inner), nn.parallel(inner, nn.dense(2)), nn.graph(lambda f, x: f.a(f.a(x)), a=inner),
+    ):  # fmt: skip
+        params = net.init(key, x)
+        seen = net.visit(params, x, lambda part, layer, params, x: layer.apply(params, x))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), seen, net.apply(params, x)
+        )
+
+
+def test_several_outputs_and_single_layers():
+    table = nn.summary(nn.parallel(nn.dense(2), nn.dense(3)), (1, 4))
+    assert str(table).count("\n") == 5
+    assert "dense" in str(nn.summary(nn.dense(2), (1, 4)))

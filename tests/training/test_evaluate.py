@@ -1,0 +1,66 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn as nn
+
+LOGITS = np.array([[2, 1], [0, 3], [5, 4], [1, 2], [7, 0]], np.float32)
+LABELS = np.array([0, 1, 1, 1, 1], np.int32)
+NOTHING = nn.Params({}, {})
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
+def test_the_batch_size_does_not_change_the_mean(batch_size):
+    scores = nn.evaluate(
+        nn.linear, NOTHING, (LOGITS, LABELS), {"accuracy": nn.accuracy, "first": lambda p, t: p[:, 0]},
+        batch_size=batch_size,
+    )  # fmt: skip
+    assert list(scores) == ["accuracy", "first"]
+    assert all(type(value) is float for value in scores.values())
+    np.testing.assert_allclose(list(scores.values()), [3 / 5, 3.0], rtol=1e-6)
+
+
+def test_it_uses_apply_and_not_train():
+    net = nn.serial(nn.dropout(0.9), nn.linear)
+    assert nn.evaluate(net, NOTHING, (LOGITS, LABELS), {"accuracy": nn.accuracy}) == {
+        "accuracy": pytest.approx(0.6)
+    }
+
+
+def test_evaluating_again_does_not_compile_again():
+    traces = []
+
+    def metric(prediction, target):
+        traces.append(1)
+        return prediction[:, 0]
+
+    metrics = {"metric": metric}
+    for _ in range(3):
+        nn.evaluate(nn.linear, NOTHING, (LOGITS, LABELS), metrics, batch_size=2)
+    assert len(traces) == 1
+
+
+def test_accuracy_over_further_axes():
+    logits = jnp.stack([jnp.eye(3)] * 2)
+    np.testing.assert_array_equal(
+        nn.accuracy(logits, jnp.array([[0, 1, 2], [0, 0, 0]])), [[1, 1, 1], [1, 0, 0]]
+    )
+    with pytest.raises(
+        ValueError, match=r"accuracy: labels must have the shape of the logits without the last axis"
+    ):
+        nn.accuracy(logits, jnp.zeros((2,), jnp.int32))
+
+
+def test_no_data():
+    with pytest.raises(ValueError, match=r"minibatches: batch_size must be from 1 to the 0 examples"):
+        nn.evaluate(nn.linear, NOTHING, (LOGITS[:0], LABELS[:0]), {"accuracy": nn.accuracy})
+
+
+def test_sharded_data(key):
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    x = jax.device_put(np.tile(LOGITS, (8, 1)), jax.NamedSharding(mesh, jax.P("batch")))
+    scores = nn.evaluate(
+        nn.linear, NOTHING, (x, np.tile(LABELS, 8)), {"accuracy": nn.accuracy}, batch_size=40
+    )
+    np.testing.assert_allclose(scores["accuracy"], 0.6, rtol=1e-6)

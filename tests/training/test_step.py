@@ -1,0 +1,98 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxnn as nn
+
+cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+
+
+def data(n=12):
+    x = np.random.default_rng(0).standard_normal((n, 4)).astype(np.float32)
+    return x, (np.arange(n) % 3).astype(np.int32)
+
+
+def test_the_step_is_the_twelve_lines_written_by_hand(key):
+    net = nn.serial(nn.dense(8), nn.batch_norm(), nn.relu, nn.dropout(0.3), nn.dense(3))
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    x, y = data()
+    state = nn.init_state(net, optimizer, key, x)
+    params, opt_state, run_key = jax.tree.map(jnp.copy, state[:3])
+
+    def loss(weights, key):
+        logits, net_state = net.train(params._replace(weights=weights), x, key)
+        return cross_entropy(logits, y).mean(), net_state
+
+    step = nn.make_step(net, optimizer, cross_entropy)
+    for i in range(2):
+        draw = jax.random.fold_in(run_key, i)
+        (value, net_state), grads = jax.value_and_grad(loss, has_aux=True)(params.weights, draw)
+        updates, opt_state = optimizer.update(grads, opt_state, params.weights)
+        params = nn.Params(optax.apply_updates(params.weights, updates), net_state)
+        state, scores = step(state, x, y)
+        np.testing.assert_allclose(scores["loss"], value, rtol=1e-5)
+        chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
+    assert int(state.step) == 2
+
+
+def test_one_trace_and_a_donated_state(key):
+    net, optimizer = nn.serial(nn.dense(8), nn.relu, nn.dense(3)), optax.sgd(0.1)
+    loss = chex.assert_max_traces(lambda prediction, target: cross_entropy(prediction, target), n=1)
+    x, y = data()
+    state = nn.init_state(net, optimizer, key, x, params=net.init(key, x))
+    step = nn.make_step(net, optimizer, loss)
+    old = state
+    for _ in range(3):
+        state, _ = step(state, x, y)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
+
+
+def test_init_state_copies_what_it_is_given(key):
+    net, optimizer = nn.dense(3), optax.sgd(0.1)
+    x, y = data()
+    params = net.init(key, x)
+    state = nn.init_state(net, optimizer, key, params=params)
+    nn.make_step(net, optimizer, cross_entropy)(state, x, y)
+    assert np.isfinite(params.weights["kernel"]).all()
+    assert not key.is_deleted()
+
+
+def test_rows_masked_out_do_not_count(key):
+    net, optimizer = nn.dense(3), optax.sgd(0.1)
+    x, y = data()
+    step = nn.make_step(net, optimizer, cross_entropy, metrics={"accuracy": nn.accuracy})
+    states = [nn.init_state(net, optimizer, key, x) for _ in range(2)]
+    x2, y2 = x.copy(), y.copy()
+    x2[8:], y2[8:] = 100.0, 0
+    masked, scores = step(states[0], x2, y2, np.arange(12) < 8)
+    short, expected = step(states[1], x[:8], y[:8])
+    chex.assert_trees_all_close(masked.params, short.params, rtol=1e-5)
+    chex.assert_trees_all_close(scores, expected, rtol=1e-5)
+
+
+def test_losses_of_another_form(key):
+    net, optimizer = nn.dense(3), optax.sgd(0.1)
+    x, y = data()
+    state = nn.init_state(net, optimizer, key, x)
+    with pytest.raises(
+        ValueError, match=r"loss: must return one value an example, \(N, …\) with N = 12, or a scalar"
+    ):
+        nn.make_step(net, optimizer, lambda p, t: jnp.zeros(5))(state, x, y)
+    scalar = nn.make_step(net, optimizer, lambda p, t: cross_entropy(p, t).mean())
+    with pytest.raises(ValueError, match=r"loss: a function that returns a scalar cannot leave out the rows"):
+        scalar(state, x, y, np.ones(12, bool))
+    _, scores = scalar(state, x, y)
+    assert scores["loss"].shape == ()
+
+
+def test_losses_of_several_values_a_row_are_averaged(key):
+    net, optimizer = nn.dense(3), optax.sgd(0.1)
+    x, _ = data()
+    target = np.ones((12, 3), np.float32)
+    state = nn.init_state(net, optimizer, key, x)
+    expected = np.square(np.asarray(net.apply(state.params, x)) - target).mean() / 2
+    _, scores = nn.make_step(net, optimizer, optax.l2_loss)(state, x, target)
+    np.testing.assert_allclose(scores["loss"], expected, rtol=1e-5)
