@@ -88,8 +88,8 @@ def filters(kernel: ArrayLike, *, columns: int = 8) -> Figure:
     values = np.asarray(kernel, dtype=np.float32)
     if values.ndim != 4:
         raise ValueError(
-            f"filters: kernel must be (height, width, C_in, C_out), got shape {values.shape}; only a convolution "
-            "over two axes can be drawn"
+            f"filters: kernel must be (height, width, C_in, C_out), got shape {values.shape}; only a "
+            "convolution over two axes can be drawn"
         )
     limit = float(np.abs(values).max()) or 1.0
     coloured = values.shape[2] == 3

@@ -269,6 +269,17 @@ def test_saving_under_jit_is_refused(path):
         jax.jit(lambda x: save(path, {"x": x}))(jnp.ones(2))
 
 
+def test_an_array_that_is_partly_on_another_host_is_refused(path, monkeypatch):
+    array = jnp.ones(2)
+    for where in ("is_fully_addressable", "is_fully_replicated"):
+        monkeypatch.setattr(type(array), where, False)
+    with pytest.raises(
+        ValueError, match=r"save: every array must be on this host as a whole, .* at 'x'; gather"
+    ):
+        save(path, {"x": array})
+    assert not path.exists()
+
+
 # A save that does not end --------------------------------------------------------------------------------
 
 KILLED = """

@@ -106,7 +106,7 @@ def named(name: str, layer: LayerLike) -> Layer:
     >>> import jax, jaxnn as nn
     >>> net = nn.serial(nn.named("stem", nn.dense(8)), nn.relu, nn.dense(2))
     >>> list(net.init(jax.random.key(0), (1, 4)).weights)
-    ['dense_0', 'stem']
+    ['stem', 'dense_0']
     """
     if not name or "/" in name:
         raise ValueError(f"named: name must be non-empty and without '/', got {name!r}")

@@ -24,7 +24,7 @@ def dropout(rate: float) -> Layer:
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> layer = nn.dropout(0.5)
-    >>> y, state = layer.train(nn.Params(), jnp.ones((2, 4)), jax.random.key(0))
+    >>> y, state = layer.train(nn.Params({}, {}), jnp.ones((2, 4)), jax.random.key(0))
     >>> sorted(set(y.ravel().tolist()))
     [0.0, 2.0]
 
@@ -48,7 +48,7 @@ def spatial_dropout(rate: float) -> Layer:
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> layer = nn.spatial_dropout(0.5)
-    >>> y, state = layer.train(nn.Params(), jnp.ones((1, 5, 5, 3)), jax.random.key(1))
+    >>> y, state = layer.train(nn.Params({}, {}), jnp.ones((1, 5, 5, 3)), jax.random.key(1))
     >>> bool((y == y[:, :1, :1, :]).all())
     True
 

@@ -60,8 +60,8 @@ def embedding(
 
     def apply(weights: Weights, ids: Any) -> jax.Array:
         if isinstance(ids, _Queries):
-            return _scores(weights["embedding"], ids.x)
-        return _rows(weights["embedding"], jnp.asarray(ids))
+            return _scores(jnp.asarray(weights["embedding"]), ids.x)
+        return _rows(jnp.asarray(weights["embedding"]), jnp.asarray(ids))
 
     return stateless("embedding", init, apply)
 

@@ -6,16 +6,20 @@ from typing import Any
 import jax
 
 from jaxnn.layer import Layer, stateless
-from jaxnn.ops import pool as op
-from jaxnn.ops import windows
+from jaxnn.ops import adaptive_pool, pool, windows
 from jaxnn.ops.global_pool import global_avg_pool, global_max_pool
+from jaxnn.ops.lp_pool import check_exponent
+from jaxnn.ops.lp_pool import lp_pool as lp_pool_op
 from jaxnn.ops.pool_windows import check_padding
 from jaxnn.ops.windows import Ints, Padding
 
 __all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "avg_pool",
     "global_avg_pool",
     "global_max_pool",
+    "lp_pool",
     "max_pool",
     "min_pool",
 ]
@@ -48,7 +52,7 @@ def max_pool(
     _check_settings("max_pool", window, strides, padding, dilation)
     return _pool(
         "max_pool",
-        op.max_pool,
+        pool.max_pool,
         window=window,
         strides=strides,
         padding=padding,
@@ -83,7 +87,7 @@ def min_pool(
     _check_settings("min_pool", window, strides, padding, dilation)
     return _pool(
         "min_pool",
-        op.min_pool,
+        pool.min_pool,
         window=window,
         strides=strides,
         padding=padding,
@@ -120,7 +124,7 @@ def avg_pool(
     _check_settings("avg_pool", window, strides, padding, dilation)
     return _pool(
         "avg_pool",
-        op.avg_pool,
+        pool.avg_pool,
         window=window,
         strides=strides,
         padding=padding,
@@ -128,6 +132,77 @@ def avg_pool(
         ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
     )
+
+
+def lp_pool(
+    window: Ints,
+    *,
+    p: float = 2.0,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> Layer:
+    """The p-norm of each window: ``(N, *space, C) → (N, *out, C)``.
+
+    No weights. What each setting means stands in ``nn.ops.lp_pool``.
+
+    Args:
+      window: the window's size: an int, or one an axis.
+      p: the exponent, at least 1 and finite.
+      strides: the step between windows; None: the window.
+      padding: as in ``max_pool``.
+      dilation: the distance between the window's values.
+      ceil_mode: round the output size up.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.lp_pool(2, p=3), (1, 28, 28, 8))
+    (1, 14, 14, 8)
+    """
+    _check_settings("lp_pool", window, strides, padding, dilation)
+    check_exponent("lp_pool", p)
+    return _pool(
+        "lp_pool",
+        lp_pool_op,
+        window=window,
+        p=p,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+
+
+def adaptive_avg_pool(output_size: Ints) -> Layer:
+    """The average of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
+
+    No weights. Which windows stands in ``nn.ops.adaptive_avg_pool``.
+
+    Args:
+      output_size: an int (for every spatial axis), or one an axis.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.adaptive_avg_pool(7), (1, 10, 12, 8))
+    (1, 7, 7, 8)
+    """
+    windows.any_axes("adaptive_avg_pool", "output_size", output_size)
+    return _pool("adaptive_avg_pool", adaptive_pool.adaptive_avg_pool, output_size=output_size)
+
+
+def adaptive_max_pool(output_size: Ints) -> Layer:
+    """The largest value of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
+
+    No weights. Which windows stands in ``nn.ops.adaptive_max_pool``.
+
+    Args:
+      output_size: an int (for every spatial axis), or one an axis.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.adaptive_max_pool((4, 2)), (1, 10, 12, 8))
+    (1, 4, 2, 8)
+    """
+    windows.any_axes("adaptive_max_pool", "output_size", output_size)
+    return _pool("adaptive_max_pool", adaptive_pool.adaptive_max_pool, output_size=output_size)
 
 
 def _pool(name: str, function: Callable[..., jax.Array], **settings: Any) -> Layer:

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
+from jaxnn import ops
 from jaxnn.layer import Layer, stateless
-from jaxnn.ops import pixel_shuffle as shuffling
-from jaxnn.ops import resize as ops
+from jaxnn.ops.resize import check_coefficient, check_method, scales
 from jaxnn.ops.windows import Ints, per_axis
 
 
@@ -34,8 +34,8 @@ def resize(
     (1, 48, 20, 3)
     """
     per_axis("resize", "size", size, _rank(size))
-    ops.check_method("resize", method, align_corners, antialias)
-    ops.check_coefficient("resize", cubic_coefficient)
+    check_method("resize", method, align_corners, antialias)
+    check_coefficient("resize", cubic_coefficient)
 
     def apply(weights: object, x: Any) -> jax.Array:
         return ops.resize(
@@ -65,8 +65,8 @@ def upsample(
     >>> nn.output_shape(nn.upsample(2), (1, 16, 16, 3))
     (1, 32, 32, 3)
     """
-    ops.scales("upsample", scale, _rank(scale))
-    ops.check_method("upsample", method, align_corners, antialias=False)
+    scales("upsample", scale, _rank(scale))
+    check_method("upsample", method, align_corners, antialias=False)
 
     def apply(weights: object, x: Any) -> jax.Array:
         return ops.upsample(x, scale, method=method, align_corners=align_corners)
@@ -86,7 +86,7 @@ def pixel_shuffle(scale: Ints) -> Layer:
     (1, 16, 16, 3)
     """
     per_axis("pixel_shuffle", "scale", scale, _rank(scale))
-    return stateless("pixel_shuffle", lambda key, x: {}, lambda weights, x: shuffling.pixel_shuffle(x, scale))
+    return stateless("pixel_shuffle", lambda key, x: {}, lambda weights, x: ops.pixel_shuffle(x, scale))
 
 
 def pixel_unshuffle(scale: Ints) -> Layer:
@@ -101,9 +101,7 @@ def pixel_unshuffle(scale: Ints) -> Layer:
     (1, 8, 8, 12)
     """
     per_axis("pixel_unshuffle", "scale", scale, _rank(scale))
-    return stateless(
-        "pixel_unshuffle", lambda key, x: {}, lambda weights, x: shuffling.pixel_unshuffle(x, scale)
-    )
+    return stateless("pixel_unshuffle", lambda key, x: {}, lambda weights, x: ops.pixel_unshuffle(x, scale))
 
 
 def _rank(value: object) -> int:

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnn import ops
 from jaxnn.layer import Key, Layer, Params, Spec, State, as_spec, checks_params
-from jaxnn.ops import standardize as ops
 from jaxnn.ops.checks import accumulator
+from jaxnn.ops.standardize import feature_shape
 
 
 def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0) -> Layer:
@@ -44,7 +45,7 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
     def init(key: Key, shape: Spec, /) -> Params:
         x = as_spec(shape)
         if fitted is None:
-            sizes = ops.feature_shape(name, x, axes)
+            sizes = feature_shape(name, x, axes)
             mean, deviation = jnp.zeros(sizes, accumulator(x.dtype)), jnp.ones(sizes, accumulator(x.dtype))
         else:
             mean, deviation = fitted

@@ -98,7 +98,7 @@ def gelu(x: ArrayLike, approximate: bool = True) -> jax.Array:
       TypeError: for integers.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.gelu(jnp.array([-1.0, 0.0, 1.0])).round(3))
+    >>> print(np.asarray(nn.ops.gelu(jnp.array([-1.0, 0.0, 1.0]))).round(3))
     [-0.159  0.     0.841]
     >>> print(jax.grad(nn.ops.gelu)(jnp.inf))
     1.0
@@ -119,8 +119,8 @@ def silu(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: for integers.
 
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.silu(jnp.array([-jnp.inf, -1.0, 0.0, 1.0])).round(3))
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.silu(jnp.array([-jnp.inf, -1.0, 0.0, 1.0]))).round(3))
     [ 0.    -0.269  0.     0.731]
 
     Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2017.
@@ -139,8 +139,8 @@ def mish(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: for integers.
 
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.mish(jnp.array([-jnp.inf, -1.0, 0.0, 1.0])).round(3))
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.mish(jnp.array([-jnp.inf, -1.0, 0.0, 1.0]))).round(3))
     [ 0.    -0.303  0.     0.865]
 
     Misra, "Mish: a self regularized non-monotonic activation function", 2019.
@@ -159,8 +159,8 @@ def hard_silu(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: for integers.
 
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.hard_silu(jnp.array([-jnp.inf, -1.0, 0.0, 1.0, 4.0])).round(3))
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.hard_silu(jnp.array([-jnp.inf, -1.0, 0.0, 1.0, 4.0]))).round(3))
     [ 0.    -0.333  0.     0.667  4.   ]
 
     Howard et al., "Searching for MobileNetV3", 2019.
@@ -242,8 +242,8 @@ def arctan(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: for integers.
 
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.arctan(jnp.array([-1.0, 0.0, jnp.inf])).round(3))
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.arctan(jnp.array([-1.0, 0.0, jnp.inf]))).round(3))
     [-0.785  0.     1.571]
     """
     y: jax.Array = _arctan(floating("arctan", x))
@@ -363,8 +363,8 @@ def tanh_shrink(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: for integers.
 
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.tanh_shrink(jnp.array([-1.0, 0.0, 2.0])).round(3))
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.tanh_shrink(jnp.array([-1.0, 0.0, 2.0]))).round(3))
     [-0.238  0.     1.036]
     """
     x = floating("tanh_shrink", x)
@@ -402,8 +402,8 @@ def softmin(x: ArrayLike, axis: int | Sequence[int] = -1, where: ArrayLike | Non
     Raises:
       TypeError: for integers.
 
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.softmin(jnp.array([0.0, 1.0, 1e4])).round(3))
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.softmin(jnp.array([0.0, 1.0, 1e4]))).round(3))
     [0.731 0.269 0.   ]
     """
     axes = axis if isinstance(axis, int) else tuple(axis)

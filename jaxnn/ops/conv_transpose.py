@@ -8,7 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops import checks, windows
-from jaxnn.ops.conv import add_bias, channels_last, pad_with_values
+from jaxnn.ops.conv import add_bias, channels_last, pad_with_values, pad_with_zeros, split_padding
 from jaxnn.ops.windows import Ints, Padding, Pairs
 
 #: Paddings that fix the output's size at L·s.
@@ -78,7 +78,7 @@ def conv_transpose(
     span = windows.dilated(kernel.shape[:-2], dilation)
     pairs, extra = _crops(sizes, span, strides, padding, output_padding)
     fold = isinstance(padding, str) and padding in windows.VALUE_PADDINGS
-    cut = ((0, 0),) * rank if fold else pairs
+    afterwards, cut = split_padding(((0, 0),) * rank if fold else pairs, span, strides)
     dtype = x.dtype
     wide = checks.accumulator(dtype)
     y = lax.conv_general_dilated(
@@ -91,6 +91,7 @@ def conv_transpose(
         dimension_numbers=channels_last(rank),
         feature_group_count=groups,
     )
+    y = pad_with_zeros(y, tuple((-low, -high) for low, high in afterwards))
     if fold:
         y = _fold_border(y, pairs, str(padding))
     return add_bias(y, bias).astype(dtype)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.ops.pool_windows import AnyWindows, Windows, along, inside, slices, unfold
+from jaxnn.ops.pool_windows import AnyWindows, Windows, along, few, inside, slices, unfold
 
 
 def ordered(op: str, x: ArrayLike) -> jax.Array:
@@ -23,7 +23,7 @@ def ordered(op: str, x: ArrayLike) -> jax.Array:
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def extreme(x: jax.Array, axis: int, windows: AnyWindows, smallest: bool) -> jax.Array:
     """The largest (or smallest) value of each window on one axis; NaN where a window holds one."""
-    if isinstance(windows, Windows) and windows.few:
+    if isinstance(windows, Windows) and few(windows):
         taps = slices(x, {axis: windows}, _never(x.dtype, smallest))
         return reduce(lax.min if smallest else lax.max, taps)
     over = jnp.min if smallest else jnp.max
@@ -46,7 +46,7 @@ def at_first(x: jax.Array, y: jax.Array, carried: jax.Array, axis: int, windows:
     extreme, and in it the first column.
     """
     real = inside(windows)
-    if isinstance(windows, Windows) and windows.few:
+    if isinstance(windows, Windows) and few(windows):
         zero, nothing = jnp.zeros((), x.dtype), jnp.zeros((), carried.dtype)
         values = list(slices(x, {axis: windows}, zero))
         *earlier, result = slices(carried, {axis: windows}, nothing)

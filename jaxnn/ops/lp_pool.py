@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops import checks
-from jaxnn.ops.pool_windows import Windows, along, inside, pool_windows, slices, unfold
+from jaxnn.ops.pool_windows import Windows, along, few, inside, pool_windows, slices, unfold
 from jaxnn.ops.windows import Ints, Padding
 
 
@@ -77,7 +77,7 @@ def check_exponent(op: str, p: float) -> int | float:
 
 def _each_window(x: jax.Array, axis: int, windows: Windows) -> jax.Array:
     """(..., L, ...) → (..., count, window, ...), with 0 for padding."""
-    if windows.few:
+    if few(windows):
         return jnp.stack(list(slices(x, {axis: windows}, jnp.zeros((), x.dtype))), axis=axis + 1)
     copies = unfold(x, axis, windows)
     real = along(inside(windows), (axis, axis + 1), copies, jnp.bool_)
@@ -86,21 +86,23 @@ def _each_window(x: jax.Array, axis: int, windows: Windows) -> jax.Array:
 
 def _norm(x: jax.Array, axis: int, p: int | float) -> jax.Array:
     """The p-norm along one axis. Its value does not depend on the scale, so neither does its derivative."""
-    size = jnp.abs(x)
-    largest = lax.stop_gradient(jnp.max(size, axis=axis, keepdims=True))
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
     one = jnp.ones_like(largest)
     smallest = jnp.asarray(np.finfo(x.dtype).tiny, x.dtype)
     scale = jnp.where((largest >= smallest) & (largest < jnp.inf), largest, one)
-    total = jnp.sum(_power(size / scale, p), axis=axis, keepdims=True)
+    total = jnp.sum(_power(x / scale, p), axis=axis, keepdims=True)
     nothing = total == 0
     root = jnp.where(nothing, one, total) ** (1 / p)
     return jnp.where(nothing, jnp.zeros_like(root), scale * root).squeeze(axis)
 
 
 def _power(x: jax.Array, p: int | float) -> jax.Array:
-    """x^p for x ≥ 0. Where the second derivative at 0 is infinite (1 < p < 2), 0 is taken, not NaN."""
+    """|x|^p, with the right derivatives at 0; where the second is infinite (1 < p < 2), 0 is taken, not NaN."""
+    if p % 2 == 0:
+        return lax.integer_pow(x, int(p))
+    size = x * lax.sign(x)  # and not jnp.abs, whose derivative at 0 is 1
     if isinstance(p, int):
-        return lax.integer_pow(x, p)
-    nothing = x == 0
-    safe = jnp.where(nothing, jnp.ones_like(x), x)
-    return jnp.where(nothing, jnp.zeros_like(x), safe**p)
+        return lax.integer_pow(size, p)
+    nothing = size == 0
+    safe = jnp.where(nothing, jnp.ones_like(size), size)
+    return jnp.where(nothing, jnp.zeros_like(size), safe**p)

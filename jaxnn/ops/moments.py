@@ -89,10 +89,9 @@ def trailing(op: str, name: str, values: ArrayLike, x: jax.Array) -> jax.Array:
 
 
 def _dtype_rule(op: str, name: str, array: jax.Array, x: jax.Array) -> str:
-    return (
-        f"{op}: {name} must be {x.dtype}, as x is, or {accumulator(x.dtype)}, which it is computed in, "
-        f"got {array.dtype}; cast one of them"
-    )
+    wide = accumulator(x.dtype)
+    other = "" if wide == x.dtype else f", or {wide}, which it is computed in"
+    return f"{op}: {name} must be {x.dtype}, as x is{other}, got {array.dtype}; cast one of them"
 
 
 def widened(x: jax.Array) -> jax.Array:

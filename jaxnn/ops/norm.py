@@ -168,8 +168,8 @@ def rms_norm(
       TypeError: for integers, or a scale of another dtype than said.
       ValueError: for an axis that is not there or comes twice, a scale that does not fit, or ε ≤ 0.
 
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> print(nn.ops.rms_norm(jnp.array([[3.0, 4.0]]), jnp.array([1.0, 2.0])).round(3))
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.rms_norm(jnp.array([[3.0, 4.0]]), jnp.array([1.0, 2.0]))).round(3))
     [[0.849 2.263]]
 
     Zhang and Sennrich, "Root mean square layer normalization", 2019.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import reduce
-from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxnn.ops import checks
 from jaxnn.ops.first_extreme import extreme, ordered
-from jaxnn.ops.pool_windows import MOST_SLICES, Windows, along, counts, pool_windows, slices
+from jaxnn.ops.pool_windows import Windows, along, counts, few, pool_windows, slices
 from jaxnn.ops.windows import Ints, Padding
 
 
@@ -43,7 +42,8 @@ def max_pool(
         Flax, Equinox and stax).
       padding: ``"VALID"`` (none), ``"SAME"`` (so that out = ⌈L/s⌉, the odd one on the high side),
         ``"SAME_LOWER"`` (on the low side), an int, one int an axis, or one (low, high) pair an axis. Each
-        must be at most ⌊k'/2⌋, as in PyTorch, so a dilated window may be padded further.
+        must be at most ⌊k'/2⌋: half the span, so a dilated window may be padded further (PyTorch's bound is
+        ⌊k/2⌋, the same without dilation).
       dilation: the distance d between the window's values, as ``window``.
       ceil_mode: round out up, so that the last window may hang over the padded input; it is dropped if it
         would start in the high padding (as in PyTorch).
@@ -156,7 +156,7 @@ def _extreme_pool(
 
 def _window_sums(x: jax.Array, axes: Mapping[int, Windows]) -> jax.Array:
     """The sum of each window; padding adds 0."""
-    if prod(w.window for w in axes.values()) <= MOST_SLICES:
+    if few(*axes.values()):
         return reduce(jnp.add, slices(x, axes, jnp.zeros((), x.dtype)))
     for axis, w in axes.items():
         ones = [1] * x.ndim

@@ -9,6 +9,7 @@ few values. ``unfold`` copies every window into an axis of its own: one operatio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jax.typing import DTypeLike
 from jaxnn.ops import checks, windows
 from jaxnn.ops.windows import Ints, Padding
 
-#: Up to this many values a window, slices; beyond it the program would grow with the window.
+#: Up to this many values a window, slices; beyond it the program would grow with the window for little gain.
 MOST_SLICES = 32
 PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER")
 
@@ -50,11 +51,6 @@ class Windows:
         span = (self.count - 1) * self.stride + self.dilation * (self.window - 1) + 1
         return max(span - self.low - self.size, 0)
 
-    @property
-    def few(self) -> bool:
-        """Whether slices are the way to take the values."""
-        return self.window <= MOST_SLICES
-
 
 @dataclass(frozen=True)
 class AdaptiveWindows:
@@ -62,7 +58,6 @@ class AdaptiveWindows:
 
     size: int
     count: int
-    few = False
 
     def positions(self) -> np.ndarray:
         """As those of ``Windows``; −1 fills up the windows that are shorter than the longest."""
@@ -73,6 +68,11 @@ class AdaptiveWindows:
 
 
 AnyWindows = Windows | AdaptiveWindows
+
+
+def few(*axes: Windows) -> bool:
+    """Whether the windows are small enough to take their values by slices."""
+    return prod(w.window for w in axes) <= MOST_SLICES
 
 
 def inside(axis_windows: AnyWindows) -> np.ndarray:
@@ -168,6 +168,7 @@ def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:
 
 
 def along(values: np.ndarray, axes: tuple[int, ...], like: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """``values`` along these axes of an array of the shape (and sharding) of ``like``, the same on all others."""
+    """``values`` along these axes of an array of the shape of ``like``, the same on all others."""
     spread = lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)
-    return spread | jnp.zeros_like(like, dtype) if spread.dtype == jnp.bool_ else spread + jnp.zeros_like(like, dtype)
+    zeros = jnp.zeros_like(like, dtype)  # brings the sharding of ``like``, which a select may insist on
+    return spread | zeros if zeros.dtype == jnp.bool_ else spread + zeros

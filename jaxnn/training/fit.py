@@ -1,11 +1,12 @@
 """A whole training run: ``fit``."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from math import isnan
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import optax
 
 from jaxnn.data import length, minibatches
 from jaxnn.layer import Key, LayerLike, Params, fold_name
@@ -13,6 +14,9 @@ from jaxnn.training.evaluate import evaluate
 from jaxnn.training.interrupt import delayed_interrupt
 from jaxnn.training.progress import Progress, Reporter, reporter
 from jaxnn.training.step import Loss, Metrics, Scores, init_state, make_step
+
+if TYPE_CHECKING:
+    import optax
 
 #: Steps between two looks at the losses. Each look waits for the device.
 _LOOK_EVERY = 50

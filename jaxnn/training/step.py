@@ -1,13 +1,17 @@
 """One step of gradient descent, jitted: ``make_step``."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxnn.layer import Key, LayerLike, Params, Spec, as_layer
+
+if TYPE_CHECKING:
+    import optax
 
 Loss = Callable[[Any, Any], Any]  #: loss(prediction, target) -> one value an example, or a scalar
 Metrics = Mapping[str, Loss]
@@ -79,6 +83,8 @@ def make_step(
     >>> int(state.step), scores["loss"].shape
     (1, ())
     """
+    from optax import apply_updates  # here, so that importing the library does not import optax
+
     net = as_layer(net)
     functions = {"loss": loss, **(metrics or {})}
 
@@ -92,7 +98,7 @@ def make_step(
 
         grads, (net_state, scores) = jax.grad(objective, has_aux=True)(state.params.weights)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params.weights)
-        weights = optax.apply_updates(state.params.weights, updates)
+        weights = apply_updates(state.params.weights, updates)
         return TrainState(Params(weights, net_state), opt_state, state.key, state.step + 1), scores
 
     return jax.jit(step, donate_argnums=0)

@@ -3,8 +3,8 @@
     python tests/known_answers/make_activation.py
 
 needs torch (2.13 made the committed file). ``x`` is what each element-wise ``<name>/y`` is of, and
-``<name>/grad`` its derivative. ``rows`` is what the functions of whole rows are of; their ``grad`` is the gradient
-of Σ y·sin(1, 2, 3, ...).
+``<name>/grad`` its derivative. ``rows`` is what the functions of whole rows are of; their ``grad`` is the
+gradient of Σ y·sin(1, 2, 3, ...).
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
     python tests/known_answers/make_norm.py
 
-needs torch (2.13 made the committed file). An entry is called ``<case>/<array>``. The ``grad/`` arrays are the
-gradients of Σ y·sin(1, 2, 3, ...), the sine in y's channels-last order. ``momentum`` is the weight of the old
-running value, one minus torch's.
+needs torch (2.13 made the committed file). An entry is called ``<case>/<array>``. The ``grad/`` arrays are
+the gradients of Σ y·sin(1, 2, 3, ...), the sine in y's channels-last order. ``momentum`` is the weight of the
+old running value, one minus torch's.
 """
 
 from pathlib import Path

@@ -5,8 +5,7 @@ import pytest
 
 from jaxnn.layer import output_shape
 from jaxnn.layers.resize import pixel_shuffle, pixel_unshuffle, resize, upsample
-from jaxnn.ops import pixel_shuffle as shuffling
-from jaxnn.ops import resize as ops
+from jaxnn import ops
 from tests.support import assert_close, rng_array
 
 LAYERS = {
@@ -24,8 +23,8 @@ LAYERS = {
         upsample((1.5, 2), method="linear", align_corners=True),
         lambda x: ops.upsample(x, (1.5, 2), method="linear", align_corners=True),
     ),
-    "pixel_shuffle": (pixel_shuffle((2, 1)), lambda x: shuffling.pixel_shuffle(x, (2, 1))),
-    "pixel_unshuffle": (pixel_unshuffle(2), lambda x: shuffling.pixel_unshuffle(x, 2)),
+    "pixel_shuffle": (pixel_shuffle((2, 1)), lambda x: ops.pixel_shuffle(x, (2, 1))),
+    "pixel_unshuffle": (pixel_unshuffle(2), lambda x: ops.pixel_unshuffle(x, 2)),
 }
 
 

@@ -28,6 +28,11 @@ CASES = [
         large=((2, 80, 80, 3), (2, 3, 1, 6)),
     ),
     Case("conv-3d", partial(conv, padding=1, strides=(1, 2, 1)), ((1, 3, 3, 2, 2), (2, 2, 2, 2, 2), (2,))),
+    Case(
+        "conv-2d-padded-beforehand",
+        partial(conv, strides=2, padding=((2, 1), (1, 1))),
+        ((1, 3, 4, 1), (3, 2, 1, 1)),
+    ),
     Case("conv-1d-causal", partial(conv, padding="CAUSAL", dilation=2), ((2, 5, 2), (3, 2, 2))),
     Case(
         "conv-2d-circular",
@@ -54,6 +59,11 @@ CASES = [
         partial(conv_transpose, strides=(2, 3), padding=1, output_padding=(1, 2), dilation=(2, 1), groups=2),
         ((2, 3, 2, 4), (2, 3, 4, 1), (2,)),
         large=((2, 48, 48, 8), (2, 3, 8, 2), (4,)),
+    ),
+    Case(
+        "conv-transpose-2d-cropped-afterwards",
+        partial(conv_transpose, strides=2, padding=((2, 1), (1, 1))),
+        ((1, 2, 3, 1), (3, 2, 1, 1)),
     ),
     Case("conv-transpose-3d", partial(conv_transpose, strides=(1, 2, 1)), ((1, 2, 2, 2, 2), (2, 1, 3, 2, 2))),
     Case("conv-transpose-1d-circular", partial(conv_transpose, padding="CIRCULAR"), ((2, 4, 2), (3, 2, 2))),

@@ -55,6 +55,10 @@ PINNED = {
     "circular-wider-than-the-input": Drawn((1, 2, 1), (3, 1, 1), (1,), "CIRCULAR", (3,), 1),
     "stride-over-the-window": Drawn((2, 7, 5, 2), (1, 2, 2, 1), (3, 3), "SAME", (1, 1), 1),
     "depthwise-multiplier-2": Drawn((2, 5, 3), (3, 1, 6), (1,), "SAME", (1,), 3),
+    # XLA on the CPU used to abort on the plain form of this one's input gradient.
+    "window-2-stride-2-pad-1-beside-a-small-axis": Drawn(
+        (1, 3, 4, 2), (3, 2, 2, 1), (2, 2), ((2, 1), (1, 1)), (1, 1), 1
+    ),
 }
 
 

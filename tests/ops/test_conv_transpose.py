@@ -89,6 +89,10 @@ PINNED = {
     "pads-wider-than-the-window": Drawn((1, 5, 1), (2, 1, 1), (2,), ((3, -2),), (1,), 1),
     "circular-wider-than-the-output": Drawn((1, 2, 1), (3, 1, 1), (1,), "CIRCULAR", (3,), 1),
     "reflect-strided-grouped": Drawn((2, 3, 2, 4), (3, 3, 4, 1), (2, 1), "REFLECT", (1, 2), 2),
+    # XLA on the CPU used to abort on the plain form of this one.
+    "window-2-stride-2-pad-1-beside-a-small-axis": Drawn(
+        (1, 2, 3, 1), (3, 2, 1, 2), (2, 2), ((2, 1), (1, 1)), (1, 1), 1
+    ),
 }
 
 

@@ -1,0 +1,298 @@
+"""Recurrent layers: plain, LSTM and GRU, over sequences of one length or of many."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, orthogonal, zeros
+
+from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
+from jaxnn.layers.weights import HE_NORMAL
+from jaxnn.ops import checks, recurrent
+from jaxnn.ops.cells import Activation
+
+Outputs = Literal["all", "last"]
+Op = Callable[..., tuple[jax.Array, Any]]
+
+#: The default of every recurrent kernel: it neither shrinks nor stretches the state.
+ORTHOGONAL: Initializer = orthogonal()
+
+
+class Sequences(NamedTuple):
+    """The input of a recurrent layer in full, where ``x`` alone does not say all.
+
+    A plain ``(x, lengths)`` means the same as ``Sequences(x, lengths)``.
+
+    Attributes:
+      x: (N, T, F).
+      lengths: (N,) integers, how many steps of each sequence are real; None for all.
+      carry: the initial carry, as ``return_carry=True`` gives it; None for zeros.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.gru(4, return_carry=True)
+    >>> params = layer.init(jax.random.key(0), (2, 6, 3))
+    >>> x = jnp.ones((2, 6, 3))
+    >>> first, carry = layer.apply(params, x[:, :4])
+    >>> rest, carry = layer.apply(params, nn.Sequences(x[:, 4:], carry=carry))
+    >>> whole, _ = layer.apply(params, x)
+    >>> bool(jnp.allclose(jnp.concatenate([first, rest], axis=1), whole, atol=1e-6))
+    True
+    """
+
+    x: Any
+    lengths: Any = None
+    carry: Any = None
+
+
+def rnn(
+    features: int,
+    *,
+    activation: Activation = jnp.tanh,
+    outputs: Outputs = "all",
+    reverse: bool = False,
+    return_carry: bool = False,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    recurrent_kernel_init: Initializer = ORTHOGONAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """A plain recurrent network: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
+
+    hₜ = activation(xₜ·W + hₜ₋₁·R + b); see ``nn.ops.rnn``. Weights: ``input_kernel (F, features)``,
+    ``recurrent_kernel (features, features)`` and, with ``bias=True``, ``bias (features,)``.
+
+    The input is ``x``, ``(x, lengths)`` or ``nn.Sequences(x, lengths, carry)``. With lengths, all outputs
+    come out as ``(y, lengths)`` too, which is what the next recurrent layer of a ``serial`` takes. A layer
+    between them that knows no lengths goes into ``nn.split(layer, lambda lengths: lengths)``. Nothing past
+    the end of a sequence has any influence, and outputs there are zero.
+
+    Args:
+      features: H, the size of the state and of each output.
+      activation: any elementwise function.
+      outputs: ``"all"``, or ``"last"`` for that of the last real step alone (with ``reverse``, of t = 0).
+      reverse: run each sequence from its last real step to its first; outputs stand where their inputs stand.
+      return_carry: give ``(what it gives otherwise, final carry)``. The carry, put into the next
+        ``nn.Sequences``, goes on where this sequence stopped: pieces equal the whole. It is float32 at
+        least, or has the dtype of the carry that came in.
+      bias: whether to add one.
+      kernel_init: of the input kernel, any function of (key, shape, dtype), such as those of
+        ``jax.nn.initializers``.
+      recurrent_kernel_init: the same for the recurrent kernel.
+      bias_init: the same for the bias.
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.rnn(8), (1, 20, 3))
+    (1, 20, 8)
+    """
+    features = checks.at_least("rnn", "features", features)
+
+    def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
+        inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
+        return _weights(key, x, features, ("h",), *inits)
+
+    def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
+        return recurrent.rnn(
+            x,
+            weights["input_kernel"],
+            weights["recurrent_kernel"],
+            weights["bias"] if bias else None,
+            activation=activation,
+            **settings,
+        )
+
+    return _layer("rnn", init, op, outputs, reverse, return_carry)
+
+
+def forget_one(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    """The initial bias of an LSTM, (4·H,): 1 for the forget gates, so that it starts by remembering; else 0.
+
+    >>> import jax, jaxnn as nn
+    >>> forget_one(jax.random.key(0), (8,))
+    Array([0., 0., 1., 1., 0., 0., 0., 0.], dtype=float32)
+
+    Source: Jozefowicz et al., An Empirical Exploration of Recurrent Network Architectures, 2015.
+    """
+    quarter = shape[0] // 4
+    return zeros(key, shape, dtype, out_sharding).at[quarter : 2 * quarter].set(1)
+
+
+def lstm(
+    features: int,
+    *,
+    outputs: Outputs = "all",
+    reverse: bool = False,
+    return_carry: bool = False,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    recurrent_kernel_init: Initializer = ORTHOGONAL,
+    bias_init: Initializer = forget_one,
+) -> Layer:
+    """Long short-term memory: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
+
+    Gates i, f, g, o and the carry (h, c); the equations stand in ``nn.ops.lstm``. Weights: ``input_kernel
+    (F, 4·features)``, ``recurrent_kernel (features, 4·features)`` and, with ``bias=True``, ``bias
+    (4·features,)``, which starts at 1 for the forget gate (as in Keras) and at 0 for the others.
+
+    Inputs, ``lengths`` and outputs are as for ``nn.rnn``.
+
+    Args:
+      features: H, the size of the state and of each output.
+      outputs: ``"all"``, or ``"last"`` for that of the last real step alone (with ``reverse``, of t = 0).
+      reverse: run each sequence from its last real step to its first; outputs stand where their inputs stand.
+      return_carry: give ``(what it gives otherwise, (h, c))``; see ``nn.rnn``.
+      bias: whether to add one.
+      kernel_init: of the input kernel, any function of (key, shape, dtype). It is called for one gate at a
+        time, with shape (F, features): its fan-out is that of one gate.
+      recurrent_kernel_init: the same for the recurrent kernel, with shape (features, features).
+      bias_init: the same for the whole bias, with shape (4·features,).
+
+    >>> import jaxnn as nn
+    >>> nn.output_shape(nn.serial(nn.lstm(8), nn.lstm(4, outputs="last"), nn.dense(2)), (1, 20, 3))
+    (1, 2)
+    """
+    features = checks.at_least("lstm", "features", features)
+
+    def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
+        inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
+        return _weights(key, x, features, ("i", "f", "g", "o"), *inits)
+
+    def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
+        return recurrent.lstm(
+            x,
+            weights["input_kernel"],
+            weights["recurrent_kernel"],
+            weights["bias"] if bias else None,
+            **settings,
+        )
+
+    return _layer("lstm", init, op, outputs, reverse, return_carry)
+
+
+def gru(
+    features: int,
+    *,
+    outputs: Outputs = "all",
+    reverse: bool = False,
+    return_carry: bool = False,
+    bias: bool = True,
+    kernel_init: Initializer = HE_NORMAL,
+    recurrent_kernel_init: Initializer = ORTHOGONAL,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Gated recurrent unit: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
+
+    Gates r, z, n with the reset after the recurrent product, as in PyTorch; the equations stand in
+    ``nn.ops.gru``. Weights: ``input_kernel (F, 3·features)``, ``recurrent_kernel (features, 3·features)``
+    and, with ``bias=True``, ``bias (3·features,)`` and the candidate's ``recurrent_bias (features,)``.
+
+    Inputs, ``lengths`` and outputs are as for ``nn.rnn``.
+
+    Args:
+      features: H, the size of the state and of each output.
+      outputs: ``"all"``, or ``"last"`` for that of the last real step alone (with ``reverse``, of t = 0).
+      reverse: run each sequence from its last real step to its first; outputs stand where their inputs stand.
+      return_carry: give ``(what it gives otherwise, final carry)``; see ``nn.rnn``.
+      bias: whether to add them.
+      kernel_init: of the input kernel, any function of (key, shape, dtype). It is called for one gate at a
+        time, with shape (F, features): its fan-out is that of one gate.
+      recurrent_kernel_init: the same for the recurrent kernel, with shape (features, features).
+      bias_init: the same for each bias as a whole, with shapes (3·features,) and (features,).
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.gru(4, outputs="last")
+    >>> params = layer.init(jax.random.key(0), (2, 6, 3))
+    >>> layer.apply(params, (jnp.ones((2, 6, 3)), jnp.array([6, 2]))).shape
+    (2, 4)
+    """
+    features = checks.at_least("gru", "features", features)
+
+    def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
+        inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
+        weights = _weights(key, x, features, ("r", "z", "n"), *inits)
+        if bias:
+            weights["recurrent_bias"] = bias_init(fold_name(key, "recurrent_bias"), (features,), x.dtype)
+        return weights
+
+    def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
+        return recurrent.gru(
+            x,
+            weights["input_kernel"],
+            weights["recurrent_kernel"],
+            weights["bias"] if bias else None,
+            weights["recurrent_bias"] if bias else None,
+            **settings,
+        )
+
+    return _layer("gru", init, op, outputs, reverse, return_carry)
+
+
+def as_sequences(layer: str, inputs: Any) -> Sequences:
+    """The input of a recurrent layer in any of its forms as ``Sequences``."""
+    if not isinstance(inputs, tuple):
+        return Sequences(inputs)
+    if not 1 <= len(inputs) <= 3:
+        raise ValueError(
+            f"{layer}: the input must be x, (x, lengths) or Sequences(x, lengths, carry), "
+            f"got a tuple of {len(inputs)}"
+        )
+    return Sequences(*inputs)
+
+
+def _layer(
+    name: str,
+    init: Callable[[Key, jax.ShapeDtypeStruct], Weights],
+    op: Op,
+    outputs: Outputs,
+    reverse: bool,
+    return_carry: bool,
+) -> Layer:
+    """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: what goes in and out, for all alike."""
+    if outputs not in ("all", "last"):
+        raise ValueError(f"{name}: outputs must be 'all' or 'last', got {outputs!r}")
+
+    def init_input(key: Key, inputs: Any) -> Weights:
+        x = as_sequences(name, inputs).x
+        checks.floating_dtype(name, x.dtype)
+        if len(x.shape) != 3:
+            raise ValueError(f"{name}: x must be (N, T, F), got shape {x.shape}")
+        return init(key, x)
+
+    def apply(weights: Weights, inputs: Any) -> Any:
+        x, lengths, carry = as_sequences(name, inputs)
+        y, final = op(weights, x, carry=carry, lengths=lengths, reverse=reverse)
+        if outputs == "last":
+            # The state after the last step is the last output, wherever each sequence ends.
+            result: Any = jax.tree.leaves(final)[0].astype(y.dtype)
+        else:
+            result = y if lengths is None else (y, lengths)
+        return (result, final) if return_carry else result
+
+    return stateless(name, init_input, apply)
+
+
+def _weights(
+    key: Key,
+    x: jax.ShapeDtypeStruct,
+    features: int,
+    gates: tuple[str, ...],
+    kernel_init: Initializer,
+    recurrent_kernel_init: Initializer,
+    bias_init: Initializer | None,
+) -> dict[str, jax.Array]:
+    """Kernels drawn gate by gate, each from a key of its own, and a bias if wanted."""
+    # Orthogonal matrices come from a decomposition that does not exist below float32.
+    draw_dtype = checks.accumulator(x.dtype)
+
+    def kernel(name: str, init: Initializer, rows: int) -> jax.Array:
+        keys = (fold_name(fold_name(key, name), gate) for gate in gates)
+        columns = [init(gate_key, (rows, features), draw_dtype) for gate_key in keys]
+        return jnp.concatenate(columns, axis=1).astype(x.dtype)
+
+    weights = {
+        "input_kernel": kernel("input_kernel", kernel_init, x.shape[-1]),
+        "recurrent_kernel": kernel("recurrent_kernel", recurrent_kernel_init, features),
+    }
+    if bias_init is not None:
+        weights["bias"] = bias_init(fold_name(key, "bias"), (len(gates) * features,), x.dtype)
+    return weights

@@ -1,0 +1,300 @@
+import json
+from contextlib import nullcontext
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxnn.ops.adaptive_pool import adaptive_avg_pool, adaptive_max_pool
+from jaxnn.ops.lp_pool import lp_pool
+from jaxnn.ops.pool import avg_pool, max_pool, min_pool
+from jaxnn.ops.unpool import max_pool_with_indices, max_unpool
+from tests.ops.pool_settings import by_unfolding, drawn, tied, value_and_gradient
+from tests.reference import pool as reference
+from tests.support import assert_close, known_answers, rng_array
+
+POOLS = [max_pool, min_pool, avg_pool]
+every_pool = pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool.__name__)
+
+
+def line(*values, dtype=np.float32):
+    return np.array(values, dtype).reshape(1, -1, 1)
+
+
+def flat(y):
+    return np.asarray(y).ravel().tolist()
+
+
+# Values and gradients
+
+
+@pytest.mark.usefixtures("x64")
+@given(drawn(), st.booleans())
+def test_max_pool_equals_the_reference(setting, unfolded):
+    space, settings, windows = setting
+    x = tied(2, *space, 2)
+    with by_unfolding() if unfolded else nullcontext():
+        y, cotangent, dx = value_and_gradient(lambda x: max_pool(x, **settings), x)
+    expected, _, gradient = reference.max_pool(x, windows, cotangent)
+    assert_close((y, dx), (expected, gradient))
+
+
+@pytest.mark.usefixtures("x64")
+@given(drawn(), st.booleans())
+def test_min_pool_equals_the_reference(setting, unfolded):
+    space, settings, windows = setting
+    x = tied(2, *space, 2)
+    with by_unfolding() if unfolded else nullcontext():
+        y, cotangent, dx = value_and_gradient(lambda x: min_pool(x, **settings), x)
+    expected, _, gradient = reference.min_pool(x, windows, cotangent)
+    assert_close((y, dx), (expected, gradient))
+
+
+@pytest.mark.usefixtures("x64")
+@given(drawn(), st.booleans(), st.booleans())
+def test_avg_pool_equals_the_reference(setting, count_include_pad, unfolded):
+    space, settings, windows = setting
+    x = rng_array(2, *space, 2, dtype=np.float64)
+    with by_unfolding() if unfolded else nullcontext():
+        y, cotangent, dx = value_and_gradient(
+            lambda x: avg_pool(x, **settings, count_include_pad=count_include_pad), x
+        )
+    assert_close((y, dx), reference.avg_pool(x, windows, cotangent, count_include_pad))
+
+
+def test_pytorch_agrees():
+    """Outputs, gradients and indices: see make_pool.py."""
+    ops = [max_pool, min_pool, avg_pool, lp_pool, adaptive_avg_pool, adaptive_max_pool]
+    ops = {op.__name__: op for op in ops}
+
+    def unpooled(x, window, strides, output_size):
+        return max_unpool(*max_pool_with_indices(x, window, strides=strides), output_size)
+
+    answers = known_answers("pool")
+    cases = [json.loads(setting) for setting in answers["settings"]]
+    ends = np.cumsum([0] + [np.prod(case["shape"]) for case in cases])
+    dx_ends = np.cumsum([0] + [answers[f"x{case['rank']}"].size for case in cases])
+    indices = 0
+    for case, out, into in zip(cases, pairwise(ends), pairwise(dx_ends), strict=True):
+        x, shape, options = answers[f"x{case['rank']}"], case["shape"], case["options"]
+        op = unpooled if case["op"] == "max_unpool" else ops[case["op"]]
+        cotangent = np.cos(np.arange(np.prod(shape))).astype(np.float32).reshape(shape)
+
+        @jax.jit
+        def both(x, cotangent):
+            y, pull = jax.vjp(lambda x: op(x, **options), x)  # noqa: B023
+            return y, pull(cotangent)[0]
+
+        y, dx = both(x, cotangent)
+        assert_close(y, answers["y"][slice(*out)].reshape(shape))
+        assert_close(dx, answers["dx"][slice(*into)].reshape(x.shape))
+        if case["op"] == "max_pool":
+            _, places = max_pool_with_indices(x, **options)
+            assert_close(places, answers["indices"][indices : indices + y.size].reshape(shape))
+        indices += y.size if case["indices"] else 0
+
+
+def test_windows_of_hundreds_of_values():
+    x = rng_array(2, 400, 3)
+    for strides in (1, 7, 300):
+        y = max_pool(x, 300, strides=strides, padding=20)
+        assert_close(
+            y, max_pool(np.pad(x, ((0, 0), (20, 20), (0, 0)), constant_values=-np.inf), 300, strides=strides)
+        )
+        starts = range(0, 101, strides)
+        assert_close(
+            avg_pool(x, 300, strides=strides), np.stack([x[:, i : i + 300].mean(1) for i in starts], 1)
+        )
+        assert_close(
+            max_pool(x, 300, strides=strides), np.stack([x[:, i : i + 300].max(1) for i in starts], 1)
+        )
+
+
+# Conventions
+
+
+@every_pool
+def test_strides_default_to_the_window(pool):
+    x = rng_array(1, 7, 9, 2)
+    assert pool(x, (2, 3)).shape == (1, 3, 3, 2)
+    assert_close(pool(x, (2, 3)), pool(x, (2, 3), strides=(2, 3)))
+
+
+@every_pool
+def test_nothing_is_padded_unless_asked(pool):
+    x = rng_array(1, 7, 2)
+    assert_close(pool(x, 3), pool(x, 3, padding=0))
+
+
+def test_average_leaves_padding_out_of_the_count():
+    x = line(3, 1, 4, 1, 5)
+    assert flat(avg_pool(x, 2, padding=1)) == [3, 2.5, 3]
+    assert flat(avg_pool(x, 2, padding=1, count_include_pad=True)) == [1.5, 2.5, 3]
+
+
+def test_average_never_counts_the_overhang_of_ceil_mode():
+    x = line(2, 4, 6)
+    assert flat(avg_pool(x, 2, ceil_mode=True)) == [3, 6]
+    assert flat(avg_pool(x, 2, ceil_mode=True, count_include_pad=True)) == [3, 6]
+    assert flat(avg_pool(x, 3, strides=2, padding=((0, 1),), ceil_mode=True, count_include_pad=True)) == [
+        4,
+        3,
+    ]
+
+
+@every_pool
+def test_ceil_mode_drops_a_window_that_starts_in_the_high_padding(pool):
+    x = line(1, 2, 3, 4)
+    assert pool(x, 2, padding=1, ceil_mode=True).shape == (1, 3, 1)
+    assert pool(x, 2, strides=3, padding=1, ceil_mode=True).shape == (1, 2, 1)
+    assert pool(x, 3, strides=3, ceil_mode=True).shape == (1, 2, 1)
+    assert pool(x[:, :3], 2, strides=3, padding=1, ceil_mode=True).shape == (1, 2, 1)
+
+
+@pytest.mark.parametrize("pool", [max_pool, min_pool])
+def test_ties_give_their_gradient_to_the_first_in_row_major_order(pool):
+    x = np.zeros((1, 2, 3, 1), np.float32)
+    dx = jax.grad(lambda x: pool(x, (2, 2), strides=1).sum())(x)
+    assert flat(dx) == [1, 1, 0, 0, 0, 0]
+    later_row = np.array([[0, 1, 0], [1, 1, 1]], np.float32).reshape(1, 2, 3, 1)
+    dx = jax.grad(lambda x: max_pool(x, (2, 3)).sum())(later_row)
+    assert flat(dx) == [0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint8, np.uint32])
+@pytest.mark.parametrize("unfolded", [False, True])
+def test_integers_keep_their_dtype_and_padding_never_wins(dtype, unfolded):
+    info = np.iinfo(dtype)
+    with by_unfolding() if unfolded else nullcontext():
+        for pool, value in ((max_pool, info.min), (min_pool, info.max)):
+            y = pool(line(value, value, value, dtype=dtype), 3, strides=1, padding=1)
+            assert y.dtype == dtype
+            assert flat(y) == [value] * 3
+
+
+def test_booleans_are_any_and_all():
+    x = line(False, True, True, False, False, False, dtype=bool)
+    assert flat(max_pool(x, 2)) == [True, True, False]
+    assert flat(min_pool(x, 2)) == [False, False, False]
+    assert flat(min_pool(x, 3, padding=1, strides=1)) == [False, False, False, False, False, False]
+    assert flat(min_pool(x[:, 1:3], 3, padding=1, strides=1)) == [True, True]
+
+
+@every_pool
+@pytest.mark.parametrize("unfolded", [False, True])
+def test_nan_propagates_to_its_own_windows_only(pool, unfolded):
+    with by_unfolding() if unfolded else nullcontext():
+        y = pool(line(1, np.nan, 3, 4, 5, 6), 2)
+    assert np.isnan(flat(y)).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("pool", [max_pool, min_pool])
+@pytest.mark.parametrize("unfolded", [False, True])
+def test_the_first_nan_gets_the_gradient(pool, unfolded):
+    with by_unfolding() if unfolded else nullcontext():
+        dx = jax.grad(lambda x: pool(x, 4).sum())(line(7, np.nan, np.nan, -7))
+    assert flat(dx) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("unfolded", [False, True])
+def test_windows_of_infinities_keep_their_gradient_out_of_the_padding(unfolded):
+    x = line(-np.inf, -np.inf, -np.inf)
+    with by_unfolding() if unfolded else nullcontext():
+        y, pull = jax.vjp(lambda x: max_pool(x, 3, strides=1, padding=1), x)
+        assert flat(y) == [-np.inf] * 3
+        assert flat(pull(jnp.ones_like(y))[0]) == [2, 1, 0]
+
+
+def test_half_precision_average_of_many_values():
+    x = np.full((1, 300, 300, 1), 7.5, np.float16)
+    y = avg_pool(x, 300)
+    assert y.dtype == np.float16
+    assert flat(y) == [7.5]
+    assert flat(avg_pool(x[:, :30, :30] * np.float16(1000), 5)) == [7500] * 36
+
+
+@every_pool
+def test_same_puts_the_odd_padding_on_the_high_side(pool):
+    x = line(5, 1, 2, 9)
+    high = pool(x, 2, strides=1, padding=((0, 1),))
+    low = pool(x, 2, strides=1, padding=((1, 0),))
+    assert_close(pool(x, 2, strides=1, padding="SAME"), high)
+    assert_close(pool(x, 2, strides=1, padding="SAME_LOWER"), low)
+    assert pool(rng_array(1, 7, 5, 1), 3, strides=2, padding="SAME").shape == (1, 4, 3, 1)
+
+
+def test_gradients_flow_past_integer_pools():
+    def loss(w):
+        return (w * max_pool((w * 3).astype(jnp.int32), 2).astype(jnp.float32).sum()).sum()
+
+    assert np.isfinite(jax.grad(loss)(jnp.ones((1, 4, 1)))).all()
+
+
+def test_forward_mode_is_linear_and_hessians_of_a_composition_are_right(x64):
+    x, v = tied(1, 6, 5, 1), rng_array(1, 6, 5, 1, dtype=np.float64)
+
+    def loss(x):
+        return (max_pool(x, 3, strides=2, padding=1) ** 3).sum()
+
+    one_way = jax.jvp(jax.grad(loss), (x,), (v,))[1]
+    other_way = jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), v))(x)
+    assert_close(one_way, other_way)
+    _, tangent = jax.jvp(lambda x: max_pool(x, 2), (x,), (2 * v,))
+    assert_close(tangent, 2 * jax.jvp(lambda x: max_pool(x, 2), (x,), (v,))[1])
+
+
+# Bad input
+
+X = np.zeros((1, 5, 5, 1), np.float32)
+
+
+@every_pool
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"window": 6}, r"the window must fit into the padded input, got a window that spans \(6, 6\)"),
+        ({"window": 2, "strides": 0}, "strides must be at least 1, got 0"),
+        ({"window": 0}, "window must be at least 1, got 0"),
+        ({"window": 2, "dilation": 0}, "dilation must be at least 1, got 0"),
+        ({"window": (2, 2, 2)}, r"window must be one integer or 2 \(one a spatial axis\), got \(2, 2, 2\)"),
+        ({"window": 3, "padding": 2}, r"at most half the window's span .* which is \(1, 1\), got 2"),
+        ({"window": 3, "padding": (0, 2)}, r"at most half .* got \(0, 2\)"),
+        ({"window": 2, "padding": ((0, 0), (2, 0))}, r"at most half .* got \(\(0, 0\), \(2, 0\)\)"),
+        ({"window": 3, "padding": -1}, "padding must be at least 0 .* got -1"),
+        ({"window": 3, "padding": "same"}, "unknown padding 'same'; the names are VALID, SAME, SAME_LOWER"),
+        ({"window": 3, "padding": "REFLECT"}, "pools do not take padding 'REFLECT'; the names are"),
+        ({"window": 3, "padding": "CAUSAL"}, "pools do not take padding 'CAUSAL'; the names are"),
+        (
+            {"window": (1, 2), "strides": 1, "dilation": (1, 9), "padding": (0, 5)},
+            r"every window must hold a value of the input, but with window \(1, 2\)",
+        ),
+    ],
+)
+def test_bad_settings_raise_a_sentence(pool, settings, sentence):
+    with pytest.raises(ValueError, match=f"^{pool.__name__}: .*{sentence}"):
+        pool(X, **settings)
+
+
+@every_pool
+def test_bad_input_raises_a_sentence(pool):
+    name = pool.__name__
+    with pytest.raises(ValueError, match=f"^{name}: x must be .* got shape \\(4, 4\\)"):
+        pool(np.zeros((4, 4), np.float32), 2)
+    with pytest.raises(ValueError, match=f"^{name}: x must have no spatial axis of size 0"):
+        pool(np.zeros((1, 0, 1), np.float32), 1)
+    with pytest.raises(TypeError, match=f"^{name}: x must be floating-point.* got complex64"):
+        pool(X.astype(np.complex64), 2)
+    with pytest.raises(
+        TypeError, match=f"^{name}: window must be an integer or one integer an axis, got 1.5"
+    ):
+        pool(X, 1.5)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool])
+def test_average_of_integers_raises(dtype):
+    with pytest.raises(TypeError, match=r"avg_pool: x must be floating-point, got .*; cast it first"):
+        avg_pool(X.astype(dtype), 2)
