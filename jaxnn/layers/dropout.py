@@ -86,7 +86,14 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
                 f"{name}: train needs a key for its randomness, got None; pass one, as in "
                 "net.train(params, x, key) with key = jax.random.key(0)"
             )
-        kept = jax.random.bernoulli(key, 1 - rate, shape)
+        kept = jax.random.bernoulli(key, 1 - rate, shape, out_sharding=_sharding(x, shape))
         return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x)), {}
 
     return Layer(name, init, checks_params(name, apply), checks_params(name, train))
+
+
+def _sharding(x: jax.Array, shape: tuple[int, ...]) -> jax.NamedSharding:
+    """That of ``x``, for an array of ``shape``: under explicit sharding each device draws its own part."""
+    of_x = jax.typeof(x).sharding
+    axes = zip(of_x.spec, x.shape, shape, strict=True)
+    return jax.NamedSharding(of_x.mesh, jax.P(*(name if size == own else None for name, own, size in axes)))

@@ -97,7 +97,7 @@ def gelu(x: ArrayLike, approximate: bool = True) -> jax.Array:
     Raises:
       TypeError: for integers.
 
-    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> import jax, jax.numpy as jnp, jaxnn as nn, numpy as np
     >>> print(np.asarray(nn.ops.gelu(jnp.array([-1.0, 0.0, 1.0]))).round(3))
     [-0.159  0.     0.841]
     >>> print(jax.grad(nn.ops.gelu)(jnp.inf))

@@ -58,12 +58,10 @@ def lp_pool(
     """
     array = checks.floating("lp_pool", x)
     exponent = check_exponent("lp_pool", p)
-    y = array.astype(checks.accumulator(array.dtype))
-    for axis, windows in pool_windows(
-        "lp_pool", array, window, strides, padding, dilation, ceil_mode
-    ).items():
-        y = _norm(_each_window(y, axis, windows), axis + 1, exponent)
-    return y.astype(array.dtype)
+    axes = pool_windows("lp_pool", array, window, strides, padding, dilation, ceil_mode)
+    # All axes at once: a norm of norms has a corner at every row of zeros, where the norm itself has none.
+    values, within = _each_window(array.astype(checks.accumulator(array.dtype)), axes)
+    return _norm(values, within, exponent).astype(array.dtype)
 
 
 def check_exponent(op: str, p: float) -> int | float:
@@ -75,29 +73,31 @@ def check_exponent(op: str, p: float) -> int | float:
     return int(p) if p == int(p) else p
 
 
-def _each_window(x: jax.Array, axis: int, windows: Windows) -> jax.Array:
-    """(..., L, ...) → (..., count, window, ...), with 0 for padding."""
-    if few(windows):
-        return jnp.stack(list(slices(x, {axis: windows}, jnp.zeros((), x.dtype))), axis=axis + 1)
-    copies = unfold(x, axis, windows)
-    real = along(inside(windows), (axis, axis + 1), copies, jnp.bool_)
-    return jnp.where(real, copies, jnp.zeros_like(copies))
+def _each_window(x: jax.Array, axes: dict[int, Windows]) -> tuple[jax.Array, tuple[int, ...]]:
+    """The values of each window, 0 for padding, on axes of their own; and the numbers of those axes."""
+    if few(*axes.values()):
+        return jnp.stack(list(slices(x, axes, jnp.zeros((), x.dtype))), axis=-1), (x.ndim,)
+    for axis in reversed(axes):
+        x = unfold(x, axis, axes[axis])
+        real = along(inside(axes[axis]), (axis, axis + 1), x, jnp.bool_)
+        x = jnp.where(real, x, jnp.zeros_like(x))
+    return x, tuple(2 * axis for axis in axes)
 
 
-def _norm(x: jax.Array, axis: int, p: int | float) -> jax.Array:
-    """The p-norm along one axis. Its value does not depend on the scale, so neither does its derivative."""
-    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
+def _norm(x: jax.Array, axes: tuple[int, ...], p: int | float) -> jax.Array:
+    """The p-norm over some axes. Its value does not depend on the scale, so neither does its derivative."""
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axes, keepdims=True))
     one = jnp.ones_like(largest)
     smallest = jnp.asarray(np.finfo(x.dtype).tiny, x.dtype)
     scale = jnp.where((largest >= smallest) & (largest < jnp.inf), largest, one)
-    total = jnp.sum(_power(x / scale, p), axis=axis, keepdims=True)
+    total = jnp.sum(_power(x / scale, p), axis=axes, keepdims=True)
     nothing = total == 0
     root = jnp.where(nothing, one, total) ** (1 / p)
-    return jnp.where(nothing, jnp.zeros_like(root), scale * root).squeeze(axis)
+    return jnp.where(nothing, jnp.zeros_like(root), scale * root).squeeze(axes)
 
 
 def _power(x: jax.Array, p: int | float) -> jax.Array:
-    """|x|^p, with the right derivatives at 0; where the second is infinite (1 < p < 2), 0 is taken, not NaN."""
+    """|x|^p with the right derivatives at 0; where the second is infinite (1 < p < 2), 0 and not NaN."""
     if p % 2 == 0:
         return lax.integer_pow(x, int(p))
     size = x * lax.sign(x)  # and not jnp.abs, whose derivative at 0 is 1

@@ -1,7 +1,6 @@
 """Which values lie under each window of a pool, one spatial axis at a time.
 
-Every pool here is separable: pooling the last axis and then the one before it is pooling the rectangle. So a
-window is described on one axis only, and its values are had in one of two ways. ``slices`` takes the first
+A window is described axis by axis, and its values are had in one of two ways. ``slices`` takes the first
 value of all windows, then the second, ...: strided slices, which XLA fuses into one loop, for windows of a
 few values. ``unfold`` copies every window into an axis of its own: one operation, however large the window.
 """

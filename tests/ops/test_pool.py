@@ -1,6 +1,5 @@
 import json
 from contextlib import nullcontext
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -66,36 +65,54 @@ def test_avg_pool_equals_the_reference(setting, count_include_pad, unfolded):
     assert_close((y, dx), reference.avg_pool(x, windows, cotangent, count_include_pad))
 
 
-def test_pytorch_agrees():
-    """Outputs, gradients and indices: see make_pool.py."""
-    ops = [max_pool, min_pool, avg_pool, lp_pool, adaptive_avg_pool, adaptive_max_pool]
-    ops = {op.__name__: op for op in ops}
+def unpooled(x, window, strides, output_size):
+    return max_unpool(*max_pool_with_indices(x, window, strides=strides), output_size)
 
-    def unpooled(x, window, strides, output_size):
-        return max_unpool(*max_pool_with_indices(x, window, strides=strides), output_size)
 
+BY_NAME = {
+    "max_pool": max_pool_with_indices,
+    "min_pool": min_pool,
+    "avg_pool": avg_pool,
+    "lp_pool": lp_pool,
+    "adaptive_avg_pool": adaptive_avg_pool,
+    "adaptive_max_pool": adaptive_max_pool,
+    "max_unpool": unpooled,
+}
+
+
+def answers_of(name):
+    """(settings, x, y, its gradient, indices) of each case of one op: see make_pool.py."""
     answers = known_answers("pool")
-    cases = [json.loads(setting) for setting in answers["settings"]]
-    ends = np.cumsum([0] + [np.prod(case["shape"]) for case in cases])
-    dx_ends = np.cumsum([0] + [answers[f"x{case['rank']}"].size for case in cases])
-    indices = 0
-    for case, out, into in zip(cases, pairwise(ends), pairwise(dx_ends), strict=True):
-        x, shape, options = answers[f"x{case['rank']}"], case["shape"], case["options"]
-        op = unpooled if case["op"] == "max_unpool" else ops[case["op"]]
-        cotangent = np.cos(np.arange(np.prod(shape))).astype(np.float32).reshape(shape)
+    at = {"y": 0, "dx": 0, "indices": 0}
+
+    def following(key, shape):
+        start = at[key]
+        at[key] += int(np.prod(shape))
+        return answers[key][start : at[key]].reshape(shape)
+
+    for case in map(json.loads, answers["settings"]):
+        x = answers[f"x{case['rank']}"]
+        y, dx = following("y", case["shape"]), following("dx", x.shape)
+        indices = following("indices", case["shape"]) if case["indices"] else None
+        if case["op"] == name:
+            yield case["options"], x, y, dx, indices
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_pytorch_agrees(name):
+    for options, x, y, dx, indices in answers_of(name):
+        cotangent = np.cos(np.arange(y.size)).astype(np.float32).reshape(y.shape)
 
         @jax.jit
         def both(x, cotangent):
-            y, pull = jax.vjp(lambda x: op(x, **options), x)  # noqa: B023
-            return y, pull(cotangent)[0]
+            op = BY_NAME[name]
+            if op is not max_pool_with_indices:
+                out, pull = jax.vjp(lambda x: op(x, **options), x)  # noqa: B023
+                return out, pull(cotangent)[0], None
+            out, pull, places = jax.vjp(lambda x: op(x, **options), x, has_aux=True)  # noqa: B023
+            return out, pull(cotangent)[0], places
 
-        y, dx = both(x, cotangent)
-        assert_close(y, answers["y"][slice(*out)].reshape(shape))
-        assert_close(dx, answers["dx"][slice(*into)].reshape(x.shape))
-        if case["op"] == "max_pool":
-            _, places = max_pool_with_indices(x, **options)
-            assert_close(places, answers["indices"][indices : indices + y.size].reshape(shape))
-        indices += y.size if case["indices"] else 0
+        assert_close(both(x, cotangent), (y, dx, indices if name == "max_pool" else None))
 
 
 def test_windows_of_hundreds_of_values():
