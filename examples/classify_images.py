@@ -107,9 +107,8 @@ def main(arguments: list[str] | None = None) -> float:
     epochs, batch_size, rate = SETTINGS[options.data]
     shape = (1, *data.train.images.shape[1:])
     net = network(len(data.names))
-    print(
-        f"{options.data}: {len(data.train.labels):,} images to learn from, {len(data.test.labels):,} to test on\n"
-    )
+    learn, test = len(data.train.labels), len(data.test.labels)
+    print(f"{options.data}: {learn:,} images to learn from, {test:,} to test on\n")
     print(nn.summary(net, shape), "\n")
 
     started = time.perf_counter()

@@ -25,7 +25,6 @@ from jaxnn.combinators import (
 from jaxnn.inspection import summary
 from jaxnn.layer import Layer, Params, as_layer, output_shape, stateless
 from jaxnn.layers import (
-    Sequences,
     adaptive_avg_pool,
     adaptive_max_pool,
     attend,
@@ -64,6 +63,7 @@ from jaxnn.layers import (
     upsample,
     weight_norm,
 )
+from jaxnn.layers.recurrent import Sequences
 from jaxnn.ops import (
     arctan,
     celu,

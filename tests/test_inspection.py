@@ -36,8 +36,9 @@ def test_visiting_computes_what_apply_does(key):
     inner = nn.serial(nn.dense(4), nn.batch_norm(), jnp.tanh)
     x = jax.random.normal(key, (3, 4))
     for net in (
-        inner, nn.remat(inner), nn.frozen(inner), nn.mixed_precision(inner), nn.repeat(inner, 3), nn.ensemble(inner, 2),
-        nn.residual(inner), nn.parallel(inner, nn.dense(2)), nn.graph(lambda f, x: f.a(f.a(x)), a=inner),
+        inner, nn.remat(inner), nn.frozen(inner), nn.mixed_precision(inner), nn.repeat(inner, 3),
+        nn.ensemble(inner, 2), nn.residual(inner), nn.parallel(inner, nn.dense(2)),
+        nn.graph(lambda f, x: f.a(f.a(x)), a=inner),
     ):  # fmt: skip
         params = net.init(key, x)
         seen = net.visit(params, x, lambda part, layer, params, x: layer.apply(params, x))

@@ -17,14 +17,13 @@ from jaxnn.layers.pool import (
     max_pool,
     min_pool,
 )
-from jaxnn.layers.recurrent import Sequences, gru, lstm, rnn
+from jaxnn.layers.recurrent import gru, lstm, rnn
 from jaxnn.layers.reparametrised import spectral_norm, weight_norm
 from jaxnn.layers.reshaping import flatten, pad, reshape
 from jaxnn.layers.resize import pixel_shuffle, pixel_unshuffle, resize, upsample
 from jaxnn.layers.standardize import standardize
 
 __all__ = [
-    "Sequences",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "attend",

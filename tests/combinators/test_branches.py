@@ -52,7 +52,7 @@ def test_residual_with_a_shortcut(key):
 def test_residual_of_two_shapes(key):
     with pytest.raises(
         ValueError,
-        match=r"residual: the layers give float32\[2,3\] but the shortcut float32\[2,4\].*shortcut= takes a layer",
+        match=r"residual: the layers give float32\[2,3\] but the shortcut float32\[2,4\].*shortcut= takes",
     ):
         nn.residual(nn.dense(3)).init(key, (2, 4))
 

@@ -22,14 +22,14 @@ class Entry:
       make: builds the layer.
       shape: of the input, batch axis first.
       integers: what the input's integers stay below, for a layer that takes ids; 0 for floats.
-      rows: ``train`` treats each row of the batch on its own too.
+      keeps_integers: integers come out as they went in; other layers refuse them.
     """
 
     name: str
     make: Callable[[], nn.Layer | Callable[[Any], Any]]
     shape: tuple[int, ...]
     integers: int = 0
-    rows: bool = True
+    keeps_integers: bool = False
 
 
 ENTRIES = [
@@ -42,22 +42,22 @@ ENTRIES = [
     Entry("depthwise_conv", lambda: nn.depthwise_conv(3, multiplier=2), IMAGE),
     Entry("separable_conv", lambda: nn.separable_conv(5, 3, padding="REFLECT"), IMAGE),
     Entry("conv_transpose", lambda: nn.conv_transpose(3, 3, strides=2, padding="SAME"), IMAGE),
-    Entry("max_pool", lambda: nn.max_pool(2), IMAGE),
-    Entry("max_pool-overlapping", lambda: nn.max_pool(3, strides=2, padding=1), IMAGE),
-    Entry("min_pool", lambda: nn.min_pool(2), IMAGE),
+    Entry("max_pool", lambda: nn.max_pool(2), IMAGE, keeps_integers=True),
+    Entry("max_pool-overlapping", lambda: nn.max_pool(3, strides=2, padding=1), IMAGE, keeps_integers=True),
+    Entry("min_pool", lambda: nn.min_pool(2), IMAGE, keeps_integers=True),
     Entry("avg_pool", lambda: nn.avg_pool(2, padding="SAME"), IMAGE),
     Entry("lp_pool", lambda: nn.lp_pool(2, p=2), IMAGE),
-    Entry("global_max_pool", lambda: nn.global_max_pool, IMAGE),
+    Entry("global_max_pool", lambda: nn.global_max_pool, IMAGE, keeps_integers=True),
     Entry("global_avg_pool", lambda: nn.global_avg_pool, IMAGE),
     Entry("adaptive_avg_pool", lambda: nn.adaptive_avg_pool((3, 2)), IMAGE),
-    Entry("adaptive_max_pool", lambda: nn.adaptive_max_pool(2), IMAGE),
-    Entry("upsample-nearest", lambda: nn.upsample(2), IMAGE),
+    Entry("adaptive_max_pool", lambda: nn.adaptive_max_pool(2), IMAGE, keeps_integers=True),
+    Entry("upsample-nearest", lambda: nn.upsample(2), IMAGE, keeps_integers=True),
     Entry("upsample-linear", lambda: nn.upsample(2, method="linear"), IMAGE),
     Entry("resize-cubic", lambda: nn.resize((7, 3), method="cubic"), IMAGE),
-    Entry("pixel_shuffle", lambda: nn.pixel_shuffle(2), IMAGE),
-    Entry("pixel_unshuffle", lambda: nn.pixel_unshuffle((2, 1)), IMAGE),
-    Entry("batch_norm", lambda: nn.batch_norm(), IMAGE, rows=False),
-    Entry("batch_norm-rows", lambda: nn.batch_norm(), ROW, rows=False),
+    Entry("pixel_shuffle", lambda: nn.pixel_shuffle(2), IMAGE, keeps_integers=True),
+    Entry("pixel_unshuffle", lambda: nn.pixel_unshuffle((2, 1)), IMAGE, keeps_integers=True),
+    Entry("batch_norm", lambda: nn.batch_norm(), IMAGE),
+    Entry("batch_norm-rows", lambda: nn.batch_norm(), ROW),
     Entry("layer_norm", lambda: nn.layer_norm(), ROW),
     Entry("rms_norm", lambda: nn.rms_norm(), ROW),
     Entry("group_norm", lambda: nn.group_norm(2), IMAGE),
@@ -65,23 +65,28 @@ ENTRIES = [
     Entry("dropout", lambda: nn.dropout(0.3), ROW),
     Entry("spatial_dropout", lambda: nn.spatial_dropout(0.3), IMAGE),
     Entry("embedding", lambda: nn.embedding(7, 3), (2, 5), integers=7),
-    Entry("flatten", lambda: nn.flatten, IMAGE),
-    Entry("reshape", lambda: nn.reshape(10, -1), IMAGE),
-    Entry("pad", lambda: nn.pad(1), IMAGE),
+    Entry("flatten", lambda: nn.flatten, IMAGE, keeps_integers=True),
+    Entry("reshape", lambda: nn.reshape(10, -1), IMAGE, keeps_integers=True),
+    Entry("pad", lambda: nn.pad(1), IMAGE, keeps_integers=True),
     Entry("prelu", lambda: nn.prelu(), IMAGE),
     Entry("maxout", lambda: nn.maxout(3, 2), ROW),
     Entry("rnn", lambda: nn.rnn(4), SEQUENCE),
     Entry("lstm", lambda: nn.lstm(4), SEQUENCE),
     Entry("gru", lambda: nn.gru(4), SEQUENCE),
     Entry("bidirectional", lambda: nn.bidirectional(nn.gru(4)), SEQUENCE),
+    Entry("layer_norm-image", lambda: nn.layer_norm(axes=(1, 2, 3)), IMAGE),
+    Entry("lstm-last-reverse", lambda: nn.lstm(4, outputs="last", reverse=True), SEQUENCE),
+    Entry(
+        "conv_transpose-grouped",
+        lambda: nn.conv_transpose(4, 3, strides=2, padding=1, output_padding=1, groups=2),
+        IMAGE,
+    ),
     Entry("standardize", lambda: nn.standardize(), ROW),
     Entry("weight_norm", lambda: nn.weight_norm(nn.conv(3, 3)), IMAGE),
     Entry("spectral_norm", lambda: nn.spectral_norm(nn.dense(3)), ROW),
-    Entry("softmax", lambda: nn.softmax, ROW),
-    Entry("relu", lambda: nn.relu, ROW),
-    Entry(
-        "serial", lambda: nn.serial(nn.conv(3, 3), nn.batch_norm(), nn.relu, nn.flatten), IMAGE, rows=False
-    ),
+    Entry("softmin", lambda: nn.softmin, ROW),
+    Entry("relu", lambda: nn.relu, ROW, keeps_integers=True),
+    Entry("serial", lambda: nn.serial(nn.conv(3, 3), nn.batch_norm(), nn.relu, nn.flatten), IMAGE),
     Entry("graph", lambda: nn.graph(lambda f, x: f.a(x) * f.b(x), a=nn.dense(3), b=nn.dense(3)), ROW),
     Entry("residual", lambda: nn.residual(nn.dense(6), jnp.tanh), ROW),
     Entry("parallel", lambda: nn.parallel(nn.dense(3), nn.dense(2), merge="concat"), ROW),

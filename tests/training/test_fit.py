@@ -23,9 +23,9 @@ def net():
     return nn.serial(nn.dense(8), nn.batch_norm(), nn.relu, nn.dropout(0.1), nn.dense(2))
 
 
-def fit(key, data=data(), **options):
-    settings = {"epochs": 3, "batch_size": 8, "progress": False, **options}
-    return nn.fit(net(), optax.sgd(0.1, momentum=0.9), cross_entropy, data, key=key, **settings)
+def fit(key, **options):
+    settings = {"data": data(), "epochs": 3, "batch_size": 8, "progress": False, **options}
+    return nn.fit(net(), optax.sgd(0.1, momentum=0.9), cross_entropy, key=key, **settings)
 
 
 def test_it_learns(key):
