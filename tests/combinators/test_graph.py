@@ -109,3 +109,21 @@ def test_the_same_function_jitted(key):
     params, x = net.init(key, (1, 4)), jnp.ones((2, 4))
     chex.assert_trees_all_close(jax.jit(net.apply)(params, x), net.apply(params, x), rtol=1e-6)
     chex.assert_trees_all_close(jax.jit(net.train)(params, x, key), net.train(params, x, key), rtol=1e-6)
+
+
+class VariantsTest(chex.TestCase):
+    """A whole net of every kind of part, jitted, not jitted, and on a device."""
+
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
+    def test_training_moves_the_state_and_nothing_else(self):
+        net = nn.serial(
+            nn.conv(2, 3), nn.batch_norm(), nn.relu, nn.flatten, nn.dropout(0.5), head=nn.dense(3)
+        )
+        x = jax.random.normal(jax.random.key(1), (4, 5, 5, 1))
+        params = net.init(jax.random.key(0), x)
+        y, state = self.variant(net.train)(params, x, jax.random.key(2))
+        chex.assert_shape(y, (4, 3))
+        chex.assert_tree_all_finite(y)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, params.state)
+        mean = jnp.mean(nn.conv(2, 3).apply(nn.Params(params.weights["conv_0"], {}), x), axis=(0, 1, 2))
+        chex.assert_trees_all_close(state["batch_norm_0"]["mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
