@@ -22,6 +22,13 @@ def test_kernels_start_with_variance_2_over_fan_in():
     assert (weights["bias"] == 0).all()
 
 
+def test_kernels_are_cut_at_two_deviations_and_the_variance_put_right():
+    kernel = dense(256).init(KEY, (1, 128)).weights["kernel"]
+    # A standard normal cut at ±2 has a deviation of 0.8796: divided by it, 2 becomes 2.27.
+    largest = float(jnp.abs(kernel).max()) / (2 / 128) ** 0.5
+    assert 2.2 < largest < 2.28
+
+
 def test_weights_have_the_dtype_of_the_input():
     weights = dense(2).init(KEY, jax.ShapeDtypeStruct((1, 3), jnp.float16)).weights
     assert {w.dtype for w in jax.tree.leaves(weights)} == {jnp.dtype(jnp.float16)}

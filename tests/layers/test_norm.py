@@ -24,6 +24,35 @@ def test_momentum_is_the_weight_of_the_old_value_and_the_running_variance_is_unb
     assert_close(state, jax.tree.map(np.float32, expected))
 
 
+def test_momentum_is_nine_tenths_unless_given(key):
+    x = rng_array(4, 2)
+    _, state = batch_norm().train(batch_norm().init(key, x.shape), x)
+    exact = x.astype(np.float64)
+    expected = {"mean": 0.1 * exact.mean(0), "var": 0.9 + 0.1 * exact.var(0, ddof=1)}
+    assert_close(state, jax.tree.map(np.float32, expected))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [batch_norm(), layer_norm(), rms_norm(), group_norm(1), instance_norm()],
+    ids=lambda layer: layer.name,
+)
+def test_epsilon_is_1e_5_in_every_layer(layer, key):
+    # Signs alternate along every axis: whatever shares statistics has mean 0 and variance 1e-6.
+    x = np.float32(0.001) * (-1.0) ** np.indices((2, 4, 4)).sum(0).astype(np.float32)
+    y, _ = layer.train(layer.init(key, x.shape), x)
+    assert_close(y, x / np.float32(np.sqrt(1e-6 + 1e-5)))
+
+
+def test_a_batch_sharded_under_jit_has_the_statistics_of_the_whole(key):
+    x = np.arange(16, dtype=np.float32)[:, None] + rng_array(16, 2)
+    layer = batch_norm()
+    params = layer.init(key, x.shape)
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharded = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
+    assert_close(jax.jit(layer.train)(params, sharded), layer.train(params, x))
+
+
 def test_training_normalises_by_the_biased_variance(key):
     x = rng_array(4, 3, 2)
     layer = batch_norm()

@@ -1,0 +1,60 @@
+"""The pages of docs/: their blocks run and print what stands below, and what they name exists."""
+
+import re
+from functools import reduce
+from pathlib import Path
+
+import jax
+import pytest
+
+import jaxnn as nn
+from tests.markdown import run_blocks
+from tests.support import assert_close, known_answers
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def test_there_are_pages():
+    assert DOCS / "conventions.md" in PAGES
+
+
+@every_page
+def test_the_blocks_run_and_print_what_stands_below(page):
+    run_blocks(page, rel=1e-3, abs=1e-3)
+
+
+@every_page
+def test_every_name_of_jaxnn_is_there(page):
+    for name in re.findall(r"(?<![\w.])nn\.(\w+(?:\.\w+)*)", page.read_text()):
+        reduce(getattr, name.split("."), nn)
+
+
+@every_page
+def test_the_rows_of_a_table_have_as_many_cells_as_its_head(page):
+    for table in re.findall(r"(?:^\|.*\|\n)+", page.read_text(), re.MULTILINE):
+        rows = table.splitlines()
+        assert {row.count("|") for row in rows} == {rows[0].count("|")}, rows[0]
+
+
+@pytest.mark.parametrize(("net", "layer"), [("rnn_tanh", nn.rnn), ("lstm", nn.lstm), ("gru", nn.gru)])
+def test_ported_recurrent_weights_give_what_pytorch_gives(net, layer):
+    port = run_blocks(DOCS / "conventions.md", rel=1e-3, abs=1e-3)
+    answers = known_answers("recurrent")
+    x, side_by_side, y, carry = (
+        answers[f"{net}/single/{part}"] for part in ("x", "weights_l0", "y", "carry")
+    )
+    features = x.shape[-1]
+    theirs = (
+        side_by_side[:, :features],
+        side_by_side[:, features:-2],
+        side_by_side[:, -2],
+        side_by_side[:, -1],
+    )
+    weights = port["gru_weights" if net == "gru" else "lstm_weights"](*theirs)
+    fresh = layer(y.shape[-1]).init(jax.random.key(0), x).weights
+    assert jax.tree.map(jax.numpy.shape, weights) == jax.tree.map(jax.numpy.shape, fresh)
+    start = tuple(carry[:, 0]) if net == "lstm" else carry[0, 0]
+    actual, _ = layer(y.shape[-1]).apply(nn.Params(weights, {}), nn.Sequences(x, answers["lengths"], start))
+    assert_close(actual, y)
