@@ -201,7 +201,8 @@ def _is_size(size: Any) -> bool:
 
 def _leaf_spec(leaf: Any) -> jax.ShapeDtypeStruct:
     if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
-        sizes, dtype = leaf.shape, leaf.dtype
+        # As jnp.asarray would take it: NumPy's float64 is float32 unless x64 is enabled.
+        sizes, dtype = leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
     elif isinstance(leaf, tuple | list):
         sizes, dtype = tuple(leaf), jnp.result_type(float)
     else:

@@ -32,6 +32,15 @@ def test_the_weights_take_the_dtype_of_the_spec(key):
     assert {leaf.dtype for leaf in jax.tree.leaves(params.state)} == {jnp.dtype(jnp.float32)}
 
 
+def test_float64_input_means_what_jax_makes_of_it(key):
+    """NumPy's default dtype is no reason for a warning, nor for weights of another dtype than the input's."""
+    x = np.ones((2, 4))
+    params = nn.dense(3).init(key, x)
+    assert params.weights["kernel"].dtype == nn.dense(3).apply(params, x).dtype == jnp.float32
+    with jax.enable_x64(True):
+        assert nn.dense(3).init(key, x).weights["kernel"].dtype == jnp.float64
+
+
 def test_init_under_jit_vmap_and_eval_shape(key):
     net = nn.serial(nn.conv(4, 3), nn.relu, nn.flatten, nn.dense(2))
     shape = (1, 6, 6, 1)
