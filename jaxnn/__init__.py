@@ -22,7 +22,7 @@ from jaxnn.combinators import (
     serial,
     split,
 )
-from jaxnn.inspection import summary
+from jaxnn.inspection import activations, summary
 from jaxnn.layer import Layer, Params, as_layer, output_shape, stateless
 from jaxnn.layers import (
     adaptive_avg_pool,
@@ -104,6 +104,7 @@ __all__ = [
     "Sequences",
     "TrainState",
     "accuracy",
+    "activations",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "arctan",

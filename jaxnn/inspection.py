@@ -1,5 +1,7 @@
-"""What is in a net: ``summary``, a table of its layers."""
+"""What is in a net: ``summary``, a table of its layers, and ``activations``, what each of them gives."""
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -70,20 +72,54 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
     net = as_layer(net)
     rows: list[Row] = []
 
-    def walk(path: str, layer: Layer, params: Params, x: Any) -> Any:
-        if layer.visit is not None:
-            prefix = f"{path}/" if path else ""
-            return layer.visit(params, x, lambda part, *call: walk(prefix + part, *call))
-        y = layer.apply(params, x)
-        rows.append(
-            Row(path or layer.name, layer.name, as_spec(y), _count(params.weights), _count(params.state))
-        )
-        return y
+    def note(path: str, layer: Layer, params: Params, y: Any) -> None:
+        weights, state = map(_count, params)
+        rows.append(Row(path or layer.name, layer.name, as_spec(y), weights, state))
 
     spec = as_spec(shape)
     params = jax.eval_shape(lambda: net.init(jax.random.key(0), spec))
-    jax.eval_shape(lambda params, x: walk("", net, params, x), params, spec)
+    jax.eval_shape(lambda params, x: _walk(net, params, x, note), params, spec)
     return Summary(tuple(rows), _count(params.weights), _count(params.state))
+
+
+def activations(net: LayerLike, params: Params, x: Any) -> dict[str, Any]:
+    """What every layer of a net gives in inference, by path, in the order of the calls.
+
+    Pure: it may be jitted, mapped and differentiated like ``net.apply``, and computes the same. A layer that
+    is called again gives a further entry, ``path:1``, ``path:2``, ….
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> net = nn.serial(nn.dense(8), nn.relu, head=nn.dense(2))
+    >>> params = net.init(jax.random.key(0), (1, 4))
+    >>> {path: y.shape for path, y in nn.activations(net, params, jnp.ones((3, 4))).items()}
+    {'dense_0': (3, 8), 'relu_0': (3, 8), 'head': (3, 2)}
+    """
+    net = as_layer(net)
+    outputs: dict[str, Any] = {}
+    calls: Counter[str] = Counter()
+
+    def note(path: str, layer: Layer, params: Params, y: Any) -> None:
+        path = path or layer.name
+        outputs[f"{path}:{calls[path]}" if calls[path] else path] = y
+        calls[path] += 1
+
+    _walk(net, params, x, note)
+    return outputs
+
+
+def _walk(
+    layer: Layer, params: Params, x: Any, note: Callable[[str, Layer, Params, Any], None], path: str = ""
+) -> Any:
+    """``layer.apply(params, x)``, with a note of every layer in it that is not made of others."""
+    if layer.visit is None:
+        y = layer.apply(params, x)
+        note(path, layer, params, y)
+        return y
+
+    def call(part: str, layer: Layer, params: Params, x: Any) -> Any:
+        return _walk(layer, params, x, note, f"{path}/{part}" if path else part)
+
+    return layer.visit(params, x, call)
 
 
 def _count(tree: Any) -> int:

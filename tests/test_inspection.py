@@ -51,3 +51,27 @@ def test_several_outputs_and_single_layers():
     table = nn.summary(nn.parallel(nn.dense(2), nn.dense(3)), (1, 4))
     assert str(table).count("\n") == 5
     assert "dense" in str(nn.summary(nn.dense(2), (1, 4)))
+
+
+def test_activations_are_what_the_layers_give(key):
+    net = nn.serial(nn.dense(4), nn.residual(nn.dense(4), jnp.tanh), nn.repeat(nn.relu, 2), head=nn.dense(2))
+    x = jax.random.normal(key, (3, 5))
+    params = net.init(key, x)
+    seen = nn.activations(net, params, x)
+    assert list(seen) == [
+        "dense_0", "residual_0/dense_0", "residual_0/tanh_0", "repeat_0/0", "repeat_0/1", "head",
+    ]  # fmt: skip
+    np.testing.assert_allclose(seen["head"], net.apply(params, x), rtol=1e-5)
+    first = nn.dense(4).apply(nn.Params(params.weights["dense_0"], {}), x)
+    np.testing.assert_allclose(seen["dense_0"], first, rtol=1e-6)
+    jitted = jax.jit(lambda params, x: nn.activations(net, params, x))(params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), jitted, seen)
+
+
+def test_activations_of_a_layer_called_twice(key):
+    net = nn.graph(lambda f, x: f.half(f.half(x)), half=nn.dense(4))
+    x = jnp.ones((1, 4))
+    params = net.init(key, x)
+    seen = nn.activations(net, params, x)
+    assert list(seen) == ["half", "half:1"]
+    np.testing.assert_array_equal(seen["half:1"], net.apply(params, x))
