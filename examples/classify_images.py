@@ -61,10 +61,10 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...])
     """A table: a row for each true class, a column for each predicted one."""
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (labels, predicted), 1)
-    width = max(4, *(len(name) for name in names))
-    head = " " * width + "".join(f"{name[:6]:>7}" for name in names)
+    width = max(4, *(len(name) for name in names)) + 1
+    head = " " * width + "".join(f"{name:>{width}}" for name in names)
     rows = [
-        f"{name:>{width}}" + "".join(f"{count or '·':>7}" for count in row)
+        f"{name:>{width}}" + "".join(f"{count or '·':>{width}}" for count in row)
         for name, row in zip(names, counts, strict=True)
     ]
     return "\n".join([head, *rows])
