@@ -169,13 +169,14 @@ def _resized(
             "'nearest', which keeps integers"
         )
     y = x.astype(checks.accumulator(x.dtype)) if real else x
+    repeats = dict.fromkeys(range(1, x.ndim - 1), 1)
     # The axes that shrink most come first: less is left to do for the others.
     for axis in sorted(range(1, x.ndim - 1), key=lambda axis: sizes[axis - 1] / x.shape[axis]):
         size, out = x.shape[axis], sizes[axis - 1]
         if size == out:
             continue
         if method == "nearest" and out % size == 0:
-            y = _repeated(y, axis, out // size)
+            repeats[axis] = out // size
         elif method == "nearest" and size % out == 0:
             step = size // out
             y = lax.slice_in_dim(y, step // 2, size, step, axis)
@@ -189,10 +190,16 @@ def _resized(
                 antialias=antialias,
                 cubic_coefficient=cubic_coefficient,
             )
-    return y.astype(x.dtype)
+    return _repeated(y, repeats).astype(x.dtype)
 
 
-def _repeated(x: jax.Array, axis: int, times: int) -> jax.Array:
-    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
-    copies = jnp.broadcast_to(jnp.expand_dims(x, axis + 1), (*before, times, *after))
-    return lax.reshape(copies, (*before[:-1], before[-1] * times, *after))
+def _repeated(x: jax.Array, times: dict[int, int]) -> jax.Array:
+    """Each value so often along each axis; of all axes at once, so that the derivative is a single sum."""
+    if all(n == 1 for n in times.values()):
+        return x
+    copies = lax.expand_dims(x, [axis + i + 1 for i, axis in enumerate(times)])
+    shape, result = list(copies.shape), list(x.shape)
+    for i, (axis, n) in enumerate(times.items()):
+        shape[axis + i + 1] = n
+        result[axis] *= n
+    return lax.reshape(jnp.broadcast_to(copies, shape), result)
