@@ -1,12 +1,12 @@
 """What one step of a recurrent network computes, and the checks of its arguments.
 
-A cell is ``cell(weights, carry, gates) -> carry``. ``gates`` is the input's share of the gates, x·W + b;
-``weights`` is all that the carry meets; the first array of the carry is the output. Carry and gates are in
-the accumulator's dtype.
+A carry is one array (N, H) or several, of which the first is the output. Carry and gates are in the
+accumulator's dtype.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -18,17 +18,25 @@ from jaxnn.ops.checks import accumulator, floating, same_dtype
 
 Activation = Callable[[jax.Array], jax.Array]
 HiddenAndCell = tuple[jax.Array, jax.Array]
-Cell = Callable[[Any, Any, jax.Array], Any]
+
+
+class Cell(NamedTuple):
+    """``carry = step(carry, total(x·W + b, h·R + recurrent bias))``, h the first array of the carry.
+
+    ``total`` puts the two shares of the gates together, and is linear; ``step`` is elementwise.
+    """
+
+    total: Callable[[jax.Array, jax.Array], Any]
+    step: Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class RnnCell:
-    """The cell of ``rnn``. Equal for equal activations, so that a compiled loop is found again."""
+class RnnStep:
+    """The step of ``rnn``. Equal for equal activations, so that a compiled loop is found again."""
 
     activation: Activation
 
-    def __call__(self, weights: tuple[jax.Array], h: jax.Array, gates: jax.Array) -> jax.Array:
-        total = gates + product(h, weights[0])
+    def __call__(self, carry: jax.Array, total: jax.Array) -> jax.Array:
         h = self.activation(total)
         if h.shape != total.shape or h.dtype != total.dtype:
             raise ValueError(
@@ -38,36 +46,50 @@ class RnnCell:
         return h
 
 
-def lstm_cell(weights: tuple[jax.Array], carry: HiddenAndCell, gates: jax.Array) -> HiddenAndCell:
-    """The cell of ``lstm``."""
-    h, c = carry
-    i, f, g, o = jnp.split(gates + product(h, weights[0]), 4, axis=-1)
+def lstm_step(carry: HiddenAndCell, total: jax.Array) -> HiddenAndCell:
+    """The step of ``lstm``."""
+    _, c = carry
+    i, f, g, o = jnp.split(total, 4, axis=-1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
 
-def gru_cell(weights: tuple[jax.Array, jax.Array | None], h: jax.Array, gates: jax.Array) -> jax.Array:
-    """The cell of ``gru``."""
-    recurrent_kernel, recurrent_bias = weights
-    input_r, input_z, input_n = jnp.split(gates, 3, axis=-1)
-    recurrent_r, recurrent_z, recurrent_n = jnp.split(product(h, recurrent_kernel), 3, axis=-1)
-    r = jax.nn.sigmoid(input_r + recurrent_r)
-    z = jax.nn.sigmoid(input_z + recurrent_z)
-    n = jnp.tanh(input_n + r * plus(recurrent_n, recurrent_bias))
+def gru_step(h: jax.Array, total: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    """The step of ``gru``."""
+    both, input_n, recurrent_n = total
+    r, z = jnp.split(jax.nn.sigmoid(both), 2, axis=-1)
+    n = jnp.tanh(input_n + r * recurrent_n)
     return (1 - z) * n + z * h
 
 
-def input_gates(x: jax.Array, input_kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """x·W + b: the part of the gates that needs no carry."""
-    return plus(product(x, input_kernel), bias)
+def gru_total(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """r and z are summed; the candidate's shares stand apart, since the reset multiplies only the second."""
+    hidden = x.shape[-1] // 3
+    split = (2 * hidden, hidden)
+    (both_x, n_x), (both_h, n_h) = lax.split(x, split, x.ndim - 1), lax.split(h, split, h.ndim - 1)
+    return both_x + both_h, n_x, n_h
+
+
+def rnn_cell(activation: Activation) -> Cell:
+    return Cell(lax.add, RnnStep(activation))
+
+
+LSTM = Cell(lax.add, lstm_step)
+GRU = Cell(gru_total, gru_step)
+
+
+def gates(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """x·kernel + bias: one share of the gates."""
+    return plus(product(x, kernel), bias)
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x·kernel over the last axis of ``x``, which is rounded to the kernel's dtype; sums are not."""
-    contracted = (((x.ndim - 1,), (0,)), ((), ()))
-    sums = accumulator(kernel.dtype)
-    y: jax.Array = lax.dot_general(x.astype(kernel.dtype), kernel, contracted, preferred_element_type=sums)
-    return y
+    # As one matrix: of an array with more axes, the kernel's gradient would first be transposed, and slowly.
+    rows = lax.reshape(x.astype(kernel.dtype), (prod(x.shape[:-1]), x.shape[-1]))
+    contracted = (((1,), (0,)), ((), ()))
+    y = lax.dot_general(rows, kernel, contracted, preferred_element_type=accumulator(kernel.dtype))
+    return lax.reshape(y, (*x.shape[:-1], kernel.shape[1]))
 
 
 def plus(x: jax.Array, bias: jax.Array | None) -> jax.Array:
@@ -121,7 +143,7 @@ def operands(
 
 
 def candidate_bias(op: str, recurrent_bias: ArrayLike | None, given: Operands) -> jax.Array | None:
-    """The GRU's ``recurrent_bias`` as an array that fits, or None."""
+    """The GRU's ``recurrent_bias`` for all gates, (3·H,) with zeros for r and z; or None."""
     if recurrent_bias is None:
         return None
     bias = floating(op, recurrent_bias, "recurrent_bias")
@@ -129,7 +151,7 @@ def candidate_bias(op: str, recurrent_bias: ArrayLike | None, given: Operands) -
     expected = given.recurrent_kernel.shape[:1]
     if bias.shape != expected:
         raise ValueError(f"{op}: recurrent_bias must be (H,) = {expected}, got shape {bias.shape}")
-    return bias
+    return jnp.pad(bias, (2 * bias.shape[0], 0))
 
 
 def hidden(op: str, carry: ArrayLike | None, given: Operands, name: str = "carry") -> jax.Array:

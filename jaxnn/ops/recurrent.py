@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 
 from jaxnn.ops import cells
 from jaxnn.ops.cells import Activation, HiddenAndCell
-from jaxnn.ops.sequences import checked_lengths, over_time, real_steps
+from jaxnn.ops.recurrence import over_time
+from jaxnn.ops.sequences import checked_lengths, real_steps
 
 
 def rnn(
@@ -64,9 +65,9 @@ def rnn(
     given = cells.operands("rnn", 1, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     start = cells.hidden("rnn", carry, given)
     outputs, final = _over_sequences(
-        cells.RnnCell(activation),
+        cells.rnn_cell(activation),
         given,
-        (given.recurrent_kernel,),
+        None,
         start,
         _lengths("rnn", lengths, given),
         reverse=reverse,
@@ -95,7 +96,7 @@ def rnn_step(
     """
     given = cells.operands("rnn_step", 1, "(N, F)", x, input_kernel, recurrent_kernel, bias)
     start = cells.hidden("rnn_step", carry, given)
-    final = _one_step(cells.RnnCell(activation), given, (given.recurrent_kernel,), start)
+    final = _one_step(cells.rnn_cell(activation), given, None, start)
     return _as_given(final, carry), final.astype(given.x.dtype)
 
 
@@ -148,9 +149,9 @@ def lstm(
     given = cells.operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     start = cells.hidden_and_cell("lstm", carry, given)
     outputs, final = _over_sequences(
-        cells.lstm_cell,
+        cells.LSTM,
         given,
-        (given.recurrent_kernel,),
+        None,
         start,
         _lengths("lstm", lengths, given),
         reverse=reverse,
@@ -178,7 +179,7 @@ def lstm_step(
     """
     given = cells.operands("lstm_step", 4, "(N, F)", x, input_kernel, recurrent_kernel, bias)
     start = cells.hidden_and_cell("lstm_step", carry, given)
-    final = _one_step(cells.lstm_cell, given, (given.recurrent_kernel,), start)
+    final = _one_step(cells.LSTM, given, None, start)
     return _as_given(final, carry), final[0].astype(given.x.dtype)
 
 
@@ -228,10 +229,10 @@ def gru(
     Cho et al., "Learning phrase representations using RNN encoder–decoder", 2014 (version 1 resets after).
     """
     given = cells.operands("gru", 3, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
-    weights = given.recurrent_kernel, cells.candidate_bias("gru", recurrent_bias, given)
+    own_bias = cells.candidate_bias("gru", recurrent_bias, given)
     start = cells.hidden("gru", carry, given)
     outputs, final = _over_sequences(
-        cells.gru_cell, given, weights, start, _lengths("gru", lengths, given), reverse=reverse
+        cells.GRU, given, own_bias, start, _lengths("gru", lengths, given), reverse=reverse
     )
     return outputs, _as_given(final, carry)
 
@@ -255,9 +256,9 @@ def gru_step(
     ((2, 4), (2, 4))
     """
     given = cells.operands("gru_step", 3, "(N, F)", x, input_kernel, recurrent_kernel, bias)
-    weights = given.recurrent_kernel, cells.candidate_bias("gru_step", recurrent_bias, given)
+    own_bias = cells.candidate_bias("gru_step", recurrent_bias, given)
     start = cells.hidden("gru_step", carry, given)
-    final = _one_step(cells.gru_cell, given, weights, start)
+    final = _one_step(cells.GRU, given, own_bias, start)
     return _as_given(final, carry), final.astype(given.x.dtype)
 
 
@@ -265,7 +266,7 @@ def gru_step(
 def _over_sequences(
     cell: cells.Cell,
     given: cells.Operands,
-    weights: Any,
+    recurrent_bias: jax.Array | None,
     carry: Any,
     lengths: jax.Array | None,
     *,
@@ -280,17 +281,26 @@ def _over_sequences(
         real = real_steps(lengths, x)
         # For the gradient too: the kernel's multiplies x by a cotangent of zero there, and NaN · 0 is NaN.
         x = jnp.where(real, x, jnp.zeros_like(x))
-        real = jnp.swapaxes(real, 0, 1)
-    # The input's product needs no carry: one matrix product over all N·T steps, ahead of the loop.
-    gates = cells.input_gates(jnp.swapaxes(x, 0, 1), given.input_kernel, given.bias)
-    outputs, final = over_time(partial(cell, weights), carry, gates, real, reverse=reverse, dtype=x.dtype)
-    return jnp.swapaxes(outputs, 0, 1), final
+    outputs, final = over_time(
+        cell,
+        partial(cells.gates, kernel=given.input_kernel, bias=given.bias),
+        (given.recurrent_kernel, recurrent_bias),
+        carry,
+        x,
+        real,
+        reverse=reverse,
+    )
+    if real is not None:
+        outputs = jnp.where(real, outputs, jnp.zeros_like(outputs))
+    return outputs.astype(x.dtype), final
 
 
 @partial(jax.jit, static_argnames="cell")
-def _one_step(cell: cells.Cell, given: cells.Operands, weights: Any, carry: Any) -> Any:
+def _one_step(cell: cells.Cell, given: cells.Operands, recurrent_bias: jax.Array | None, carry: Any) -> Any:
     """The next carry in the accumulator's dtype."""
-    return cell(weights, carry, cells.input_gates(given.x, given.input_kernel, given.bias))
+    h = jax.tree.leaves(carry)[0]
+    recurrent = cells.gates(h, given.recurrent_kernel, recurrent_bias)
+    return cell.step(carry, cell.total(cells.gates(given.x, given.input_kernel, given.bias), recurrent))
 
 
 def _lengths(op: str, lengths: ArrayLike | None, given: cells.Operands) -> jax.Array | None:

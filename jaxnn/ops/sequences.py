@@ -1,20 +1,8 @@
-"""Sequences of different lengths in one array ``(N, T, ...)``: their real steps, reversing, a loop over time.
-
-What one step computes stands in ``cells``.
-"""
-
-from collections.abc import Callable
-from typing import TypeVar
+"""Sequences of different lengths in one array ``(N, T, ...)``: their real steps, and reversing them."""
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
-
-Carry = TypeVar("Carry")
-
-#: Steps in one iteration of the compiled loop: they share its overhead, and each adds to the compile time.
-UNROLL = 2
 
 
 def reverse_sequences(x: ArrayLike, lengths: ArrayLike | None = None) -> jax.Array:
@@ -71,44 +59,3 @@ def real_steps(lengths: jax.Array, x: jax.Array) -> jax.Array:
     lengths = lengths + jnp.zeros_like(x[:, 0, 0], dtype=jnp.int32)
     step = jnp.arange(x.shape[1], dtype=jnp.int32)
     return jnp.expand_dims(step, (0, 2)) < jnp.expand_dims(lengths, (1, 2))
-
-
-def over_time(
-    cell: Callable[[Carry, jax.Array], Carry],
-    carry: Carry,
-    inputs: jax.Array,
-    real: jax.Array | None,
-    *,
-    reverse: bool,
-    dtype: jnp.dtype,
-) -> tuple[jax.Array, Carry]:
-    """Runs ``cell`` over the leading axis of ``inputs: (T, N, G)``.
-
-    Args:
-      cell: ``cell(carry, inputs[t]) -> carry``. The first array of the carry is the output.
-      carry: the initial one, arrays (N, H).
-      inputs: (T, N, G), T at least 1.
-      real: (T, N, 1), False where a step lies past the end: there the carry stays and the output is zero.
-        Going backwards, the carry thus waits at its initial value for the sequence's last step: each sequence
-        is reversed within its own length.
-      reverse: from the last step to the first. Outputs stand where their inputs stand.
-      dtype: of the outputs.
-
-    Returns:
-      The outputs (T, N, H) and the final carry.
-    """
-
-    def step(carry: Carry, now: tuple[jax.Array, jax.Array | None]) -> tuple[Carry, jax.Array]:
-        values, going = now
-        following = cell(carry, values)
-        output = jax.tree.leaves(following)[0].astype(dtype)
-        if going is not None:
-            following = jax.tree.map(lambda new, old: jnp.where(going, new, old), following, carry)
-            output = jnp.where(going, output, jnp.zeros_like(output))
-        return following, output
-
-    # A scan wants its first carry sharded, and varying over the axes of a shard_map, as all later ones are.
-    # Zeros made from what the cell gives are; nothing else of the cell is left in the compiled program.
-    carry = jax.tree.map(lambda c, like: c + jnp.zeros_like(like), carry, cell(carry, inputs[0]))
-    final, outputs = lax.scan(step, carry, (inputs, real), reverse=reverse, unroll=UNROLL)
-    return outputs, final
