@@ -169,7 +169,7 @@ def _resized(
             "'nearest', which keeps integers"
         )
     y = x.astype(checks.accumulator(x.dtype)) if real else x
-    repeats = dict.fromkeys(range(1, x.ndim - 1), 1)
+    repeats = {}
     # The axes that shrink most come first: less is left to do for the others.
     for axis in sorted(range(1, x.ndim - 1), key=lambda axis: sizes[axis - 1] / x.shape[axis]):
         size, out = x.shape[axis], sizes[axis - 1]
@@ -190,16 +190,17 @@ def _resized(
                 antialias=antialias,
                 cubic_coefficient=cubic_coefficient,
             )
-    return _repeated(y, repeats).astype(x.dtype)
+    return _repeated(y, dict(sorted(repeats.items()))).astype(x.dtype)
 
 
 def _repeated(x: jax.Array, times: dict[int, int]) -> jax.Array:
     """Each value so often along each axis; of all axes at once, so that the derivative is a single sum."""
-    if all(n == 1 for n in times.values()):
-        return x
     copies = lax.expand_dims(x, [axis + i + 1 for i, axis in enumerate(times)])
-    shape, result = list(copies.shape), list(x.shape)
-    for i, (axis, n) in enumerate(times.items()):
-        shape[axis + i + 1] = n
-        result[axis] *= n
-    return lax.reshape(jnp.broadcast_to(copies, shape), result)
+    shape = list(copies.shape)
+    for i, axis in enumerate(times):
+        shape[axis + i + 1] = times[axis]
+    y = jnp.broadcast_to(copies, shape)
+    # One axis after the other: explicit sharding knows no reshape of several.
+    for axis in times:
+        y = lax.reshape(y, (*y.shape[:axis], y.shape[axis] * y.shape[axis + 1], *y.shape[axis + 2 :]))
+    return y
