@@ -55,8 +55,7 @@ def finished(
     epsilon: float,
 ) -> jax.Array:
     """centred / √(var + ε) · scale + bias, where scale and bias span ``axes``, in the dtype of ``x``."""
-    if isinstance(epsilon, int | float) and not epsilon > 0:
-        raise ValueError(f"{op}: epsilon must be positive, got {epsilon!r}")
+    positive(op, epsilon)
     gain = lax.rsqrt(var + epsilon)
     if scale is not None:
         gain = gain * fitted(op, "scale", scale, x, axes)
@@ -64,6 +63,12 @@ def finished(
     if bias is not None:
         y = y + fitted(op, "bias", bias, x, axes)
     return y.astype(x.dtype)
+
+
+def positive(op: str, epsilon: float) -> None:
+    """Raises unless ``epsilon`` is positive, as far as its value is known."""
+    if isinstance(epsilon, int | float) and not epsilon > 0:
+        raise ValueError(f"{op}: epsilon must be positive, got {epsilon!r}")
 
 
 def fitted(op: str, name: str, values: ArrayLike, x: jax.Array, axes: Axes) -> jax.Array:

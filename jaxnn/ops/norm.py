@@ -8,8 +8,9 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jax.typing import ArrayLike
 
-from jaxnn.ops.checks import floating, spatial
-from jaxnn.ops.moments import Axes, count_of, finished, fitted, from_front, moments, widened
+from jaxnn.ops.batch_statistics import normalised
+from jaxnn.ops.checks import accumulator, floating, spatial
+from jaxnn.ops.moments import Axes, count_of, finished, fitted, from_front, moments, positive, widened
 
 
 def batch_norm(
@@ -101,9 +102,17 @@ def batch_norm_train(
             f"{op}: training needs at least two values a channel, got {count} from x of shape "
             f"{x.shape}; use a larger batch"
         )
-    found = moments(x, axes, axis_name)
-    y = finished(op, x, found.centred, found.var, (x.ndim - 1,), scale, bias, epsilon)
-    return y, lax.squeeze(found.mean, axes), lax.squeeze(found.var, axes), count
+    positive(op, epsilon)
+    last = (x.ndim - 1,)
+    y, mean, var = normalised(
+        axes,
+        axis_name,
+        x,
+        None if scale is None else fitted(op, "scale", scale, x, last),
+        None if bias is None else fitted(op, "bias", bias, x, last),
+        jnp.asarray(epsilon, accumulator(x.dtype)),
+    )
+    return y, lax.squeeze(mean, axes), lax.squeeze(var, axes), count
 
 
 def layer_norm(

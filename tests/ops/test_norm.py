@@ -176,6 +176,16 @@ def test_the_gradient_of_a_far_batch_is_right():
     np.testing.assert_allclose(jax.grad(loss)(x), exact, rtol=1e-3, atol=1e-3 * np.abs(exact).max())
 
 
+def test_statistics_are_right_where_the_first_rows_are_nothing_like_the_rest():
+    """They are taken about the mean of some rows."""
+    x = rng_array(8, 40, 6, 3)
+    x[:, :5] = 1e4
+    _, mean, var, _ = norm.batch_norm_train(x)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=3e-6)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -123.456])
 def test_equal_values_give_the_bias_and_no_nan(value):
     x = jnp.full((33, 7, 3), value, jnp.float32)
