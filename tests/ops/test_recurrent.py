@@ -288,6 +288,38 @@ def test_a_step_fits_into_scan(name):
 
 
 @every_net
+@pytest.mark.parametrize("steps", [15, 16, 32, 35])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64):
+    """Sequences are cut into blocks of 16 steps, and the last steps that fill no block."""
+    net, weights = NETS[name], make_weights(name, dtype=np.float64)
+    carry, x = make_carry(name, dtype=np.float64), rng_array(N, steps, F, dtype=np.float64)
+    lengths = jnp.asarray([steps, steps - 3, steps // 2])
+
+    def whole(x, weights, carry):
+        return net.op(x, **weights, carry=carry, lengths=lengths, reverse=reverse)
+
+    def scanned(x, weights, carry):
+        def step(carry, now):
+            x, going = now
+            new, y = net.step(carry, x, **weights)
+            return jax.tree.map(lambda a, b: jnp.where(going, a, b), new, carry), jnp.where(going, y, 0 * y)
+
+        going = jnp.expand_dims(jnp.expand_dims(jnp.arange(steps), 1) < jnp.expand_dims(lengths, 0), 2)
+        final, y = jax.lax.scan(step, carry, (jnp.swapaxes(x, 0, 1), going), reverse=reverse)
+        return jnp.swapaxes(y, 0, 1), final
+
+    args = (x, weights, carry)
+    tangents = jax.tree.map(lambda a: rng_array(*a.shape, seed=50, dtype=np.float64), args)
+
+    def derivatives(f):
+        y, forward = jax.jvp(f, args, tangents)
+        return y, forward, jax.vjp(f, *args)[1](y)
+
+    assert_close(jax.jit(partial(derivatives, whole))(), jax.jit(partial(derivatives, scanned))())
+
+
+@every_net
 @pytest.mark.parametrize("lengths", [None, np.array([4, 0, 6], np.int32)])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_sequence_in_pieces_equals_the_whole(name, lengths, dtype):
