@@ -8,7 +8,8 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxnn.ops import checks, windows
+from jaxnn.ops import checks, conv_core, windows
+from jaxnn.ops.conv_settings import Settings
 from jaxnn.ops.windows import Ints, Padding, Pairs
 
 
@@ -71,19 +72,8 @@ def conv(
     dtype = x.dtype
     if isinstance(padding, str) and padding in windows.VALUE_PADDINGS:
         x, pairs = pad_with_values(x, pairs, padding), ((0, 0),) * rank
-    beforehand, pairs = split_padding(pairs, span, strides)
-    x = pad_with_zeros(x, beforehand)
-    # Products of halves are exact in float32, so casting up fixes how they are summed on every backend.
-    wide = checks.accumulator(dtype)
-    y = lax.conv_general_dilated(
-        x.astype(wide),
-        kernel.astype(wide),
-        strides,
-        pairs,
-        rhs_dilation=dilation,
-        dimension_numbers=channels_last(rank),
-        feature_group_count=groups,
-    )
+    settings = Settings(x.shape[1:-1], kernel.shape[:-2], strides, pairs, dilation, groups)
+    y = conv_core.forward(x, kernel, settings, checks.accumulator(dtype))
     return add_bias(y, bias).astype(dtype)
 
 
@@ -127,36 +117,11 @@ def conv_general_dilated(
     )
 
 
-def channels_last(rank: int) -> lax.ConvDimensionNumbers:
-    """Where lax finds batch, channels and space in ``(N, *space, C)`` and ``(*window, I, O)``."""
-    data = (0, rank + 1, *range(1, rank + 1))
-    return lax.ConvDimensionNumbers(data, (rank + 1, rank, *range(rank)), data)
-
-
 def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
     """``x`` with its spatial axes extended by values of its own, as a value padding's name says."""
     mode = windows.VALUE_PADDINGS[padding]
     # Row by row, since jnp.pad slices even the axes that it leaves alone, and a sharded batch forbids that.
     return jax.vmap(lambda row: jnp.pad(row, (*pairs, (0, 0)), mode=mode))(x)
-
-
-def pad_with_zeros(x: jax.Array, pairs: Pairs) -> jax.Array:
-    """``x`` with its spatial axes extended by zeros, or cropped where a pair is negative."""
-    if not any(map(any, pairs)):
-        return x
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pair, 0) for pair in pairs), (0, 0, 0)))
-
-
-def split_padding(pairs: Pairs, span: Sequence[int], strides: Sequence[int]) -> tuple[Pairs, Pairs]:
-    """What to pad beforehand, and what to leave to the convolution.
-
-    With a stride, a low padding of k' − 1 makes a derivative that dilates an axis and does not pad it. XLA
-    may then take that axis for a contraction while it swaps the operands (its ``ConvOperandSwapper``), and
-    the process dies. Padding such an axis beforehand keeps clear of that form.
-    """
-    odd = [s > 1 and low == k - 1 > 0 for (low, _), k, s in zip(pairs, span, strides, strict=True)]
-    beforehand = tuple(pair if o else (0, 0) for o, pair in zip(odd, pairs, strict=True))
-    return beforehand, tuple((0, 0) if o else pair for o, pair in zip(odd, pairs, strict=True))
 
 
 def add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:

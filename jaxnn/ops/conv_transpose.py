@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.ops import checks, windows
-from jaxnn.ops.conv import add_bias, channels_last, pad_with_values, pad_with_zeros, split_padding
+from jaxnn.ops import checks, conv_core, windows
+from jaxnn.ops.conv import add_bias, pad_with_values
+from jaxnn.ops.conv_settings import Settings
 from jaxnn.ops.windows import Ints, Padding, Pairs
 
 #: Paddings that fix the output's size at L·s.
@@ -78,20 +79,13 @@ def conv_transpose(
     span = windows.dilated(kernel.shape[:-2], dilation)
     pairs, extra = _crops(sizes, span, strides, padding, output_padding)
     fold = isinstance(padding, str) and padding in windows.VALUE_PADDINGS
-    afterwards, cut = split_padding(((0, 0),) * rank if fold else pairs, span, strides)
     dtype = x.dtype
-    wide = checks.accumulator(dtype)
-    y = lax.conv_general_dilated(
-        x.astype(wide),
-        _as_conv_kernel(kernel.astype(wide), groups),
-        (1,) * rank,
-        [(k - 1 - low, k - 1 - high + e) for k, (low, high), e in zip(span, cut, extra, strict=True)],
-        lhs_dilation=strides,
-        rhs_dilation=dilation,
-        dimension_numbers=channels_last(rank),
-        feature_group_count=groups,
-    )
-    y = pad_with_zeros(y, tuple((-low, -high) for low, high in afterwards))
+    # Folding needs the places that are cut off, and cuts them itself.
+    cut = ((0, 0),) * rank if fold else pairs
+    axes = zip(sizes, span, strides, cut, extra, strict=True)
+    out = tuple((n - 1) * s + k - low - high + e for n, k, s, (low, high), e in axes)
+    settings = Settings(out, kernel.shape[:-2], strides, cut, dilation, groups)
+    y = conv_core.input_gradient(jnp.swapaxes(kernel, -1, -2), x, settings, checks.accumulator(dtype))
     if fold:
         y = _fold_border(y, pairs, str(padding))
     return add_bias(y, bias).astype(dtype)
@@ -131,17 +125,6 @@ def _crops(
             f"of an input of {tuple(sizes)}"
         )
     return pairs, extra
-
-
-def _as_conv_kernel(kernel: jax.Array, groups: int) -> jax.Array:
-    """``(*window, I, O // g)`` flipped, as the ``(*window, I // g, O)`` of a convolution."""
-    *window, c_in, block = kernel.shape
-    rank = len(window)
-    kernel = lax.rev(kernel, range(rank))
-    if groups == 1:
-        return kernel
-    split = kernel.reshape(*window, groups, c_in // groups, block)
-    return jnp.moveaxis(split, rank, rank + 1).reshape(*window, c_in // groups, groups * block)
 
 
 def _fold_border(y: jax.Array, pairs: Pairs, padding: str) -> jax.Array:

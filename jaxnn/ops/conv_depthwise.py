@@ -1,0 +1,87 @@
+"""Depthwise convolution as sums of shifted products: it moves too little data for a matrix product."""
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.ops.conv_settings import Settings, fit
+
+#: The most taps that are written out one by one, and the most outputs a channel.
+_TAPS, _MULTIPLIER = 64, 4
+
+
+def applies(s: Settings, kernel: Sequence[int]) -> bool:
+    """Whether each group has one input channel, few outputs and a small window."""
+    multiplier = kernel[-1] // s.groups
+    return s.groups > 1 and kernel[-2] == 1 and multiplier <= _MULTIPLIER and prod(s.window) <= _TAPS
+
+
+def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
+    """y[n, i, c] = Σ_j x[n, s·i + d·j − low, c] · kernel[j, 0, c]: one fused loop."""
+    multiplier = kernel.shape[-1] // s.groups
+    if multiplier > 1:
+        outputs = [forward(x, kernel[..., i::multiplier], s) for i in range(multiplier)]
+        return jnp.stack(outputs, -1).reshape(*outputs[0].shape[:-1], kernel.shape[-1])
+    x = _padded(x, s)
+    terms = [
+        _shifted(x, j, s.out, s) * jnp.expand_dims(kernel[j][0], range(x.ndim - 1))
+        for j in product(*map(range, s.window))
+    ]
+    return sum(terms[1:], terms[0])
+
+
+def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """kernel[j, 0, c] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, c].
+
+    A reduction for each tap would read x and y as often as there are taps. A loop over rows reads them once
+    and adds to one row of sums for each tap, which stay in the cache.
+    """
+    multiplier = y.shape[-1] // s.groups
+    if multiplier > 1:
+        kernels = [kernel_gradient(x, y[..., i::multiplier], s) for i in range(multiplier)]
+        return jnp.stack(kernels, -1).reshape(*s.window, 1, -1)
+    x = _padded(x, s)
+    taps = list(product(*map(range, s.window)))
+    rows = (y.shape[0], *s.out[:-1])
+
+    def add(t: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        at = _unravel(t, rows)
+        one_y = lax.dynamic_slice(y, (*at, 0, 0), (*(1,) * len(rows), *y.shape[-2:])).reshape(y.shape[-2:])
+        starts: list[Any] = [at[0], *(i * step for i, step in zip(at[1:], s.strides, strict=False)), 0, 0]
+        one_x = lax.dynamic_slice(x, starts, (1, *s.span[:-1], *x.shape[-2:]))
+        ones = (*(1,) * (s.rank - 1), s.out[-1])
+        return tuple(
+            total + _shifted(one_x, j, ones, s).reshape(one_y.shape) * one_y
+            for total, j in zip(sums, taps, strict=True)
+        )
+
+    zeros = (jnp.zeros(y.shape[-2:], y.dtype),) * len(taps)
+    sums = lax.fori_loop(0, prod(rows), add, zeros)
+    return jnp.stack([total.sum(0) for total in sums]).reshape(*s.window, 1, -1)
+
+
+def _padded(x: jax.Array, s: Settings) -> jax.Array:
+    """x with the padding, as long as the windows reach."""
+    sizes = [(out - 1) * step + k for out, step, k in zip(s.out, s.strides, s.span, strict=True)]
+    return fit(x, [low for low, _ in s.padding], sizes)
+
+
+def _shifted(x: jax.Array, tap: tuple[int, ...], out: Sequence[int], s: Settings) -> jax.Array:
+    """What one tap of the window reads of the padded x."""
+    starts = [j * d for j, d in zip(tap, s.dilation, strict=True)]
+    ends = [start + (n - 1) * step + 1 for start, n, step in zip(starts, out, s.strides, strict=True)]
+    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
+
+
+def _unravel(t: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:
+    """The ``t``-th index of an array of this shape."""
+    at: list[jax.Array] = []
+    for size in reversed(shape[1:]):
+        at.insert(0, t % size)
+        t = t // size
+    return (t, *at)

@@ -1,0 +1,88 @@
+"""The three faces of a convolution as lax has them: the forms that GPU libraries know."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.ops.checks import accumulator
+from jaxnn.ops.conv_settings import Settings, channels_last, pad, swap_channels
+from jaxnn.ops.windows import Pairs
+
+
+def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
+    """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
+    x, kernel = _alike(x, kernel)
+    beforehand, pairs = split_padding(s)
+    y = lax.conv_general_dilated(
+        pad(x, beforehand),
+        kernel,
+        s.strides,
+        pairs,
+        rhs_dilation=s.dilation,
+        dimension_numbers=channels_last(s.rank),
+        feature_group_count=s.groups,
+        precision=s.precision,
+        preferred_element_type=accumulator(x.dtype),
+    )
+    return y.astype(dtype)
+
+
+def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
+    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o]."""
+    kernel, y = _alike(kernel, y)
+    beforehand, pairs = split_padding(s)
+    padded = [n + low + high for n, (low, high) in zip(s.space, beforehand, strict=True)]
+    axes = zip(padded, s.out, s.span, s.strides, pairs, strict=True)
+    x = lax.conv_general_dilated(
+        y,
+        swap_channels(lax.rev(kernel, range(s.rank)), s.groups),
+        (1,) * s.rank,
+        [(k - 1 - low, n + low - ((out - 1) * step + 1)) for n, out, k, step, (low, _) in axes],
+        lhs_dilation=s.strides,
+        rhs_dilation=s.dilation,
+        dimension_numbers=channels_last(s.rank),
+        feature_group_count=s.groups,
+        precision=s.precision,
+        preferred_element_type=accumulator(y.dtype),
+    )
+    return pad(x, tuple((-low, -high) for low, high in beforehand)).astype(dtype)
+
+
+def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
+    """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
+    x, y = _alike(x, y)
+    axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
+    space = tuple(range(1, s.rank + 1))
+    kernel = lax.conv_general_dilated(
+        x,
+        y,
+        s.dilation,
+        [(low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes],
+        rhs_dilation=s.strides,
+        dimension_numbers=lax.ConvDimensionNumbers(
+            (s.rank + 1, 0, *space), (s.rank + 1, 0, *space), (s.rank, s.rank + 1, *range(s.rank))
+        ),
+        batch_group_count=s.groups,
+        precision=s.precision,
+        preferred_element_type=accumulator(x.dtype),
+    )
+    return kernel.astype(dtype)
+
+
+def split_padding(s: Settings) -> tuple[Pairs, Pairs]:
+    """What to pad beforehand, and what to leave to the convolution.
+
+    With a stride, a low padding of k' − 1 makes a derivative that dilates an axis and does not pad it. XLA
+    may then take that axis for a contraction while it swaps the operands (its ``ConvOperandSwapper``), and
+    the process dies. Padding such an axis beforehand keeps clear of that form.
+    """
+    axes = zip(s.padding, s.span, s.strides, strict=True)
+    odd = [step > 1 and low == k - 1 > 0 for (low, _), k, step in axes]
+    beforehand = tuple(pair if o else (0, 0) for o, pair in zip(odd, s.padding, strict=True))
+    return beforehand, tuple((0, 0) if o else pair for o, pair in zip(odd, s.padding, strict=True))
+
+
+def _alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both in the narrower dtype: a float32 sum of halves that meets halves again was rounded to them."""
+    narrow = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
+    return a.astype(narrow), b.astype(narrow)

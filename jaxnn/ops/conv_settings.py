@@ -1,0 +1,63 @@
+"""What a convolution is apart from its operands, and what all of its forms need to know of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.ops.windows import Pairs, dilated
+
+
+class Settings(NamedTuple):
+    """The sizes of the input's and the kernel's spatial axes, and what ``conv`` is told."""
+
+    space: tuple[int, ...]
+    window: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    groups: int = 1
+    precision: lax.PrecisionLike = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.space)
+
+    @property
+    def span(self) -> tuple[int, ...]:
+        return dilated(self.window, self.dilation)
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        axes = zip(self.space, self.span, self.strides, self.padding, strict=True)
+        return tuple((n + low + high - k) // s + 1 for n, k, s, (low, high) in axes)
+
+
+def channels_last(rank: int) -> lax.ConvDimensionNumbers:
+    """Where lax finds batch, channels and space in ``(N, *space, C)`` and ``(*window, I, O)``."""
+    data = (0, rank + 1, *range(1, rank + 1))
+    return lax.ConvDimensionNumbers(data, (rank + 1, rank, *range(rank)), data)
+
+
+def pad(x: jax.Array, pairs: Pairs) -> jax.Array:
+    """``x`` with its spatial axes extended by zeros, or cropped where a pair is negative."""
+    if not any(map(any, pairs)):
+        return x
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pair, 0) for pair in pairs), (0, 0, 0)))
+
+
+def fit(x: jax.Array, low: Sequence[int], sizes: Sequence[int]) -> jax.Array:
+    """``x`` with ``low`` zeros before each spatial axis (or values less), and ``sizes`` values in all."""
+    spatial = zip(x.shape[1:-1], low, sizes, strict=True)
+    return pad(x, tuple((before, size - before - n) for n, before, size in spatial))
+
+
+def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
+    """``(*window, I, g·O)`` as ``(*window, O, g·I)``, each group on its own."""
+    *window, c_in, c_out = kernel.shape
+    if groups == 1:
+        return jnp.swapaxes(kernel, -1, -2)
+    split = kernel.reshape(*window, c_in, groups, c_out // groups)
+    return jnp.swapaxes(split, -1, -3).reshape(*window, c_out // groups, groups * c_in)
