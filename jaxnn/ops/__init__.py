@@ -38,7 +38,8 @@ from jaxnn.ops.activation import (
     threshold,
 )
 from jaxnn.ops.adaptive_pool import adaptive_avg_pool, adaptive_max_pool
-from jaxnn.ops.conv import conv, conv_general_dilated
+from jaxnn.ops.conv import conv
+from jaxnn.ops.conv_general import conv_general_dilated
 from jaxnn.ops.conv_transpose import conv_transpose
 from jaxnn.ops.dense import dense
 from jaxnn.ops.global_pool import global_avg_pool, global_max_pool

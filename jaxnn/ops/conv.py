@@ -1,12 +1,8 @@
 """Convolution: every window of the input times one kernel, summed."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from jaxnn.ops import checks, conv_core, windows
 from jaxnn.ops.conv_settings import Settings
@@ -75,46 +71,6 @@ def conv(
     settings = Settings(x.shape[1:-1], kernel.shape[:-2], strides, pairs, dilation, groups)
     y = conv_core.forward(x, kernel, settings, checks.accumulator(dtype))
     return add_bias(y, bias).astype(dtype)
-
-
-def conv_general_dilated(
-    lhs: jax.Array,
-    rhs: jax.Array,
-    window_strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
-    lhs_dilation: Sequence[int] | None = None,
-    rhs_dilation: Sequence[int] | None = None,
-    dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
-    feature_group_count: int = 1,
-    batch_group_count: int = 1,
-    precision: lax.PrecisionLike = None,
-    preferred_element_type: DTypeLike | None = None,
-    out_sharding: NamedSharding | PartitionSpec | None = None,
-) -> jax.Array:
-    """Convolution with the signature and the meaning of ``jax.lax.conv_general_dilated``, to the letter.
-
-    ``(N, C_in, *space), (C_out, C_in // groups, *window) → (N, C_out, *out)`` unless ``dimension_numbers``
-    says otherwise. It is here to be handed to any library that accepts such a function. Its arguments, its
-    defaults and its errors are those of lax; ``conv`` is the friendlier one.
-
-    >>> import jax.numpy as jnp, jaxnn as nn
-    >>> nn.ops.conv_general_dilated(jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), (1, 1), "SAME").shape
-    (1, 4, 8, 8)
-    """
-    return lax.conv_general_dilated(
-        lhs,
-        rhs,
-        window_strides,
-        padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=feature_group_count,
-        batch_group_count=batch_group_count,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-    )
 
 
 def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:

@@ -18,9 +18,6 @@ from jaxnn.ops.checks import accumulator
 from jaxnn.ops.conv_settings import Settings, channels_last, fit, pad, swap_channels
 from jaxnn.ops.windows import Pairs
 
-#: Beyond this many phases one convolution makes all of them, though some of its taps are zeros.
-_PHASES = 16
-
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""

@@ -1,4 +1,3 @@
-import inspect
 import json
 
 import jax
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from jax import lax
 
-from jaxnn.ops.conv import conv, conv_general_dilated
+from jaxnn.ops.conv import conv
 from tests.ops.conv_settings import Drawn, drawn
 from tests.reference import conv as reference
 from tests.support import assert_close, known_answers, rng_array
@@ -276,46 +275,3 @@ def test_a_bad_shape_or_setting_raises_a_sentence(x, kernel, settings, sentence)
 def test_a_bad_type_raises_a_sentence(x, kernel, settings, sentence):
     with pytest.raises(TypeError, match=sentence):
         conv(x, kernel, **settings)
-
-
-# --- conv_general_dilated
-
-
-def test_conv_general_dilated_has_the_signature_of_lax():
-    def arguments(function):
-        return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
-
-    assert arguments(conv_general_dilated) == arguments(lax.conv_general_dilated)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "settings"),
-    [
-        (((2, 3, 6), (4, 3, 2)), {"window_strides": (2,), "padding": "SAME"}),
-        (
-            ((2, 5, 6, 4), (3, 2, 2, 6)),
-            {
-                "window_strides": (1, 2),
-                "padding": ((1, -1), (2, 0)),
-                "lhs_dilation": (2, 1),
-                "rhs_dilation": (1, 2),
-                "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
-                "feature_group_count": 2,
-                "precision": "highest",
-            },
-        ),
-        (((4, 2, 5), (6, 2, 3)), {"window_strides": (1,), "padding": "VALID", "batch_group_count": 2}),
-    ],
-)
-def test_conv_general_dilated_is_that_of_lax(shapes, settings):
-    lhs, rhs = rng_array(*shapes[0]), rng_array(*shapes[1])
-    np.testing.assert_array_equal(
-        conv_general_dilated(lhs, rhs, **settings), lax.conv_general_dilated(lhs, rhs, **settings)
-    )
-
-
-def test_conv_general_dilated_passes_the_element_type_on():
-    lhs, rhs = jnp.ones((1, 1, 3), jnp.bfloat16), jnp.ones((1, 1, 2), jnp.bfloat16)
-    assert (
-        conv_general_dilated(lhs, rhs, (1,), "VALID", preferred_element_type=jnp.float32).dtype == jnp.float32
-    )

@@ -1,0 +1,129 @@
+"""The forms of a convolution against each other, and what the primitives promise JAX."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from jax import lax
+
+from jaxnn.ops import conv_core, conv_cpu, conv_plain
+from jaxnn.ops.conv import conv
+from jaxnn.ops.conv_settings import Settings
+from tests.support import assert_close, rng_array
+
+FACES = ("forward", "input_gradient", "kernel_gradient")
+
+
+def operands(s: Settings, c_in: int, c_out: int, n: int = 2):
+    """What each face takes: (x, kernel), (kernel, y) and (x, y)."""
+    x, kernel = rng_array(n, *s.space, c_in), rng_array(*s.window, c_in // s.groups, c_out, seed=1)
+    y = rng_array(n, *s.out, c_out, seed=2)
+    return dict(zip(FACES, ((x, kernel), (kernel, y), (x, y)), strict=True))
+
+
+@st.composite
+def settings(draw):
+    rank = draw(st.integers(1, 3))
+    axes = range(rank)
+    ints = {"space": (3, 6), "window": (1, 4), "strides": (1, 4), "dilation": (1, 3)}
+    chosen = {name: tuple(draw(st.integers(*ends)) for _ in axes) for name, ends in ints.items()}
+    pairs = tuple((draw(st.integers(-2, 5)), draw(st.integers(-2, 5))) for _ in axes)
+    return Settings(**chosen, padding=pairs, groups=draw(st.sampled_from((1, 1, 2, 3))))
+
+
+@given(s=settings(), c_in=st.integers(1, 2), c_out=st.integers(1, 2))
+def test_the_forms_for_cpu_are_the_plain_ones(s, c_in, c_out):
+    assume(all(out > 0 for out in s.out))
+    for face, (a, b) in operands(s, c_in * s.groups, c_out * s.groups).items():
+        cpu, plain = (getattr(module, face)(a, b, s, jnp.float32) for module in (conv_cpu, conv_plain))
+        assert_close(cpu, plain)
+
+
+#: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make
+#: shifted products, with one and with more outputs a channel; and that have too many outputs for these.
+@pytest.mark.parametrize(
+    ("groups", "c_in", "c_out"),
+    [(3, 16, 2), (6, 8, 1), (9, 2, 3), (80, 2, 1), (5, 1, 1), (5, 1, 3), (4, 1, 6)],
+)
+def test_groups_of_every_size(groups, c_in, c_out):
+    s = Settings((5, 4), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2), groups)
+    for face, (a, b) in operands(s, c_in * groups, c_out * groups).items():
+        cpu, plain = (getattr(module, face)(a, b, s, jnp.float32) for module in (conv_cpu, conv_plain))
+        assert_close(cpu, plain, scale=5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("module", [conv_cpu, conv_plain], ids=["cpu", "plain"])
+def test_halves_are_summed_in_float32_and_may_meet_a_float32(module, dtype):
+    s = Settings((300,), (1,), (1,), ((0, 0),), (1,))
+    ones, kernel = jnp.ones((1, 300, 2), dtype), jnp.ones((1, 2, 2), dtype)
+    sums = module.kernel_gradient(ones, ones.astype(jnp.float32), s, jnp.dtype(jnp.float32))
+    assert sums.dtype == jnp.float32
+    assert (np.asarray(sums) == 300).all()
+    assert module.input_gradient(kernel, ones.astype(jnp.float32), s, jnp.dtype(dtype)).dtype == dtype
+    assert module.forward(ones, kernel, s, jnp.dtype(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("mapped", [(0, None), (None, 1), (2, 0), (-1, -2)])
+def test_vmap_over_any_axis(face, groups, mapped):
+    s = Settings((5,), (3,), (2,), ((1, 1),), (1,), groups)
+    function = getattr(conv_core, face)
+    pair = operands(s, 2 * groups, 3 * groups)[face]
+    stacked = [
+        np.stack([a, 2 - a, a * a], d) if d is not None else a for a, d in zip(pair, mapped, strict=True)
+    ]
+    result = jax.vmap(lambda a, b: function(a, b, s, jnp.float32), mapped)(*stacked)
+    for i in range(3):
+        row = (np.take(a, i, d) if d is not None else a for a, d in zip(stacked, mapped, strict=True))
+        assert_close(result[i], function(*row, s, jnp.float32))
+
+
+def test_an_ensemble_inside_a_scan_is_its_members_one_by_one():
+    x, kernels = rng_array(4, 2, 6, 6, 3), jnp.asarray(rng_array(4, 3, 3, 3, 2, seed=1))
+
+    def step(kernel, x):
+        return kernel - 0.1 * jax.grad(lambda k: jnp.sum(jnp.square(conv(x, k, strides=2))))(kernel)
+
+    def two_steps(kernels):
+        return lax.scan(lambda k, _: (jax.vmap(step)(k, x), None), kernels, length=2)[0]
+
+    members = jnp.stack([step(step(k, x[i]), x[i]) for i, k in enumerate(kernels)])
+    assert_close(jax.jit(two_steps)(kernels), members, scale=100)
+
+
+def test_precision_is_that_of_where_it_is_traced():
+    with jax.default_matmul_precision("highest"):
+        traced = jax.jit(lambda x, k: conv(x, k)).trace(np.ones((1, 3, 1), "f4"), np.ones((2, 1, 1), "f4"))
+    assert traced.lower(lowering_platforms=("cuda",)).as_text().count("HIGHEST") > 0
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_lowers_for_every_platform(platform):
+    x, kernel = np.ones((2, 8, 8, 4), np.float32), np.ones((3, 3, 1, 4), np.float32)
+    gradients = jax.grad(lambda *a: jnp.sum(conv(*a, groups=4, strides=2, padding=2)), (0, 1))
+    text = jax.jit(gradients).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.convolution" in text) == (platform != "cpu")
+
+
+def test_explicit_sharding_of_anything_but_the_batch_raises():
+    mesh = jax.make_mesh((2,), ("space",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(np.ones((2, 4, 1), np.float32), jax.P(None, "space"))
+        with pytest.raises(ValueError, match="conv: only the batch axis may be sharded explicitly, got"):
+            conv(x, jnp.ones((3, 1, 1)))
+
+
+def test_gradients_under_shard_map():
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    x, kernel = rng_array(8, 5, 2), jnp.asarray(rng_array(3, 2, 2, seed=1))
+
+    def loss(kernel, x):
+        return lax.pmean(jnp.sum(jnp.square(conv(x, kernel))), "batch")
+
+    sharded = jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=(jax.P(), jax.P("batch")), out_specs=jax.P())
+    whole = jax.grad(lambda k: jnp.sum(jnp.square(conv(x, k))) / 4)(kernel)
+    assert_close(jax.jit(sharded)(kernel, x), whole, scale=10)
