@@ -38,31 +38,33 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[j, 0, c] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, c].
 
-    A reduction for each tap would read x and y as often as there are taps. A loop over rows reads them once
-    and adds to one row of sums for each tap, which stay in the cache.
+    A reduction for each tap would read x and y as often as there are taps. A loop over the rows of y reads
+    them once, and adds to one row of sums for each tap; these stay in the cache.
     """
     multiplier = y.shape[-1] // s.groups
     if multiplier > 1:
         kernels = [kernel_gradient(x, y[..., i::multiplier], s) for i in range(multiplier)]
         return jnp.stack(kernels, -1).reshape(*s.window, 1, -1)
     x = _padded(x, s)
-    taps = list(product(*map(range, s.window)))
-    rows = (y.shape[0], *s.out[:-1])
+    rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
+    # The taps of all axes but the last side by side: one fused loop each would compile slowly.
+    beside = s._replace(strides=(*s.dilation[:-1], s.strides[-1]))
+    taps = [(*(0,) * (s.rank - 1), j) for j in range(s.window[-1])]
 
     def add(t: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         at = _unravel(t, rows)
-        one_y = lax.dynamic_slice(y, (*at, 0, 0), (*(1,) * len(rows), *y.shape[-2:])).reshape(y.shape[-2:])
+        one_y = lax.dynamic_slice(y, (*at, 0, 0), (*(1,) * len(rows), *row))
         starts: list[Any] = [at[0], *(i * step for i, step in zip(at[1:], s.strides, strict=False)), 0, 0]
         one_x = lax.dynamic_slice(x, starts, (1, *s.span[:-1], *x.shape[-2:]))
-        ones = (*(1,) * (s.rank - 1), s.out[-1])
+        size = (*s.window[:-1], row[0])
         return tuple(
-            total + _shifted(one_x, j, ones, s).reshape(one_y.shape) * one_y
-            for total, j in zip(sums, taps, strict=True)
+            total + (_shifted(one_x, tap, size, beside) * one_y)[0]
+            for total, tap in zip(sums, taps, strict=True)
         )
 
-    zeros = (jnp.zeros(y.shape[-2:], y.dtype),) * len(taps)
+    zeros = (jnp.zeros((*s.window[:-1], *row), y.dtype),) * len(taps)
     sums = lax.fori_loop(0, prod(rows), add, zeros)
-    return jnp.stack([total.sum(0) for total in sums]).reshape(*s.window, 1, -1)
+    return jnp.expand_dims(jnp.stack(sums, -3).sum(-2), -2)
 
 
 def _padded(x: jax.Array, s: Settings) -> jax.Array:
