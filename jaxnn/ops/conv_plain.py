@@ -31,16 +31,21 @@ def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtyp
     """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o]."""
     kernel, y = _alike(kernel, y)
     beforehand, pairs = split_padding(s)
+    kernel, numbers = lax.rev(kernel, range(s.rank)), channels_last(s.rank)
+    if s.groups > 1:
+        kernel = swap_channels(kernel, s.groups)
+    else:  # Naming the channels the other way round leaves the form that cuDNN's matcher looks for.
+        numbers = numbers._replace(rhs_spec=(s.rank, s.rank + 1, *range(s.rank)))
     padded = [n + low + high for n, (low, high) in zip(s.space, beforehand, strict=True)]
     axes = zip(padded, s.out, s.span, s.strides, pairs, strict=True)
     x = lax.conv_general_dilated(
         y,
-        swap_channels(lax.rev(kernel, range(s.rank)), s.groups),
+        kernel,
         (1,) * s.rank,
         [(k - 1 - low, n + low - ((out - 1) * step + 1)) for n, out, k, step, (low, _) in axes],
         lhs_dilation=s.strides,
         rhs_dilation=s.dilation,
-        dimension_numbers=channels_last(s.rank),
+        dimension_numbers=numbers,
         feature_group_count=s.groups,
         precision=s.precision,
         preferred_element_type=accumulator(y.dtype),
