@@ -1,0 +1,65 @@
+"""Outputs are compared before anything is timed: whoever computes something else is not in the race."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+#: The largest error allowed, over the largest value of the array. Half-precision sums may be rounded at each
+#: step, and accelerators multiply float32 in fewer bits unless told otherwise.
+TOLERANCES = {
+    ("float32", "cpu"): 1e-4,
+    ("float32", "accelerator"): 2e-2,
+    ("bfloat16", "cpu"): 6e-2,
+    ("bfloat16", "accelerator"): 6e-2,
+}
+#: How far the share of dropped values may lie from the rate, in standard deviations.
+DEVIATIONS = 6.0
+
+
+class Wrong(Exception):
+    """The outputs differ from the reference; the text says by how much."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a contender must give, in float64: the output, then each gradient.
+
+    ``rate`` is for dropout, whose zeros fall anywhere: they are only counted.
+    """
+
+    arrays: Sequence[np.ndarray]
+    rate: float = 0.0
+
+
+def tolerance(dtype: str, platform: str) -> float:
+    """The largest error over the largest value that passes."""
+    return TOLERANCES[dtype, "cpu" if platform == "cpu" else "accelerator"]
+
+
+def check(results: Sequence[np.ndarray], answer: Answer, allowed: float) -> float:
+    """The largest error over the largest value, of all arrays the worst; raises ``Wrong`` above ``allowed``."""
+    if len(results) != len(answer.arrays):
+        raise Wrong(f"{len(results)} arrays instead of {len(answer.arrays)}")
+    worst = 0.0
+    for result, expected in zip(results, answer.arrays, strict=True):
+        if result.shape != expected.shape:
+            raise Wrong(f"shape {result.shape} instead of {expected.shape}")
+        found = np.asarray(result, np.float64)
+        if answer.rate:
+            _count_dropped(found, answer.rate)
+            found = np.where(found == 0, expected, found)
+        if not np.isfinite(found).all():
+            raise Wrong("a value is not finite")
+        error = np.max(np.abs(found - expected), initial=0.0)
+        worst = max(worst, float(error / max(np.max(np.abs(expected), initial=0.0), 1e-30)))
+    if worst > allowed:
+        raise Wrong(f"error {worst:.1e} of the largest value, {allowed:.0e} is allowed")
+    return worst
+
+
+def _count_dropped(values: np.ndarray, rate: float) -> None:
+    share = float(np.mean(values == 0))
+    deviation = (rate * (1 - rate) / values.size) ** 0.5
+    if abs(share - rate) > DEVIATIONS * deviation:
+        raise Wrong(f"{share:.3f} of the values are dropped, at a rate of {rate}")

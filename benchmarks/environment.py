@@ -1,0 +1,69 @@
+"""The conditions of a run: device, versions, threads, date."""
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jaxnn", "jax", "jaxlib", "numpy", "optax", "flax", "equinox", "dm-haiku", "torch")
+
+
+def describe(**options: Any) -> dict[str, Any]:
+    """All that a number must be read with; ``options`` are those of the program."""
+    device = jax.devices()[0]
+    return {
+        "device": processor() if device.platform == "cpu" else device.device_kind,
+        "platform": device.platform,
+        "threads": threads(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {name: found for name in PACKAGES if (found := installed(name))},
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "command": " ".join(["python -m", *_module(), *sys.argv[1:]]),
+        "options": {name: str(value) for name, value in options.items()},
+    }
+
+
+def _module() -> list[str]:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return [spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).name]
+
+
+def installed(package: str) -> str | None:
+    """The version of a distribution, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def threads() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's name as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def heading(environment: dict[str, Any]) -> str:
+    """The conditions in one line."""
+    versions = ", ".join(f"{name} {found}" for name, found in environment["versions"].items())
+    return (
+        f"{environment['device']}, {environment['threads']} threads, {environment['system']}, "
+        f"Python {environment['python']}, {versions}, {environment['date']}"
+    )

@@ -1,0 +1,57 @@
+"""What the hardware was seen to do, minutes before the rest: the largest rates of two plain programs."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+#: A measurement grows until one call takes so long.
+LONG_ENOUGH = 0.02
+
+
+def measure(dtype: str, *, largest: int = 8192) -> dict[str, float]:
+    """Operations a second of a matrix product, and bytes a second read and written by an in-place copy."""
+    return {"flops": matmul_rate(dtype, largest), "bytes": copy_rate(dtype, largest)}
+
+
+def matmul_rate(dtype: str, largest: int) -> float:
+    """2n³ operations over the best time of an n × n product."""
+    product = jax.jit(jnp.matmul)
+    n = min(256, largest)
+    while True:
+        a = jax.random.normal(jax.random.key(0), (n, n), dtype)
+        seconds = _best(lambda a=a: product(a, a))
+        if seconds > LONG_ENOUGH or 2 * n > largest:
+            return 2 * n**3 / seconds
+        n *= 2
+
+
+def copy_rate(dtype: str, largest: int) -> float:
+    """Bytes read and written over the best time of x + 1 in x's own memory: no page is new."""
+    n = 4 * min(largest, 4096) ** 2 // jnp.dtype(dtype).itemsize
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    x = jnp.ones(n, dtype)
+
+    def call() -> Any:
+        nonlocal x
+        x = add(x)
+        return x
+
+    return 2 * x.nbytes / _best(call)
+
+
+def _best(call: Callable[[], Any], times: int = 7) -> float:
+    jax.block_until_ready(call())
+    best = float("inf")
+    for _ in range(times):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def share(seconds: float, flops: int, size: int, limits: dict[str, float]) -> float:
+    """The time that the hardware would need at the rates measured, over the time it took."""
+    return max(flops / limits["flops"], size / limits["bytes"]) / seconds

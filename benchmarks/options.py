@@ -1,0 +1,38 @@
+"""The flags that the programs share."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks import contenders, record
+
+DTYPES = ("float32", "bfloat16")
+
+
+def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
+    """A parser with what every program takes."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--only", nargs="+", default=[], metavar="WORD", help="cases with one of these words")
+    made.add_argument(
+        "--contenders", nargs="+", metavar="NAME", choices=contenders.NAMES,
+        help=f"of {', '.join(map(repr, contenders.NAMES))}; by default all that are installed, "
+        f"but for {', '.join(map(repr, contenders.EXTRA))}",
+    )  # fmt: skip
+    made.add_argument("--repeats", type=positive, default=20, help="rounds (default: %(default)s)")
+    made.add_argument(
+        "--seconds", type=float, default=2.0,
+        help="a contender that has used up so many in a case leaves it (default: %(default)s)",
+    )  # fmt: skip
+    made.add_argument("--out", type=Path, default=record.RESULTS, help="where the JSON goes")
+    made.set_defaults(**defaults)
+    return made
+
+
+def positive(text: str) -> int:
+    """An int of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value

@@ -1,0 +1,90 @@
+"""From contenders and an answer to rows: compare, then time those that are right, in turn."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from benchmarks import agreement, limits, timing
+from benchmarks.agreement import Answer
+from benchmarks.contenders import Contender, Program, Unsupported
+from benchmarks.record import Row
+
+#: Whose time the others' is divided by.
+OURS = "jaxnn"
+
+
+def race(
+    template: Row,
+    contenders: Iterable[Contender],
+    make: Callable[[Contender], Program],
+    answer: Answer,
+    *,
+    calls: int = 1,
+    rounds: int,
+    seconds: float,
+    limit: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """One row a contender.
+
+    Args:
+      template: what all rows have in common.
+      contenders: who takes part.
+      make: a contender's program; may raise ``Unsupported``.
+      answer: what the first call must give.
+      calls: how often the case's work is done in one call of the program.
+      rounds, seconds: of ``timing.alternate``.
+      limit: the rates to compare with.
+    """
+    rows: dict[str, Row] = {}
+    programs: dict[str, Program] = {}
+    for contender in contenders:
+        row = replace(template, contender=contender.name)
+        row, program = _compared(row, contender, make, answer)
+        rows[row.contender] = row
+        if program:
+            programs[row.contender] = program
+    samples = timing.alternate(
+        {name: program.call for name, program in programs.items()}, rounds=rounds, seconds=seconds
+    )
+    for name, sample in samples.items():
+        rows[name] = _timed(rows[name], sample, samples.get(OURS), calls, limit)
+    return list(rows.values())
+
+
+def _compared(
+    row: Row, contender: Contender, make: Callable[[Contender], Program], answer: Answer
+) -> tuple[Row, Program | None]:
+    allowed = row.tolerance
+    assert allowed is not None
+    try:
+        program = make(contender)
+        error = agreement.check(program.read(program.call()), answer, allowed)
+    except Unsupported as reason:
+        return replace(row, status="unsupported", note=str(reason)), None
+    except agreement.Wrong as reason:
+        return replace(row, status="wrong", note=str(reason)), None
+    except Exception as reason:  # a peer that breaks must not end the run
+        return replace(row, status="failed", note=_first_line(reason)), None
+    return replace(row, error=error), program
+
+
+def _first_line(reason: Exception) -> str:
+    lines = str(reason).strip().splitlines() or [""]
+    return f"{type(reason).__name__}: {lines[0]}"[:200]
+
+
+def _timed(
+    row: Row,
+    sample: timing.Sample,
+    ours: timing.Sample | None,
+    calls: int,
+    limit: Mapping[str, float] | None,
+) -> Row:
+    q1, median, q3 = (value / calls for value in sample.quartiles())
+    found: dict[str, Any] = {"n": sample.n, "q1": q1, "median": median, "q3": q3}
+    if ours:
+        low, middle, high = timing.ratio(sample, ours)
+        found |= {"ratio_q1": low, "ratio": middle, "ratio_q3": high}
+    if limit and row.flops is not None and row.bytes is not None:
+        found["limit"] = limits.share(median, row.flops, row.bytes, limit)
+    return replace(row, **found)

@@ -1,0 +1,80 @@
+"""Rows as text: aligned for a terminal, or as Markdown."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from benchmarks.record import Row
+
+HEAD = ("contender", "median", "quartiles", "× jaxnn", "rate", "bandwidth", "of limit", "error", "n")
+WORDS = {"both": "forward+backward", "top": "", "scan": "in a scan, a step", "epoch": "an epoch as one scan"}
+
+
+def title(row: Row) -> str:
+    """What the rows of a group have in common, in words."""
+    parts = (row.family, row.case, WORDS.get(row.mode, row.mode), WORDS.get(row.place, row.place), row.dtype)
+    return " · ".join(part for part in parts if part)
+
+
+def terminal(rows: Iterable[Row]) -> str:
+    """Each group under its title."""
+    blocks = []
+    for _, group in groupby(rows, key=lambda row: row.group):
+        members = list(group)
+        shown = aligned([HEAD, *(cells(row) for row in members if row.status != "unsupported")])
+        absent = [f"{row.contender} ({row.note})" for row in members if row.status == "unsupported"]
+        shown += [f"not: {', '.join(absent)}"] if absent else []
+        blocks.append("\n".join([title(members[0]), *(f"  {line}" for line in shown)]))
+    return "\n\n".join(blocks)
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row under ``HEAD``; one that was not timed says why."""
+    if row.status != "timed" or row.median is None:
+        return (row.contender, row.status, row.note, *("",) * (len(HEAD) - 3))
+    spread = f"{seconds(row.q1)} to {seconds(row.q3)}"
+    rate = f"{row.flops / row.median / 1e9:.1f} GFLOP/s" if row.flops else ""
+    if row.examples:
+        rate = f"{row.examples / row.median:,.0f} examples/s"
+    return (
+        row.contender,
+        seconds(row.median),
+        spread,
+        "" if row.ratio is None else f"{row.ratio:.2f}",
+        rate,
+        f"{row.bytes / row.median / 1e9:.1f} GB/s" if row.bytes else "",
+        "" if row.limit is None else f"{row.limit:.0%}",
+        "" if row.error is None else f"{row.error:.0e}",
+        str(row.n),
+    )
+
+
+def seconds(value: float | None) -> str:
+    """Three digits and a unit.
+
+    >>> seconds(0.00123456)
+    '1.23 ms'
+    """
+    if value is None:
+        return ""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= scale:
+            break
+    digits = value / scale
+    return f"{digits:.{2 if digits < 10 else 1 if digits < 100 else 0}f} {unit}"
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of one width; a note may run over those to its right."""
+    widths = [
+        max(len(row[i]) for row in table if any(row[3:]) or i < 2) for i in range(len(table[0]))
+    ]  # fmt: skip
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def markdown(head: Sequence[str], table: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(['---', *['---:'] * (len(head) - 1)])}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table)])
