@@ -38,7 +38,7 @@ def tolerance(dtype: str, platform: str) -> float:
 
 
 def check(results: Sequence[np.ndarray], answer: Answer, allowed: float) -> float:
-    """The largest error over the largest value, of all arrays the worst; raises ``Wrong`` above ``allowed``."""
+    """The worst array's largest error over its largest value; raises ``Wrong`` above ``allowed``."""
     if len(results) != len(answer.arrays):
         raise Wrong(f"{len(results)} arrays instead of {len(answer.arrays)}")
     worst = 0.0

@@ -10,8 +10,20 @@ import numpy as np
 
 from benchmarks import specs
 from benchmarks.specs import (
-    Conv, ConvTranspose, Dense, Dropout, Embedding, Function, GlobalAvgPool, Maxout, Norm, PixelShuffle,
-    Pool, Prelu, Recurrent, Resize,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Dropout,
+    Embedding,
+    Function,
+    GlobalAvgPool,
+    Maxout,
+    Norm,
+    PixelShuffle,
+    Pool,
+    Prelu,
+    Recurrent,
+    Resize,
 )  # fmt: skip
 
 SIZES = ("tiny", "small", "real")
@@ -50,6 +62,8 @@ class Case:
 
 
 IMAGES = (32, 32, 32, 64)
+ODD = ConvTranspose(3, 2, 1, features=64, output_padding=1)
+GROUPED = ConvTranspose(4, 2, 1, features=64, groups=4)
 
 CASES = [
     Case("dense", "MNIST 784 → 50", Dense(50), (100, 784), "small"),
@@ -63,7 +77,7 @@ CASES = [
     Case("conv", "ResNet 1×1, 256 → 64", Conv(1, features=64), (32, 14, 14, 256)),
     Case("conv", "ResNet 1×1 s2, 64 → 128", Conv(1, 2, features=128), IMAGES),
     Case("conv", "DeepLab 3×3 dilated 2, 64 → 64", Conv(3, 1, 2, 2, features=64), IMAGES),
-    Case("grouped", "3×3, 4 groups, 16 → 16", Conv(3, padding=1, features=16, groups=4), (8, 16, 16, 16), "small"),
+    Case("grouped", "3×3, 4 groups, 16", Conv(3, padding=1, features=16, groups=4), (8, 16, 16, 16), "small"),
     Case("grouped", "3×3, 4 groups, 64 → 64", Conv(3, padding=1, features=64, groups=4), IMAGES),
     Case("grouped", "ResNeXt 3×3, 32 groups, 64 → 64", Conv(3, padding=1, features=64, groups=32), IMAGES),
     Case("depthwise", "3×3, 32", Conv(3, padding=1, features=32, groups=32), (16, 16, 16, 32), "small"),
@@ -74,10 +88,10 @@ CASES = [
     Case("transposed", "4×4 s2, 32 → 16", ConvTranspose(4, 2, 1, features=16), (32, 7, 7, 32), "small"),
     Case("transposed", "DCGAN 4×4 s2, 128 → 64", ConvTranspose(4, 2, 1, features=64), (32, 16, 16, 128)),
     Case("transposed", "U-Net 2×2 s2, 128 → 64", ConvTranspose(2, 2, features=64), (32, 16, 16, 128)),
-    Case("transposed", "3×3 s2 +1, 128 → 64", ConvTranspose(3, 2, 1, features=64, output_padding=1), (32, 16, 16, 128)),
+    Case("transposed", "3×3 s2 +1, 128 → 64", ODD, (32, 16, 16, 128)),
     Case("transposed", "5×5 s2, 128 → 64", ConvTranspose(5, 2, 2, features=64), (32, 16, 16, 128)),
     Case("transposed", "2×2 s3, 128 → 64", ConvTranspose(2, 3, features=64), (32, 10, 10, 128)),
-    Case("transposed", "4×4 s2, 4 groups, 128 → 64", ConvTranspose(4, 2, 1, features=64, groups=4), (32, 16, 16, 128)),
+    Case("transposed", "4×4 s2, 4 groups, 128 → 64", GROUPED, (32, 16, 16, 128)),
     Case("pool", "LeNet max 2×2", Pool(2, 2), (100, 28, 28, 6), "small"),
     Case("pool", "VGG max 2×2", Pool(2, 2), IMAGES),
     Case("pool", "ResNet max 3×3 s2", Pool(3, 2, 1), IMAGES),
@@ -115,7 +129,7 @@ CASES = [
 TINY = [
     Case("dense", "dense", Dense(3), (2, 5), "tiny"),
     Case("conv", "convolution", Conv(3, 2, 1, features=4, groups=2), (2, 6, 6, 4), "tiny"),
-    Case("transposed", "transposed", ConvTranspose(3, 2, 1, features=4, output_padding=1), (2, 4, 4, 4), "tiny"),
+    Case("transposed", "transposed", ConvTranspose(3, 2, 1, features=4), (2, 4, 4, 4), "tiny"),
     Case("pool", "max pool", Pool(3, 2, 1), (2, 6, 6, 2), "tiny"),
     Case("pool", "average pool", Pool(2, 2, kind="avg"), (2, 6, 6, 2), "tiny"),
     Case("pool", "global average", GlobalAvgPool(), (2, 3, 3, 2), "tiny"),
@@ -139,7 +153,7 @@ TINY = [
 
 
 def select(size: str, only: list[str]) -> list[Case]:
-    """Cases of a size (``all``: small and real) whose family or name holds one of the words; or all of them."""
+    """Cases of a size (``all``: small and real) whose family or name holds one of the words; or all."""
     chosen = TINY if size == "tiny" else [case for case in CASES if size in ("all", case.size)]
     words = [word.lower() for word in only]
     return [

@@ -1,8 +1,10 @@
 """From contenders and an answer to rows: compare, then time those that are right, in turn."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from benchmarks import agreement, limits, timing
 from benchmarks.agreement import Answer
@@ -12,6 +14,13 @@ from benchmarks.record import Row
 #: Whose time the others' is divided by.
 OURS = "jaxnn"
 
+Probe = Callable[[Program], list[np.ndarray]]
+
+
+def first_result(program: Program) -> list[np.ndarray]:
+    """What the first call gives."""
+    return program.read(program.call())
+
 
 def race(
     template: Row,
@@ -19,10 +28,11 @@ def race(
     make: Callable[[Contender], Program],
     answer: Answer,
     *,
+    probe: Probe = first_result,
     calls: int = 1,
     rounds: int,
     seconds: float,
-    limit: Mapping[str, float] | None = None,
+    limit: dict[str, float] | None = None,
 ) -> list[Row]:
     """One row a contender.
 
@@ -30,16 +40,18 @@ def race(
       template: what all rows have in common.
       contenders: who takes part.
       make: a contender's program; may raise ``Unsupported``.
-      answer: what the first call must give.
+      answer: what the probe must give.
+      probe: what of a fresh program is compared with the answer.
       calls: how often the case's work is done in one call of the program.
-      rounds, seconds: of ``timing.alternate``.
+      rounds: of ``timing.alternate``.
+      seconds: of ``timing.alternate``.
       limit: the rates to compare with.
     """
     rows: dict[str, Row] = {}
     programs: dict[str, Program] = {}
     for contender in contenders:
         row = replace(template, contender=contender.name)
-        row, program = _compared(row, contender, make, answer)
+        row, program = _compared(row, contender, make, answer, probe)
         rows[row.contender] = row
         if program:
             programs[row.contender] = program
@@ -52,13 +64,13 @@ def race(
 
 
 def _compared(
-    row: Row, contender: Contender, make: Callable[[Contender], Program], answer: Answer
+    row: Row, contender: Contender, make: Callable[[Contender], Program], answer: Answer, probe: Probe
 ) -> tuple[Row, Program | None]:
     allowed = row.tolerance
     assert allowed is not None
     try:
         program = make(contender)
-        error = agreement.check(program.read(program.call()), answer, allowed)
+        error = agreement.check(probe(program), answer, allowed)
     except Unsupported as reason:
         return replace(row, status="unsupported", note=str(reason)), None
     except agreement.Wrong as reason:
@@ -78,13 +90,13 @@ def _timed(
     sample: timing.Sample,
     ours: timing.Sample | None,
     calls: int,
-    limit: Mapping[str, float] | None,
+    limit: dict[str, float] | None,
 ) -> Row:
     q1, median, q3 = (value / calls for value in sample.quartiles())
     found: dict[str, Any] = {"n": sample.n, "q1": q1, "median": median, "q3": q3}
     if ours:
         low, middle, high = timing.ratio(sample, ours)
         found |= {"ratio_q1": low, "ratio": middle, "ratio_q3": high}
-    if limit and row.flops is not None and row.bytes is not None:
-        found["limit"] = limits.share(median, row.flops, row.bytes, limit)
+    if limit and (row.flops or row.bytes):
+        found["limit"] = limits.share(median, row.flops or 0, row.bytes or 0, limit)
     return replace(row, **found)

@@ -1,7 +1,7 @@
 """What is timed, said once for all contenders: layers as data, channels last, weights as jaxnn has them.
 
 Each leaf knows the shapes of its weights, of its output, and how many floating-point operations its forward
-pass cannot avoid. ``Serial``, ``Residual`` and ``Skip`` make nets of them.
+pass cannot avoid. ``Serial``, ``Sum`` and ``Skip`` make nets of them.
 """
 
 from collections.abc import Sequence
@@ -256,17 +256,16 @@ class Serial(Spec):
 
 
 @dataclass(frozen=True)
-class Residual(Spec):
-    """body(x) + shortcut(x), or + x where there is no shortcut."""
+class Sum(Spec):
+    """All parts of the same x, summed. An empty ``Serial`` is x itself."""
 
-    body: Serial
-    shortcut: Serial = Serial(())
+    parts: tuple[Spec, ...]
 
     def out(self, shape: Shape) -> Shape:
-        return self.body.out(shape)
+        return self.parts[0].out(shape)
 
     def flops(self, shape: Shape) -> int:
-        return self.body.flops(shape) + self.shortcut.flops(shape)
+        return sum(part.flops(shape) for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -297,8 +296,8 @@ def children(spec: Spec, shape: Shape) -> list[tuple[Spec, Shape]] | None:
                 found.append((part, shape))
                 shape = part.out(shape)
             return found
-        case Residual(body, shortcut):
-            return [(body, shape), (shortcut, shape)]
+        case Sum(parts):
+            return [(part, shape) for part in parts]
         case Skip(body):
             return [(body, shape)]
     return None
@@ -328,3 +327,10 @@ def contains(spec: Spec, shape: Shape, kind: type[Spec]) -> bool:
     if parts is None:
         return isinstance(spec, kind)
     return any(contains(part, at, kind) for part, at in parts)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Weights of several nets as those of one, with a leading axis."""
+    if isinstance(trees[0], dict):
+        return {name: np.stack([tree[name] for tree in trees]) for name in trees[0]}
+    return [stack(parts) for parts in zip(*trees, strict=True)]

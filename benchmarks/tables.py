@@ -6,6 +6,7 @@ from itertools import groupby
 from benchmarks.record import Row
 
 HEAD = ("contender", "median", "quartiles", "× jaxnn", "rate", "bandwidth", "of limit", "error", "n")
+UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 WORDS = {"both": "forward+backward", "top": "", "scan": "in a scan, a step", "epoch": "an epoch as one scan"}
 
 
@@ -56,9 +57,7 @@ def seconds(value: float | None) -> str:
     """
     if value is None:
         return ""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= scale:
-            break
+    unit, scale = next((u for u in UNITS if value >= u[1]), UNITS[-1])
     digits = value / scale
     return f"{digits:.{2 if digits < 10 else 1 if digits < 100 else 0}f} {unit}"
 

@@ -77,3 +77,17 @@ def _time(call: Callable[[], object], times: int) -> float:
     for _ in range(times):
         call()
     return (time.perf_counter() - start) / times
+
+
+def time_short(call: Callable[[], object]) -> float:
+    """Seconds of a warm call, over as many as make a sample."""
+    return _time(call, _repeats(call))
+
+
+def alternate_clocks(clocks: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, Sample]:
+    """Like ``alternate``, for what must be set up anew each time: each clock gives the seconds it took."""
+    taken: dict[str, list[float]] = {name: [] for name in clocks}
+    for i in range(rounds):
+        for name in list(clocks)[:: 1 if i % 2 == 0 else -1]:
+            taken[name].append(clocks[name]())
+    return {name: Sample(tuple(values)) for name, values in taken.items()}

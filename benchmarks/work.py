@@ -11,7 +11,7 @@ LINEAR = (specs.GlobalAvgPool, specs.Resize, specs.PixelShuffle, specs.Dropout)
 
 
 def flops(spec: specs.Spec, shape: specs.Shape, mode: str) -> int:
-    """Operations: a backward pass takes as many again for the input, and for the weights where it has some."""
+    """Operations: a backward pass takes as many again for the input, and for the weights if there are any."""
     forward = spec.flops(shape)
     if mode == "forward":
         return forward

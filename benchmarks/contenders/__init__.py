@@ -12,7 +12,8 @@ import jax
 from benchmarks.contenders.jax_programs import op_program, step_program
 from benchmarks.contenders.model import Model, Unsupported
 from benchmarks.contenders.programs import OpTask, Program, StepTask
-from benchmarks.specs import Shape, Spec
+from benchmarks.specs import Conv, Shape, Spec, contains
+from jaxnn.ops import conv_general_dilated
 
 __all__ = ["EXTRA", "NAMES", "Contender", "OpTask", "Program", "StepTask", "Unsupported", "find"]
 
@@ -33,16 +34,33 @@ EXTRA = ("torch compile",)
 
 
 @dataclass(frozen=True)
+class Library:
+    """What the overhead of a JAX library is measured by.
+
+    Attributes:
+      package: what to import.
+      build: a net as one pure function.
+      prepare: a fresh net, as a user makes one; gives its compiled inference, a function of x.
+    """
+
+    package: str
+    build: Callable[[Spec, Shape, Any], Model]
+    prepare: Callable[[Spec, Shape], Callable[[Any], Any]]
+
+
+@dataclass(frozen=True)
 class Contender:
-    """Turns a task into a program to time, or raises ``Unsupported``."""
+    """Turns a task into a program to time, or raises ``Unsupported``; ``library`` for JAX's own."""
 
     name: str
     op: Callable[[OpTask], Program]
     step: Callable[[StepTask], Program]
+    library: Library | None = None
 
 
-def from_model(name: str, build: Callable[[Spec, Shape, Any], Model]) -> Contender:
-    """A contender of a JAX library's ``build``."""
+def from_library(name: str, library: Library) -> Contender:
+    """A contender of what a JAX library builds."""
+    build = library.build
 
     def op(task: OpTask) -> Program:
         return op_program(build(task.spec, task.x.shape, jax.numpy.dtype(task.dtype)), task)
@@ -50,7 +68,7 @@ def from_model(name: str, build: Callable[[Spec, Shape, Any], Model]) -> Contend
     def step(task: StepTask) -> Program:
         return step_program(build(task.spec, task.shape, jax.numpy.dtype(task.dtype)), task)
 
-    return Contender(name, op, step)
+    return Contender(name, op, step, library)
 
 
 def find(names: Iterable[str] | None = None) -> list[Contender]:
@@ -63,8 +81,8 @@ def find(names: Iterable[str] | None = None) -> list[Contender]:
 
 
 def _make(name: str) -> Contender | None:
-    package = {"jaxnn": "jaxnn", "lax": "jax"}.get(name, name.split()[0])
-    if find_spec(package) is None:
+    package = {"lax": "jax", "flax": "flax.nnx"}.get(name.split()[0], name.split()[0])
+    if find_spec(package.partition(".")[0]) is None:
         return None
     if package == "torch":
         way = {"torch": "eager"}.get(name, name.removeprefix("torch "))
@@ -78,16 +96,13 @@ def _make(name: str) -> Contender | None:
         "equinox": "equinox_nn",
         "haiku": "haiku_nets",
     }
-    build = import_module(f"benchmarks.contenders.{modules[name]}").build
-    if name == "flax + jaxnn conv":
-        build = _dropped_in(build)
-    return from_model(name, build)
+    module = import_module(f"benchmarks.contenders.{modules[name]}")
+    build = _dropped_in(module.build) if name == "flax + jaxnn conv" else module.build
+    return from_library(name, Library(package, build, module.prepare))
 
 
 def _dropped_in(build: Callable[..., Model]) -> Callable[[Spec, Shape, Any], Model]:
-    """Flax with jaxnn's convolution in every ``nnx.Conv``: one argument. Nets without one do not take part."""
-    from benchmarks.specs import Conv, contains
-    from jaxnn.ops import conv_general_dilated
+    """Flax with jaxnn's convolution in every ``nnx.Conv``: one argument. Not for nets without one."""
 
     def with_ours(spec: Spec, shape: Shape, dtype: Any) -> Model:
         if not contains(spec, shape, Conv):

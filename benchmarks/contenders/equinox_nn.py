@@ -1,5 +1,6 @@
 """Equinox: modules that see one example, under ``vmap``; images have their channels first."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -87,10 +88,12 @@ def call(spec: specs.Spec, net: Any, x: Any, state: Any, key: Any) -> tuple[Any,
             for i, (part, module) in enumerate(zip(parts, net, strict=True)):
                 x, state = call(part, module, x, state, jax.random.fold_in(key, i))
             return x, state
-        case specs.Residual(body, shortcut):
-            y, state = call(body, net[0], x, state, key)
-            x, state = call(shortcut, net[1], x, state, key)
-            return y + x, state
+        case specs.Sum(parts):
+            total = 0
+            for part, module in zip(parts, net, strict=True):
+                y, state = call(part, module, x, state, key)
+                total += y
+            return total, state
         case specs.Skip(body):
             y, state = call(body, net[0], x, state, key)
             return jnp.concatenate([x, y]), state
@@ -158,3 +161,11 @@ def filled(spec: specs.Spec, net: Any, weights: Any, shape: specs.Shape) -> Any:
     for name, value in values.items():
         net = eqx.tree_at(lambda module: getattr(module, name), net, value)  # noqa: B023
     return net
+
+
+def prepare(spec: specs.Spec, shape: specs.Shape) -> Callable[[Any], Any]:
+    """A fresh net, and a call of it under ``filter_jit``."""
+    net, state = eqx.nn.make_with_state(partial(modules, dtype=jnp.float32))(spec, shape)
+    key = jax.random.key(0)
+    apply = eqx.filter_jit(lambda net, x: jax.vmap(lambda x: call(spec, net, x, state, key)[0])(x))
+    return lambda x: apply(net, x)

@@ -1,6 +1,6 @@
 """Flax NNX: modules built once, then split; each call merges them, as its guide to performance advises."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -38,13 +38,13 @@ class Chain(nnx.Module):
 
 
 class Sum(nnx.Module):
-    """body(x) + shortcut(x)."""
+    """All parts of the same x."""
 
-    def __init__(self, body: Any, shortcut: Any):
-        self.body, self.shortcut = body, shortcut
+    def __init__(self, parts: list[Any]):
+        self.parts = nnx.List(parts)
 
     def __call__(self, x: Any, key: Any) -> Any:
-        return self.body(x, key) + self.shortcut(x, key)
+        return sum(part(x, key) for part in self.parts)
 
 
 class Concat(nnx.Module):
@@ -91,8 +91,8 @@ class Maker:
             return self.leaf(spec, shape)
         made = [self.module(part, at) for part, at in parts]
         match spec:
-            case specs.Residual():
-                return Sum(*made)
+            case specs.Sum():
+                return Sum(made)
             case specs.Skip():
                 return Concat(*made)
         return Chain(made)
@@ -169,12 +169,9 @@ def _dense(spec: specs.Dense, module: Any, x: Any, key: Any) -> Any:
 def named(spec: specs.Spec, weights: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Each of our weights, with the path of its parameter."""
     match spec:
-        case specs.Serial(parts):
+        case specs.Serial(parts) | specs.Sum(parts):
             for i, (part, w) in enumerate(zip(parts, weights, strict=True)):
                 yield from named(part, w, (*path, "parts", i))
-        case specs.Residual(body, shortcut):
-            yield from named(body, weights[0], (*path, "body"))
-            yield from named(shortcut, weights[1], (*path, "shortcut"))
         case specs.Skip(body):
             yield from named(body, weights[0], (*path, "body"))
         case specs.ConvTranspose():
@@ -189,3 +186,11 @@ def named(spec: specs.Spec, weights: Any, path: Path = ()) -> Iterator[tuple[Pat
         case _:
             for name, value in weights.items():
                 yield (*path, "module", name), value
+
+
+def prepare(spec: specs.Spec, shape: specs.Shape) -> Callable[[Any], Any]:
+    """A fresh net, and a call of it as the documentation's first page shows it."""
+    net = Maker(jnp.float32, {}).module(spec, shape)
+    key = jax.random.key(0)
+    apply = nnx.jit(lambda net, x: net(x, key))
+    return lambda x: apply(net, x)

@@ -1,5 +1,6 @@
 """Haiku: a transformed function that makes its modules by name."""
 
+from collections.abc import Callable
 from typing import Any
 
 import haiku as hk
@@ -60,8 +61,8 @@ def run(spec: specs.Spec, x: Any, name: str) -> Any:
             for i, part in enumerate(parts):
                 x = run(part, x, f"{name}_{i}")
             return x
-        case specs.Residual(body, shortcut):
-            return run(body, x, f"{name}_0") + run(shortcut, x, f"{name}_1")
+        case specs.Sum(parts):
+            return sum(run(part, x, f"{name}_{i}") for i, part in enumerate(parts))
         case specs.Skip(body):
             return jnp.concatenate([x, run(body, x, f"{name}_0")], -1)
         case specs.Dense():
@@ -108,12 +109,9 @@ def run(spec: specs.Spec, x: Any, name: str) -> Any:
 def packed(spec: specs.Spec, weights: Any, name: str) -> Any:
     """Pairs of module name and parameters."""
     match spec:
-        case specs.Serial(parts):
+        case specs.Serial(parts) | specs.Sum(parts):
             for i, (part, w) in enumerate(zip(parts, weights, strict=True)):
                 yield from packed(part, w, f"{name}_{i}")
-        case specs.Residual(body, shortcut):
-            yield from packed(body, weights[0], f"{name}_0")
-            yield from packed(shortcut, weights[1], f"{name}_1")
         case specs.Skip(body):
             yield from packed(body, weights[0], f"{name}_0")
         case specs.Dense():
@@ -143,3 +141,11 @@ def _lstm(spec: specs.Recurrent, weights: Any) -> Any:
     bias = ordered(weights["bias"]).at[2 * h : 3 * h].add(-1)
     kernels = ordered(weights["input_kernel"]), ordered(weights["recurrent_kernel"])
     return {"w": jnp.concatenate(kernels), "b": bias}
+
+
+def prepare(spec: specs.Spec, shape: specs.Shape) -> Callable[[Any], Any]:
+    """A fresh net, and its compiled ``apply``."""
+    net = hk.without_apply_rng(hk.transform(lambda x: run(spec, x, "at")))
+    params = net.init(jax.random.key(0), jnp.zeros(shape))
+    apply = jax.jit(net.apply)
+    return lambda x: apply(params, x)

@@ -39,7 +39,7 @@ def first(kernel: Any) -> Any:
 
 
 def stamping_kernel(kernel: Any, groups: int) -> Any:
-    """A transposed convolution's (*window, I, O // g) as that of a convolution: flipped, (*window, I // g, O)."""
+    """A transposed convolution's (*window, I, O // g) as a convolution's: flipped, (*window, I // g, O)."""
     *window, c_in, block = kernel.shape
     kernel = jnp.flip(kernel, range(len(window))).reshape(*window, groups, c_in // groups, block)
     return jnp.moveaxis(kernel, -3, -2).reshape(*window, c_in // groups, groups * block)

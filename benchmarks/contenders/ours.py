@@ -1,5 +1,6 @@
 """jaxnn: each layer as a user writes it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -74,8 +75,8 @@ def layer(spec: specs.Spec) -> Any:
             return {"lstm": nn.lstm, "gru": nn.gru, "rnn": nn.rnn}[spec.kind](spec.features)
         case specs.Serial(parts):
             return nn.serial(**{f"part_{i}": layer(part) for i, part in enumerate(parts)})
-        case specs.Residual(body, shortcut):
-            return nn.residual(body=layer(body), shortcut=layer(shortcut))
+        case specs.Sum(parts):
+            return nn.parallel(merge="sum", **{f"part_{i}": layer(part) for i, part in enumerate(parts)})
         case specs.Skip(body):
             return nn.parallel(x=nn.linear, body=layer(body), merge="concat")
     raise TypeError(f"no layer for {spec}")
@@ -88,13 +89,11 @@ def pack(spec: specs.Spec, weights: Any) -> Any:
             before = {"flatten_0": {}} if spec.flatten else {}
             after = {"reshape_0": {}} if spec.to else {}
             return {**before, "dense_0": weights, **after}
-        case specs.Serial(parts):
+        case specs.Serial(parts) | specs.Sum(parts):
             return {
                 f"part_{i}": pack(part, w)
                 for i, (part, w) in enumerate(zip(parts, weights, strict=True))
             }  # fmt: skip
-        case specs.Residual(body, shortcut):
-            return {"body": pack(body, weights[0]), "shortcut": pack(shortcut, weights[1])}
         case specs.Skip(body):
             return {"x": {}, "body": pack(body, weights[0])}
         case specs.Embedding():
@@ -102,3 +101,11 @@ def pack(spec: specs.Spec, weights: Any) -> Any:
         case specs.Recurrent(kind="gru"):
             return {**weights, "recurrent_bias": jnp.zeros_like(weights["bias"][: spec.features])}
     return weights
+
+
+def prepare(spec: specs.Spec, shape: specs.Shape) -> Callable[[Any], Any]:
+    """A fresh net, and its inference as its documentation shows it."""
+    net = nn.as_layer(layer(spec))
+    params = net.init(jax.random.key(0), shape)
+    apply = jax.jit(net.apply)
+    return lambda x: apply(params, x)

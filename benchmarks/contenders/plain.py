@@ -24,8 +24,8 @@ def run(forms: Mapping[type, Form], spec: specs.Spec, weights: Any, x: Any, key:
             for i, (part, w) in enumerate(zip(parts, weights, strict=True)):
                 x = run(forms, part, w, x, jax.random.fold_in(key, i))
             return x
-        case specs.Residual(body, shortcut):
-            return run(forms, body, weights[0], x, key) + run(forms, shortcut, weights[1], x, key)
+        case specs.Sum(parts):
+            return sum(run(forms, part, w, x, key) for part, w in zip(parts, weights, strict=True))
         case specs.Skip(body):
             return jnp.concatenate([x, run(forms, body, weights[0], x, key)], -1)
     return forms[type(spec)](spec, weights, x, key)
@@ -207,3 +207,10 @@ LAX: dict[type, Form] = {
     specs.Embedding: lambda spec, weights, x, key: jnp.take(weights["table"], x, 0),
     specs.Recurrent: recurrent,
 }
+
+
+def prepare(spec: specs.Spec, shape: specs.Shape) -> Callable[[Any], Any]:
+    """Weights and a compiled function of them."""
+    weights = jax.tree.map(jnp.asarray, specs.draw_weights(spec, shape, np.random.default_rng(0)))
+    apply = jax.jit(lambda weights, x: run(LAX, spec, weights, x, jax.random.key(0)))
+    return lambda x: apply(weights, x)

@@ -41,7 +41,7 @@ class Leaf(nn.Module):
 
 
 class Composite(nn.Module):
-    """Serial, Residual or Skip."""
+    """Serial, Sum or Skip."""
 
     def __init__(self, spec: specs.Spec, parts: list[nn.Module]):
         super().__init__()
@@ -49,8 +49,8 @@ class Composite(nn.Module):
 
     def forward(self, x: Any) -> Any:
         match self.spec:
-            case specs.Residual():
-                return self.parts[0](x) + self.parts[1](x)
+            case specs.Sum():
+                return sum(part(x) for part in self.parts)
             case specs.Skip():
                 return torch.cat([x, self.parts[0](x)], 1)
         for part in self.parts:
@@ -172,9 +172,9 @@ class Torch:
         packed, transpose = jax.vjp(lambda weights: pack(task.spec, weights, shape), _float32(task.weights))
         net = self.place(module(task.spec, shape), packed, task.dtype, at)
         x, cotangent = self.array(task.x, task.dtype, at), self.array(task.cotangent, task.dtype, at)
-        names, params = zip(*net.named_parameters(), strict=True) if packed else ((), ())
+        trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
         x.requires_grad_(task.mode == "both" and x.is_floating_point())
-        inputs = ([x] if x.requires_grad else []) + list(params)
+        inputs = ([x] if x.requires_grad else []) + list(trained.values())
         net = torch.compile(net) if self.way == "compile" else net
 
         def call() -> Any:
@@ -192,7 +192,8 @@ class Torch:
             arrays = [_ours(y)]
             if grads:
                 arrays += [_ours(grads.pop(0))] if x.requires_grad else []
-                native = {name: jnp.asarray(_plain(g)) for name, g in zip(names, grads, strict=True)}
+                native = jax.tree.map(jnp.zeros_like, packed)
+                native |= {name: jnp.asarray(_plain(g)) for name, g in zip(trained, grads, strict=True)}
                 arrays += [np.asarray(g, np.float64) for g in jax.tree.leaves(transpose(native)[0])]
             return arrays
 
@@ -209,7 +210,7 @@ class Torch:
         net = self.place(module(task.spec, task.shape), one, task.dtype, at)
         x, y = self.array(task.x[0], task.dtype, at), self.array(task.y[0], task.dtype, at)
         apply: Callable[[Any], Any] = net
-        params = list(net.parameters())
+        params = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if task.copies:
             stacked = {
                 name: torch.tensor(np.asarray(value), dtype=DTYPES[task.dtype], device=at, requires_grad=True)
@@ -224,13 +225,13 @@ class Torch:
         def call() -> Any:
             optimizer.zero_grad()
             out = apply(x)
-            losses = [_loss(o, y) for o in out] if task.copies else [_loss(out, y)]
-            torch.stack(losses).sum().backward()
+            loss = torch.stack([_loss(o, y) for o in out]).sum() if task.copies else _loss(out, y)
+            loss.backward()
             optimizer.step()
             _wait(at)
-            return losses if task.copies else losses[0]
+            return loss
 
-        return Program(call, lambda losses: [np.atleast_1d(_numbers(losses))])
+        return Program(call, lambda loss: [np.atleast_1d(_plain(loss)).astype(np.float64)])
 
     def place(self, net: nn.Module, packed: dict[str, Any], dtype: str, at: torch.device) -> nn.Module:
         """The net with our weights, in the dtype, on the device, in the layout."""
@@ -238,6 +239,8 @@ class Torch:
         with torch.no_grad():
             for name, parameter in net.named_parameters():
                 parameter.copy_(torch.tensor(np.asarray(packed[name])))
+                # The others have one bias; a GRU's second one is no copy of the first.
+                parameter.requires_grad_(not name.endswith("bias_hh_l0"))
         return net.to(memory_format=torch.channels_last) if self.way == "channels_last" else net
 
     def array(self, array: np.ndarray, dtype: str, at: torch.device) -> torch.Tensor:
@@ -266,10 +269,6 @@ def _plain(tensor: Any) -> np.ndarray:
 def _ours(tensor: Any) -> np.ndarray:
     array = _plain(tensor).astype(np.float64)
     return np.moveaxis(array, 1, -1) if array.ndim == 4 else array
-
-
-def _numbers(losses: Any) -> Any:
-    return [float(loss) for loss in losses] if isinstance(losses, list) else float(losses)
 
 
 def _wait(at: torch.device) -> None:

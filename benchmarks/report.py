@@ -1,0 +1,177 @@
+"""Makes tables and charts from the saved runs; nothing in them is written by hand.
+
+python -m benchmarks.report                            prints Markdown for the latest run of each program
+python -m benchmarks.report --charts                   draws the charts beside the JSON files too
+python -m benchmarks.report --charts --insert README.md
+python -m benchmarks.report --full A.json B.json       every row of these runs
+
+``--insert`` replaces what stands between ``<!-- benchmarks:start -->`` and ``<!-- benchmarks:end -->``.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import contenders, environment, record, tables
+from benchmarks.race import OURS
+from benchmarks.record import Row, Run
+
+START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+PROGRAMS = ("ops", "training", "overhead")
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """exp of the mean logarithm."""
+    return float(np.exp(np.mean(np.log(list(values)))))
+
+
+def others(rows: Sequence[Row]) -> list[str]:
+    """The contenders but jaxnn that were timed, in the usual order."""
+    found = {row.contender for row in rows if row.ratio is not None} - {OURS}
+    return sorted(found, key=lambda name: (*contenders.NAMES, name).index(name))
+
+
+def ratio_cell(ratios: Sequence[float]) -> str:
+    """The geometric mean, its range if there are several."""
+    if not ratios:
+        return "–"
+    mean = f"{geometric_mean(ratios):.2f}"
+    return mean if len(ratios) == 1 else f"{mean} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def ops_tables(run: Run) -> str:
+    """By family, mode and place: the others' time over jaxnn's."""
+    blocks = []
+    rows = [row for row in run.rows if row.status == "timed"]
+    names = others(rows)
+    for dtype in dict.fromkeys(row.dtype for row in rows):
+        lines = []
+        sections = dict.fromkeys((row.family, row.mode, row.place) for row in rows if row.dtype == dtype)
+        for family, mode, place in sections:
+            chosen = [
+                row
+                for row in rows
+                if (row.family, row.mode, row.place, row.dtype) == (family, mode, place, dtype)
+            ]
+            cases = sum(row.contender == OURS for row in chosen)
+            where = " · ".join(word for word in (tables.WORDS.get(mode, mode), _place(place)) if word)
+            ratios = [ratio_cell(_ratios(chosen, name)) for name in names]
+            limit = [row.limit for row in chosen if row.contender == OURS and row.limit is not None]
+            lines.append([f"{family}, {where}", str(cases), *ratios, f"{max(limit):.0%}" if limit else "–"])
+        head = ["family", "cases", *(f"{name} ÷ jaxnn" for name in names), "jaxnn of limit, at best"]
+        blocks.append(f"**Operations, {dtype}**\n\n{tables.markdown(head, lines)}")
+    return "\n\n".join(blocks)
+
+
+def _place(place: str) -> str:
+    return {"scan": "in a scan", "epoch": "epoch as one scan"}.get(place, "")
+
+
+def _ratios(rows: Iterable[Row], name: str) -> list[float]:
+    return [row.ratio for row in rows if row.contender == name and row.ratio is not None]
+
+
+def training_table(run: Run) -> str:
+    """By net and place: examples a second of jaxnn, and the others' time over jaxnn's."""
+    rows = [row for row in run.rows if row.status == "timed"]
+    names = others(rows)
+    lines = []
+    for _, group in groupby(rows, key=lambda row: row.group):
+        members = list(group)
+        first = members[0]
+        ours = next((row for row in members if row.contender == OURS), None)
+        speed = f"{ours.examples / ours.median:,.0f}" if ours and ours.examples and ours.median else "–"
+        what = ", ".join(word for word in (first.case, _place(first.place), first.dtype) if word)
+        lines.append([what, speed, *(ratio_cell(_ratios(members, name)) for name in names)])
+    head = ["net", "jaxnn, examples/s", *(f"{name} ÷ jaxnn" for name in names)]
+    return f"**Training**\n\n{tables.markdown(head, lines)}"
+
+
+def overhead_table(run: Run) -> str:
+    """By measurement: everybody's time."""
+    names = [OURS, *others(run.rows)]
+    lines = []
+    for _, group in groupby(run.rows, key=lambda row: row.group):
+        members = {row.contender: row for row in group}
+        first = next(iter(members.values()))
+        times = [tables.seconds(members[name].median) if name in members else "–" for name in names]
+        lines.append([f"{first.mode}, {first.family}, {first.case}", *times])
+    return f"**Overhead**\n\n{tables.markdown(['what', *names], lines)}"
+
+
+TABLES = {"ops": ops_tables, "training": training_table, "overhead": overhead_table}
+
+
+def markdown(runs: Sequence[Run], charts: Sequence[Path] = (), *, beside: Path | None = None) -> str:
+    """All runs as Markdown; charts as images, their paths relative to the folder ``beside``."""
+    blocks = []
+    for run in sorted(runs, key=lambda run: PROGRAMS.index(run.program)):
+        blocks.append(f"{TABLES[run.program](run)}\n\n{conditions(run)}")
+    for chart in charts:
+        path = chart.resolve()
+        if beside is not None and path.is_relative_to(beside.resolve()):
+            path = path.relative_to(beside.resolve())
+        blocks.append(f"![{chart.stem}]({path.as_posix()})")
+    return "\n\n".join(blocks)
+
+
+def conditions(run: Run) -> str:
+    """What the numbers must be read with, and what is missing from them."""
+    n = [row.n for row in run.rows if row.n]
+    missing = [row for row in run.rows if row.status in ("wrong", "failed")]
+    count = f"medians of {min(n)} to {max(n)} rounds" if n else "no rounds"
+    text = f"`{run.environment['command']}`: {environment.heading(run.environment)}; {count}."
+    if missing:
+        listed = "; ".join(
+            f"{row.contender}, {tables.title(row)}: {row.status}, {row.note}" for row in missing
+        )
+        text += f" Not timed: {listed}."
+    return text
+
+
+def insert(path: Path, text: str) -> None:
+    """Replaces what stands between the markers of a file; raises a sentence if they are not there."""
+    old = path.read_text()
+    start, end = old.find(START), old.find(END)
+    if start < 0 or end < start:
+        raise ValueError(f"{path}: must hold {START} and, after it, {END}")
+    path.write_text(f"{old[: start + len(START)]}\n{text}\n{old[end:]}")
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    """The program; gives the Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="*", type=Path, help="runs; by default the latest of each program")
+    parser.add_argument("--results", type=Path, default=record.RESULTS, help="where the runs lie")
+    parser.add_argument("--charts", action="store_true", help="draw the charts into that folder")
+    parser.add_argument(
+        "--insert", type=Path, metavar="FILE", help="put the text between the markers of FILE"
+    )
+    parser.add_argument("--full", action="store_true", help="every row, not the summary")
+    given = parser.parse_args(arguments)
+    runs = [record.load(path) for path in given.files] or record.latest(PROGRAMS, given.results)
+    if not runs:
+        parser.error(f"no runs in {given.results}; python -m benchmarks makes some")
+    charts: list[Path] = []
+    if given.charts:
+        from benchmarks.charts import draw  # matplotlib is optional
+
+        charts = [path for run in runs for path in draw(run, given.results)]
+    text = markdown(runs, charts, beside=given.insert.parent if given.insert else Path.cwd())
+    if given.full:
+        text = "\n\n".join(f"{conditions(run)}\n\n```\n{tables.terminal(run.rows)}\n```" for run in runs)
+    if given.insert:
+        insert(given.insert, text)
+    else:
+        print(text)
+    return text
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

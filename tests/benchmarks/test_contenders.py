@@ -1,0 +1,113 @@
+"""Whoever is installed computes what the reference says, for every kind of layer and every net."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import agreement, cases, contenders, nets, ops, specs, training, work
+from benchmarks.contenders import Unsupported, plain, reference
+from tests.support import assert_close
+
+TINY = cases.select("tiny", [])
+NETS = nets.select("tiny", [])
+FOUND = contenders.find()
+
+
+def titled(thing):
+    return thing.title
+
+
+@pytest.mark.parametrize("case", TINY, ids=titled)
+def test_outputs_and_gradients_agree(case):
+    task, expected = ops.answers(case, "float32")
+    for contender in FOUND:
+        try:
+            program = contender.op(replace(task, mode="both"))
+        except Unsupported:
+            assert contender.name not in ("jaxnn", "lax")
+            continue
+        agreement.check(program.read(program.call()), expected["both"], 1e-5)
+
+
+@pytest.mark.parametrize("name", ["convolution", "batch norm", "embedding", "LSTM"])
+def test_a_step_of_a_scan_gives_the_same(name):
+    (case,) = cases.select("tiny", [name])
+    for dtype in ("float32", "bfloat16"):
+        task, expected = ops.answers(case, dtype)
+        for contender in FOUND:
+            if not contender.name.startswith("torch"):
+                program = contender.op(replace(task, mode="both", place="scan", steps=2))
+                allowed = agreement.tolerance(dtype, "cpu")
+                agreement.check(program.read(program.call()), expected["both"], allowed)
+
+
+@pytest.mark.parametrize("net", NETS, ids=titled)
+def test_losses_of_two_training_steps_agree(net):
+    task = net.task(steps=2)
+    expected = training.first_losses(task)
+    for contender in FOUND:
+        try:
+            program = contender.step(task)
+        except Unsupported:
+            assert contender.name not in ("jaxnn", "lax")
+            continue
+        # A GRU's second bias is trained by those who have one.
+        agreement.check(training.probe_steps(program), expected["top"], 1e-4 if "GRU" in net.name else 1e-5)
+
+
+def test_losses_of_an_epoch_agree():
+    task = replace(NETS[0].task(steps=3), place="epoch")
+    expected = training.first_losses(task)
+    for contender in FOUND:
+        if not contender.name.startswith("torch"):
+            program = contender.step(task)
+            agreement.check(training.probe_epoch(program), expected["epoch"], 1e-5)
+            assert program.read(program.call())[0].shape == (3,)
+
+
+def test_the_reference_has_forms_of_its_own_for_windows():
+    for kind in (specs.Conv, specs.ConvTranspose, specs.Pool, specs.Resize):
+        assert reference.FORMS[kind] is not plain.LAX[kind]
+
+
+def test_resizing_by_matrices_keeps_what_is_constant():
+    for method in ("nearest", "linear", "cubic"):
+        matrix = plain.resize_matrix(5, 3, method)
+        assert_close(matrix.sum(1), np.ones(15))
+
+
+def test_jaxnn_and_lax_take_part_and_unknown_names_raise():
+    assert [contender.name for contender in FOUND][:2] == ["jaxnn", "lax"]
+    assert [contender.name for contender in contenders.find(["lax"])] == ["lax"]
+    with pytest.raises(ValueError, match=r"contenders must be of jaxnn, lax, .* got keras"):
+        contenders.find(["keras"])
+
+
+@pytest.mark.parametrize("case", [*TINY, *cases.CASES], ids=titled)
+def test_shapes_and_work_of_every_case(case):
+    x, weights, cotangent = case.draw()
+    assert x.shape == case.shape
+    assert cotangent.shape == case.spec.out(case.shape)
+    assert {name: w.shape for name, w in weights.items()} == case.spec.weights(case.shape)
+    forward = work.flops(case.spec, case.shape, "forward")
+    assert forward <= work.flops(case.spec, case.shape, "both") <= 3 * forward
+    assert work.moved(case.spec, case.shape, "forward", "float32") > 0
+    assert work.moved(case.spec, case.shape, "both", "float32") == 2 * work.moved(
+        case.spec, case.shape, "both", "bfloat16"
+    )
+
+
+def test_operations_by_hand():
+    conv = specs.Conv(3, padding=1, features=8, groups=2)
+    assert conv.flops((2, 5, 5, 4)) == 2 * (2 * 5 * 5 * 8) * 9 * 2
+    transposed = specs.ConvTranspose(4, 2, 1, features=8)
+    assert transposed.out((2, 5, 5, 4)) == (2, 10, 10, 8)
+    assert transposed.flops((2, 5, 5, 4)) == 2 * (2 * 5 * 5 * 4) * 16 * 8
+    assert specs.Recurrent("gru", 8).flops((2, 5, 4)) == 2 * (2 * 5) * 24 * (4 + 8)
+
+
+def test_case_names_are_unique():
+    titles = [(case.family, case.title) for case in cases.CASES]
+    assert len(set(titles)) == len(titles)
+    assert {case.size for case in cases.CASES} == {"small", "real"}

@@ -1,0 +1,75 @@
+"""Nobody is timed who computes something else."""
+
+import numpy as np
+import pytest
+
+from benchmarks.agreement import Answer
+from benchmarks.contenders import Contender, Program, Unsupported
+from benchmarks.race import race
+from benchmarks.record import Row
+
+TEMPLATE = Row("ops", "conv", "case", "", "forward", tolerance=1e-4, flops=1000, bytes=1000)
+ANSWER = Answer([np.array([1.0, 2.0])])
+
+
+def contender(name, value):
+    """One whose program gives ``value``, or raises it."""
+
+    def op(task):
+        if isinstance(value, Exception):
+            raise value
+        return Program(lambda: counts.append(name) or value, lambda result: [np.asarray(result)])
+
+    return Contender(name, op, op)
+
+
+counts: list[str] = []
+
+
+def run(**values):
+    counts.clear()
+    entrants = [contender(name, value) for name, value in values.items()]
+    rows = race(
+        TEMPLATE,
+        entrants,
+        lambda entrant: entrant.op(None),
+        ANSWER,
+        rounds=3,
+        seconds=1,
+        limit={"flops": 1e9, "bytes": 1e9},
+    )
+    return {row.contender: row for row in rows}
+
+
+def test_a_wrong_result_is_reported_and_not_timed():
+    rows = run(jaxnn=[1.0, 2.0], other=[1.0, 2.1])
+    assert rows["other"].status == "wrong"
+    assert "error 5.0e-02" in rows["other"].note
+    assert (rows["other"].n, rows["other"].median, rows["other"].ratio) == (0, None, None)
+    assert counts.count("other") == 1
+    assert counts.count("jaxnn") > 3
+    assert rows["jaxnn"].status == "timed"
+
+
+def test_what_breaks_or_is_missing_says_so_and_the_others_go_on():
+    rows = run(jaxnn=[1.0, 2.0], a=ValueError("no such\nthing"), b=Unsupported("no groups"))
+    assert (rows["a"].status, rows["a"].note) == ("failed", "ValueError: no such")
+    assert (rows["b"].status, rows["b"].note) == ("unsupported", "no groups")
+    assert rows["jaxnn"].n == 3
+
+
+def test_a_timed_row_carries_its_figures():
+    rows = run(jaxnn=[1.0, 2.0], other=[1.0, 2.00001])
+    row = rows["other"]
+    assert row.n == 3
+    assert 0 < row.q1 <= row.median <= row.q3
+    assert 0 < row.ratio_q1 <= row.ratio <= row.ratio_q3
+    assert row.error == pytest.approx(5e-6)
+    assert row.limit == pytest.approx(1e-6 / row.median)
+    assert rows["jaxnn"].ratio == 1
+
+
+def test_without_jaxnn_there_are_times_but_no_ratios():
+    row = run(other=[1.0, 2.0])["other"]
+    assert row.median > 0
+    assert row.ratio is None

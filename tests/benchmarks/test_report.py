@@ -1,0 +1,135 @@
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import charts, compare, record, report, tables
+from benchmarks.record import Row, Run
+
+ENVIRONMENT = {
+    "device": "Device 1", "platform": "cpu", "threads": 2, "system": "Linux", "python": "3.11",
+    "versions": {"jax": "1"}, "date": "2026-01-02T03:04:05Z", "command": "python -m benchmarks.ops",
+}  # fmt: skip
+
+
+def row(contender="jaxnn", median=1.0, spread=0.01, case="a", **more):
+    figures = {"q1": median - spread, "median": median, "q3": median + spread, "n": 9, "ratio": median}
+    figures |= {"ratio_q1": median - spread, "ratio_q3": median + spread, "flops": 10**9, "bytes": 10**9}
+    return Row("ops", "conv", case, contender, "both", **(figures | more))
+
+
+def untimed(contender, status, note, case="a"):
+    return Row("ops", "conv", case, contender, "both", status=status, note=note)
+
+
+def run(*rows, date="2026-01-02T03:04:05Z", program="ops"):
+    return Run(program, {**ENVIRONMENT, "date": date}, {}, rows)
+
+
+def test_a_run_comes_back_as_it_was_saved(tmp_path):
+    made = run(row(), row("lax", 2.0))
+    path = made.save(tmp_path)
+    assert path.name == "ops-device-1-20260102T030405Z.json"
+    assert record.load(path) == made
+
+
+def test_the_latest_run_of_each_program_is_taken(tmp_path):
+    for date in ("2026-01-02T00:00:00Z", "2026-03-01T00:00:00Z", "2026-02-01T00:00:00Z"):
+        run(row(), date=date).save(tmp_path)
+    (found,) = record.latest(["ops"], tmp_path)
+    assert found.environment["date"].startswith("2026-03")
+    assert record.latest(["training"], tmp_path) == []
+
+
+def test_the_table_gives_the_geometric_mean_and_the_range():
+    made = run(row(), row("lax", 2.0), row(case="b"), row("lax", 8.0, case="b"), row("flax", 3.0, case="b"))
+    text = report.markdown([made])
+    assert "| conv, forward+backward | 2 | 4.00 (2.00 to 8.00) | 3.00 | – |" in text
+    assert "medians of 9 to 9 rounds" in text
+
+
+def test_what_was_not_timed_is_named_below_the_table():
+    wrong = untimed("lax", "wrong", "error 2e-01")
+    assert "Not timed: lax, conv · a · forward+backward · float32: wrong, error 2e-01." in report.markdown(
+        [run(row(), wrong)]
+    )
+
+
+def test_a_terminal_table_says_who_is_wrong_and_who_is_absent():
+    absent = untimed("haiku", "unsupported", "no groups")
+    wrong = untimed("lax", "wrong", "error 2e-01")
+    text = tables.terminal([row(median=0.00125), wrong, absent])
+    assert "1.25 ms" in text
+    assert "lax        wrong" in text
+    assert "error 2e-01" in text
+    assert "not: haiku (no groups)" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.0, "2.00 s"), (0.0234, "23.4 ms"), (5e-6, "5.00 µs"), (2e-8, "0.02 µs"), (None, "")],
+)
+def test_seconds(value, text):
+    assert tables.seconds(value) == text
+
+
+def test_inserting_needs_the_markers(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("nothing")
+    with pytest.raises(ValueError, match="must hold <!-- benchmarks:start -->"):
+        report.insert(path, "text")
+
+
+def test_charts_of_every_program(tmp_path):
+    template = replace(row(median=2.0), program="overhead", mode="trace")
+    deep = [
+        replace(template, contender=contender, family=family, case=f"{depth} dense layers")
+        for contender in ("jaxnn", "lax", "jaxnn repeat")
+        for family in ("deep", "wide")
+        for depth in (10, 100)
+    ]
+    drawn = charts.draw(run(row(), row("lax", 2.0)), tmp_path)
+    drawn += charts.draw(run(*deep, program="overhead"), tmp_path)
+    assert [path.name for path in drawn] == ["ops-both-top-float32-cpu.png", "overhead-trace-cpu.png"]
+    assert all(path.stat().st_size > 1000 for path in drawn)
+
+
+@pytest.mark.parametrize(
+    ("median", "spread", "verdict"),
+    [
+        (1.5, 0.01, "slower"),
+        (1.5, 0.6, "same"),  # within the spread
+        (1.05, 0.001, "same"),  # below the threshold
+        (0.5, 0.01, "faster"),
+    ],
+)
+def test_a_change_must_exceed_threshold_and_spread(median, spread, verdict):
+    (change,) = compare.changes(run(row()), run(row(median=median, spread=spread)))
+    assert change.verdict == verdict
+    assert change.ratio == pytest.approx(median)
+
+
+def test_ratios_to_another_contender_take_out_the_machines_drift():
+    before = run(row(), row("lax", 2.0))
+    after = run(row(median=3.0), row("lax", 6.0))
+    assert [c.verdict for c in compare.changes(before, after)] == ["slower"]
+    assert [c.verdict for c in compare.changes(before, after, against="lax")] == ["same"]
+
+
+def test_comparing_prints_what_changed_and_fails_on_slower_or_broken_rows(tmp_path, capsys):
+    before = run(row(), row(case="b"), row(case="c")).save(tmp_path)
+    broken = untimed("jaxnn", "wrong", "error", "c")
+    after = run(row(median=2.0), row(case="b", median=0.5), broken, date="2026-02-01").save(tmp_path)
+    assert compare.main([str(before), str(after)]) == 1
+    printed = capsys.readouterr().out
+    assert "slower 2.00×  conv · a" in printed
+    assert "faster 0.50×  conv · b" in printed
+    assert "wrong  conv · c" in printed
+    assert "1 slower, 1 faster, 0 same of 2 rows in both" in printed
+    assert compare.main([str(before), str(before)]) == 0
+
+
+def test_runs_of_different_programs_cannot_be_compared(tmp_path, capsys):
+    a, b = run(row()).save(tmp_path), run(row(), program="training").save(tmp_path)
+    with pytest.raises(SystemExit):
+        compare.main([str(a), str(b)])
+    assert "must be of one program, got ops and training" in capsys.readouterr().err

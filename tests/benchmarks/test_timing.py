@@ -1,0 +1,71 @@
+import pytest
+
+from benchmarks import timing
+from benchmarks.timing import Sample, alternate, alternate_clocks, ratio
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only when ``advance`` is called."""
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
+
+    def advance(seconds):
+        now[0] += seconds
+
+    return advance
+
+
+def test_contenders_take_turns_forwards_and_backwards(clock):
+    order = []
+
+    def call(name):
+        order.append(name)
+        clock(0.01)
+
+    samples = alternate({name: lambda name=name: call(name) for name in "abc"}, rounds=4)
+    assert "".join(order[-12:]) == "abccbaabccba"
+    assert {name: sample.n for name, sample in samples.items()} == {"a": 4, "b": 4, "c": 4}
+
+
+def test_every_call_is_measured(clock):
+    sample = alternate({"a": lambda: clock(0.25)}, rounds=5)["a"]
+    assert sample.seconds == pytest.approx((0.25,) * 5)
+    assert sample.quartiles() == pytest.approx((0.25,) * 3)
+
+
+def test_short_calls_are_repeated_within_a_sample_and_warmed_up(clock):
+    calls = []
+
+    def call():
+        calls.append(None)
+        clock(1e-4)
+
+    sample = alternate({"a": call}, rounds=2)["a"]
+    assert sample.seconds == pytest.approx((1e-4,) * 2)
+    assert len(calls) > 20
+
+
+def test_a_slow_contender_leaves_the_rounds_after_a_few_samples(clock):
+    samples = alternate({"fast": lambda: clock(0.01), "slow": lambda: clock(5)}, rounds=10, seconds=1)
+    assert samples["fast"].n == 10
+    assert samples["slow"].n == timing.FEWEST
+
+
+def test_the_ratio_is_taken_round_by_round():
+    drifting = [1.0, 2.0, 4.0]
+    a, b = Sample(tuple(3 * t for t in drifting)), Sample(tuple(drifting))
+    assert ratio(a, b) == pytest.approx((3, 3, 3))
+
+
+def test_clocks_report_their_own_seconds_and_take_turns():
+    order = []
+
+    def clock(name):
+        order.append(name)
+        return 2.0 if name == "a" else 3.0
+
+    samples = alternate_clocks({name: lambda name=name: clock(name) for name in "ab"}, rounds=2)
+    assert order == ["a", "b", "b", "a"]
+    assert samples["b"].seconds == (3.0, 3.0)
