@@ -11,9 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Lets the worker threads of the one before go to sleep.
-PAUSE = 0.002
+PAUSE = 0.01
 #: A sample lasts at least this long: short calls are repeated within it.
 SHORTEST = 0.001
+#: Before the rounds each contender is called for at most so many seconds, or fifty times.
+SETTLE = 0.3
+#: Above this, a sample is not preceded by a call that does not count.
+LONG = 0.1
 #: No contender stops before it has so many samples.
 FEWEST = 3
 
@@ -43,16 +47,16 @@ def alternate(
     leaves the rounds once it has a few samples, so that a slow one costs little.
     """
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    repeats = {name: _repeats(call) for name, call in calls.items()}
+    about = {name: settled(call, min(SETTLE, seconds / 4)) for name, call in calls.items()}
     spent = dict.fromkeys(calls, 0.0)
     for i in range(rounds):
         for name in list(calls)[:: 1 if i % 2 == 0 else -1]:
             if spent[name] > seconds and len(taken[name]) >= min(FEWEST, rounds):
                 continue
             time.sleep(PAUSE)
-            one = _time(calls[name], repeats[name])
-            taken[name].append(one)
-            spent[name] += one * repeats[name]
+            start = time.perf_counter()
+            taken[name].append(one_sample(calls[name], about[name]))
+            spent[name] += time.perf_counter() - start
     return {name: Sample(tuple(values)) for name, values in taken.items()}
 
 
@@ -63,27 +67,6 @@ def ratio(a: Sample, b: Sample) -> tuple[float, float, float]:
     return float(q1), float(median), float(q3)
 
 
-def _repeats(call: Callable[[], object]) -> int:
-    best = _time(call, 1)
-    if best < 10 * SHORTEST:  # the first of several may be slow, and so would ask for too few
-        best = min(best, *(_time(call, 1) for _ in range(4)))
-    return 1 if best >= SHORTEST else min(100, int(SHORTEST / max(best, 1e-6)) + 1)
-
-
-def _time(call: Callable[[], object], times: int) -> float:
-    if times > 1:
-        call()  # what a pause has cooled down is no part of a short call
-    start = time.perf_counter()
-    for _ in range(times):
-        call()
-    return (time.perf_counter() - start) / times
-
-
-def time_short(call: Callable[[], object]) -> float:
-    """Seconds of a warm call, over as many as make a sample."""
-    return _time(call, _repeats(call))
-
-
 def alternate_clocks(clocks: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, Sample]:
     """Like ``alternate``, for what must be set up anew each time: each clock gives the seconds it took."""
     taken: dict[str, list[float]] = {name: [] for name in clocks}
@@ -91,3 +74,26 @@ def alternate_clocks(clocks: Mapping[str, Callable[[], float]], *, rounds: int) 
         for name in list(clocks)[:: 1 if i % 2 == 0 else -1]:
             taken[name].append(clocks[name]())
     return {name: Sample(tuple(values)) for name, values in taken.items()}
+
+
+def settled(call: Callable[[], object], seconds: float = SETTLE) -> float:
+    """The best of the calls that fit: thread pools and caches need a while to find their places."""
+    best, spent, tries = float("inf"), 0.0, 0
+    while tries == 0 or (spent < seconds and tries < 50):
+        once = _time(call)
+        best, spent, tries = min(best, once), spent + once, tries + 1
+    return best
+
+
+def one_sample(call: Callable[[], object], about: float) -> float:
+    """Seconds of a warm call that takes ``about`` so long, the mean of several if it is short."""
+    if about < LONG:
+        call()  # what a pause has cooled down is none of its cost
+    return _time(call, min(100, int(SHORTEST / max(about, 1e-6)) + 1))
+
+
+def _time(call: Callable[[], object], times: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times
