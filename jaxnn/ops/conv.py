@@ -29,7 +29,7 @@ def conv(
 
     The kernel is not flipped (so, strictly, this is a cross-correlation, as in all deep-learning libraries).
     Products are summed in float32 at least, and the result is rounded to the input's dtype once, after the
-    bias.
+    bias (on GPU and TPU halves are rounded before it as well).
 
     Args:
       x: the input, ``(N, *space, C_in)``, floating-point.

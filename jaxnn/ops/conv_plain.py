@@ -1,10 +1,12 @@
-"""The three faces of a convolution as lax has them: the forms that GPU libraries know."""
+"""The three faces of a convolution as lax has them: the forms that GPU libraries know.
+
+Halves go in and come out: those libraries sum them in float32 by themselves, and know few mixed forms.
+"""
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops.checks import accumulator
 from jaxnn.ops.conv_settings import Settings, channels_last, pad, swap_channels
 from jaxnn.ops.windows import Pairs
 
@@ -22,7 +24,6 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype) -> j
         dimension_numbers=channels_last(s.rank),
         feature_group_count=s.groups,
         precision=s.precision,
-        preferred_element_type=accumulator(x.dtype),
     )
     return y.astype(dtype)
 
@@ -48,7 +49,6 @@ def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtyp
         dimension_numbers=numbers,
         feature_group_count=s.groups,
         precision=s.precision,
-        preferred_element_type=accumulator(y.dtype),
     )
     return pad(x, tuple((-low, -high) for low, high in beforehand)).astype(dtype)
 
@@ -69,7 +69,6 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype) -
         ),
         batch_group_count=s.groups,
         precision=s.precision,
-        preferred_element_type=accumulator(x.dtype),
     )
     return kernel.astype(dtype)
 

@@ -36,7 +36,8 @@ def conv_transpose(
 
     On each axis out = (L − 1)·s + k' − low − high + output_padding for the input size L, the stride s, the
     span k' = d·(k − 1) + 1 of the kernel and the padding (low, high); with ``SAME`` it is L·s. Products are
-    summed in float32 at least, and the result is rounded to the input's dtype once, after the bias.
+    summed in float32 at least, and the result is rounded to the input's dtype once, after the bias
+    (on GPU and TPU halves are rounded before it as well).
 
     Args:
       x: the input, ``(N, *space, C_in)``, floating-point.
