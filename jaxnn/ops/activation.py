@@ -280,7 +280,10 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
     positive = x >= 0
     # The inner where keeps an infinite x out of the slope's derivative, where it would meet a 0.
     negative = jnp.where(positive, jnp.zeros_like(x), x)
-    return jnp.where(positive, x, negative * jnp.broadcast_to(slope, x.shape))
+    # Widened, because the slope's derivative is a sum over all of x.
+    wide = accumulator(x.dtype)
+    scaled = negative.astype(wide) * jnp.broadcast_to(slope.astype(wide), x.shape)
+    return jnp.where(positive, x, scaled.astype(x.dtype))
 
 
 def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:

@@ -336,3 +336,12 @@ def test_bad_input_gets_a_sentence(bad):
     call, error, sentence = BAD[bad]
     with pytest.raises(error, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_slopes_gradient_of_prelu_is_summed_in_float32(dtype):
+    """A sum of 20,000 values in bfloat16 would stop growing at 256."""
+    x = -jnp.ones((20_000, 2), dtype)
+    slope = jnp.full(2, 0.25, dtype)
+    gradient = jax.grad(lambda slope: jnp.sum(activation.prelu(x, slope), dtype=jnp.float32))(slope)
+    np.testing.assert_allclose(np.asarray(gradient, np.float64), -20_000, rtol=0.01)
