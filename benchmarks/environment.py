@@ -29,7 +29,8 @@ def describe(**options: Any) -> dict[str, Any]:
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "command": " ".join(["python -m", *_module(), *sys.argv[1:]]),
-        "options": {name: str(value) for name, value in options.items()},
+        # Where the file lies says nothing about its numbers, and may name a private folder.
+        "options": {name: str(value) for name, value in options.items() if name != "out"},
     }
 
 
