@@ -110,7 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     limit = {dtype: limits.measure(dtype, largest=largest) for dtype in given.dtype}
     for dtype, found in limit.items():
         print(f"{dtype}: product {found['flops'] / 1e9:.0f} GFLOP/s, copy {found['bytes'] / 1e9:.1f} GB/s")
-    rows: list[Row] = []
     groups = measure(
         cases,
         entrants,
@@ -121,12 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
         seconds=given.seconds,
         limit=limit,
     )
-    for group in groups:
-        print(f"\n{tables.terminal(group)}", flush=True)
-        rows += group
-    run = record.Run("ops", conditions, limit, tuple(rows))
-    print(f"\nwritten: {run.save(given.out)}")
-    return run
+    return tables.shown_and_saved("ops", conditions, limit, groups, given.out)
 
 
 if __name__ == "__main__":

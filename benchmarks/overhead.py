@@ -164,14 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     given = parser.parse_args(arguments)
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
-    rows: list[Row] = []
     entrants = contenders.find(given.contenders)
-    for group in measure(entrants, depths=given.depth, modes=given.mode, rounds=given.repeats):
-        print(f"\n{tables.terminal(group)}", flush=True)
-        rows += group
-    run = record.Run("overhead", conditions, {}, tuple(rows))
-    print(f"\nwritten: {run.save(given.out)}")
-    return run
+    groups = measure(entrants, depths=given.depth, modes=given.mode, rounds=given.repeats)
+    return tables.shown_and_saved("overhead", conditions, {}, groups, given.out)
 
 
 if __name__ == "__main__":

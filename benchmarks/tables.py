@@ -1,9 +1,11 @@
 """Rows as text: aligned for a terminal, or as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
-from benchmarks.record import Row
+from benchmarks.record import Row, Run
 
 HEAD = ("contender", "median", "quartiles", "× jaxnn", "rate", "bandwidth", "of limit", "error", "n")
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
@@ -77,3 +79,20 @@ def markdown(head: Sequence[str], table: Iterable[Sequence[str]]) -> str:
     """A Markdown table, numbers to the right."""
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join(['---', *['---:'] * (len(head) - 1)])}|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table)])
+
+
+def shown_and_saved(
+    program: str,
+    conditions: Mapping[str, Any],
+    limit: Mapping[str, Any],
+    groups: Iterable[list[Row]],
+    out: Path,
+) -> Run:
+    """Prints each group of rows as soon as it is measured; then saves and gives the whole run."""
+    rows: list[Row] = []
+    for group in groups:
+        print(f"\n{terminal(group)}", flush=True)
+        rows += group
+    run = Run(program, conditions, limit, tuple(rows))
+    print(f"\nwritten: {run.save(out)}")
+    return run

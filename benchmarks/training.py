@@ -111,7 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
     limit = {d: limits.measure(d, largest=256 if given.shapes == "tiny" else 8192) for d in given.dtype}
-    rows: list[Row] = []
     groups = measure(
         chosen,
         entrants,
@@ -122,12 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
         seconds=given.seconds,
         limit=limit,
     )
-    for group in groups:
-        print(f"\n{tables.terminal(group)}", flush=True)
-        rows += group
-    run = record.Run("training", conditions, limit, tuple(rows))
-    print(f"\nwritten: {run.save(given.out)}")
-    return run
+    return tables.shown_and_saved("training", conditions, limit, groups, given.out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ integers and never look at a padding's name again.
 """
 
 from collections.abc import Sequence
-from math import prod
 from operator import index
 
 Ints = int | Sequence[int]
@@ -142,8 +141,3 @@ def output_sizes(
             count -= 1
         result.append(count)
     return tuple(result)
-
-
-def taps(window: Sequence[int]) -> int:
-    """How many values one window holds."""
-    return prod(window)

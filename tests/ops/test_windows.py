@@ -141,7 +141,3 @@ def test_a_window_larger_than_the_padded_input_raises_a_sentence():
     )
     with pytest.raises(ValueError, match=sentence):
         windows.output_sizes("op", (4, 4), (7, 1), (1, 1), ((1, 1), (0, 0)))
-
-
-def test_taps_multiply():
-    assert windows.taps((3, 2)) == 6
