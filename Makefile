@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format pytest test-deep bench clean distclean
+.PHONY: help demo gallery test lint format pytest test-deep bench clean distclean
 
 ifdef PYTHON
 VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -24,6 +24,9 @@ help:  ## list the targets
 
 demo: $(VENV)/.examples  ## train a convolutional net on real images; pictures go to out/
 	$(BIN)/python -m examples.classify_images $(ARGS)
+
+gallery: $(VENV)/.examples  ## draw the gallery that teaches the subject, into out/gallery (minutes)
+	$(BIN)/python -m examples.gallery $(ARGS)
 
 test: lint pytest  ## all checks: format, lint, types, tests, doctests
 

@@ -1,0 +1,67 @@
+"""The gallery's page: a section a script, with its text, command, figures and facts, in Markdown."""
+
+import re
+import time
+from pathlib import Path
+
+import jax
+from PIL import Image
+
+from benchmarks.environment import processor
+from examples.gallery.exhibit import Exhibit, drawn, load
+
+#: The order in which the subject unfolds.
+SCRIPTS = (
+    "activations", "dying_relu", "vanishing_gradients", "initialisation", "normalisation", "optimisation",
+    "backpropagation", "convolution", "pooling", "upsampling", "dense_network", "deep_network",
+    "autoencoder", "generator", "memory", "character_model", "speech", "approximation", "ensembles",
+)  # fmt: skip
+
+HEAD = """# The gallery
+
+Each script answers one question with figures, on real or exact data, and asserts every sentence that
+stands under them. `make gallery` draws all of them anew; the command beside each draws one.
+"""
+
+
+def write(name: str, folder: Path, quick: bool = False) -> Exhibit:
+    """Runs the script called ``name``; its figures and its section of ``README.md`` go into ``folder``."""
+    text, draw = load(name)
+    started = time.perf_counter()
+    exhibit = drawn(draw, quick)
+    seconds = time.perf_counter() - started
+    pictures = folder / "figures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for old in pictures.glob(f"{name}-*.png"):
+        old.unlink()
+    for label, figure in exhibit.figures.items():
+        path = pictures / f"{name}-{label}.png"
+        figure.savefig(path, dpi=100)
+        # 256 colours are enough for figures, and a third of the size.
+        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+    conditions = f"{seconds:.0f} s on {processor()}, JAX {jax.__version__}"
+    page = folder / "README.md"
+    found = sections(page.read_text(encoding="utf-8")) if page.exists() else {}
+    found[name] = section(name, text, exhibit, conditions)
+    whole = [HEAD, *(f"<!-- {name} -->\n{found[name]}" for name in SCRIPTS if name in found)]
+    page.write_text("\n".join(whole), encoding="utf-8")
+    return exhibit
+
+
+def section(name: str, text: str, exhibit: Exhibit, conditions: str) -> str:
+    """One script's part of the page; the first line of its text is the title."""
+    title, _, story = text.strip().partition("\n")
+    images = [f"![{title} ({label})](figures/{name}-{label}.png)" for label in exhibit.figures]
+    facts = "\n".join(f"- {sentence}" for sentence in exhibit.facts)
+    command = f"`python -m examples.gallery {name}` ({conditions})"
+    return "\n\n".join([f"## {title}", story.strip(), *images, facts, command]) + "\n"
+
+
+def sections(page: str) -> dict[str, str]:
+    r"""The sections of a page by the name of their script.
+
+    >>> sections("# Title\n<!-- one -->\nfirst\n<!-- two -->\nsecond\n")
+    {'one': 'first\n', 'two': 'second\n'}
+    """
+    parts = re.split(r"^<!-- (\w+) -->\n", page, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
