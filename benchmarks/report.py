@@ -22,6 +22,7 @@ from benchmarks.record import Row, Run
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 PROGRAMS = ("ops", "training", "overhead")
+LEVEL = 0.95  #: below this ratio jaxnn is behind; above it, level within the noise of a quiet machine
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -62,9 +63,26 @@ def ops_tables(run: Run) -> str:
             ratios = [ratio_cell(_ratios(chosen, name)) for name in names]
             limit = [row.limit for row in chosen if row.contender == OURS and row.limit is not None]
             lines.append([f"{family}, {where}", str(cases), *ratios, f"{max(limit):.0%}" if limit else "–"])
+        every = [row for row in rows if row.dtype == dtype]
+        total = sum(row.contender == OURS for row in every)
+        lines.append(["all", str(total), *(ratio_cell(_ratios(every, name)) for name in names), ""])
         head = ["family", "cases", *(f"{name} ÷ jaxnn" for name in names), "jaxnn of limit, at best"]
         blocks.append(f"**Operations, {dtype}**\n\n{tables.markdown(head, lines)}")
     return "\n\n".join(blocks)
+
+
+def behind(run: Run) -> str:
+    """Every row in which another is ahead by more than a twentieth, as a table; "" if there is none."""
+    lines = [
+        [row.contender, tables.title(row), f"{row.ratio:.2f}", f"{row.ratio_q1:.2f} to {row.ratio_q3:.2f}"]
+        for row in run.rows
+        if row.ratio is not None and row.contender != OURS and row.ratio < LEVEL
+    ]
+    if not lines:
+        return ""
+    head = ["who is ahead", "where", "its time ÷ jaxnn's", "quartiles"]
+    counted = sum(row.ratio is not None and row.contender != OURS for row in run.rows)
+    return f"**Behind** in {len(lines)} of {counted} comparisons:\n\n{tables.markdown(head, lines)}"
 
 
 def _place(place: str) -> str:
@@ -110,7 +128,8 @@ def markdown(runs: Sequence[Run], charts: Sequence[Path] = (), *, beside: Path |
     """All runs as Markdown; charts as images, their paths relative to the folder ``beside``."""
     blocks = []
     for run in sorted(runs, key=lambda run: PROGRAMS.index(run.program)):
-        blocks.append(f"{TABLES[run.program](run)}\n\n{conditions(run)}")
+        parts = [TABLES[run.program](run), behind(run) if run.program != "overhead" else "", conditions(run)]
+        blocks.append("\n\n".join(part for part in parts if part))
     for chart in charts:
         path = chart.resolve()
         if beside is not None and path.is_relative_to(beside.resolve()):

@@ -47,6 +47,15 @@ def test_the_table_gives_the_geometric_mean_and_the_range():
     assert "medians of 9 to 9 rounds" in text
 
 
+def test_where_jaxnn_is_behind_is_listed():
+    made = run(row(), row("lax", 0.5), row(case="b"), row("lax", 2.0, case="b"), row("torch", 0.96, case="b"))
+    text = report.markdown([made])
+    assert "**Behind** in 1 of 3 comparisons:" in text
+    assert "| lax | conv · a · forward+backward · float32 | 0.50 | 0.49 to 0.51 |" in text
+    assert "| all | 2 | 1.00 (0.50 to 2.00) | 0.96 |" in text
+    assert "Behind" not in report.markdown([run(row(), row("lax", 1.0))])
+
+
 def test_what_was_not_timed_is_named_below_the_table():
     wrong = untimed("lax", "wrong", "error 2e-01")
     assert "Not timed: lax, conv · a · forward+backward · float32: wrong, error 2e-01." in report.markdown(
