@@ -1,6 +1,9 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+import jaxnn as nn
 from jaxnn import plots
 
 
@@ -36,3 +39,103 @@ def test_only_kernels_over_two_axes_can_be_drawn():
         ValueError, match=r"filters: kernel must be \(height, width, C_in, C_out\), got shape \(3, 1, 4\)"
     ):
         plots.filters(np.zeros((3, 1, 4)))
+
+
+def test_feature_maps_have_a_panel_a_channel_on_one_scale():
+    maps = np.random.default_rng(0).normal(size=(2, 4, 6, 10))
+    figure = plots.feature_maps(maps, example=1, columns=4)
+    images = [axes.images[0] for axes in figure.axes if axes.get_title()]
+    assert len(images) == 10
+    np.testing.assert_allclose(images[7].get_array(), maps[1, ..., 7], rtol=1e-6)
+    assert {image.get_clim() for image in images} == {images[0].get_clim()}
+    with pytest.raises(ValueError, match=r"feature_maps: maps must be \(N, H, W, C\), got shape \(4, 6\)"):
+        plots.feature_maps(maps[0, ..., 0])
+
+
+def test_functions_are_drawn_with_their_derivatives():
+    figure = plots.activation_functions({"tanh": nn.tanh, "step": nn.step}, limits=(-2, 2), columns=1)
+    assert [axes.get_title() for axes in figure.axes] == ["tanh", "step"]
+    x, f = figure.axes[0].lines[-2].get_data()
+    _, slope = figure.axes[0].lines[-1].get_data()
+    assert 0 in x
+    np.testing.assert_allclose(f, np.tanh(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slope, 1 - np.tanh(x) ** 2, rtol=1e-5, atol=1e-6)
+    assert not figure.axes[1].lines[-1].get_ydata().any()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["f(x)", "f′(x)"]
+    with pytest.raises(ValueError, match="functions must hold at least one, got none"):
+        plots.activation_functions({})
+
+
+def test_bars_of_a_histogram_are_shares_of_all_values():
+    values = {"even": np.arange(10.0), "poor": np.array([0.0, 9.0, np.nan, np.inf]), "none": np.zeros((0, 3))}
+    figure = plots.histograms(values, bins=10)
+    even, poor, none = (axes.patches[0].get_data().values for axes in figure.axes)
+    np.testing.assert_allclose(even, np.full(10, 10.0))
+    assert (poor[0], poor[-1], poor.sum()) == (25, 25, 50)
+    assert not none.any()
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["even\n4.5 ± 2.9", "poor\n50 % not finite", "none\nempty"]
+    assert {axes.get_xlim() for axes in figure.axes} == {(0, 9)}
+    narrow = plots.histograms(values, bins=2, limits=(-0.5, 4.5))
+    assert narrow.axes[0].patches[0].get_data().values.sum() == 50
+    constant = plots.histograms({"zeros": np.zeros(3)})
+    assert constant.axes[0].patches[0].get_data().values.sum() == 100
+    with pytest.raises(ValueError, match="values must hold at least one array, got none"):
+        plots.histograms({})
+
+
+@pytest.mark.parametrize("classes", [0, 1, 2, 3])
+def test_a_decision_surface_shows_the_class_with_the_largest_score(classes):
+    """Classes: 0 for logits (n,), 1 for logits (n, 1), else so many scores."""
+    x = np.array([[-1.0, 0.0], [1.0, 0.0], [0.9, 1.0]])
+
+    def predict(points):
+        logits = points[:, 0]
+        columns = [jnp.zeros_like(logits), logits, logits - 10][:classes]
+        return jnp.stack([logits] if classes == 1 else columns, axis=-1) if classes else logits
+
+    figure = plots.decision_surface(predict, x, [0, 1, 1], resolution=20)
+    (axes,) = figure.axes
+    picture = axes.images[0].get_array()
+    left, right = picture[0, 0], picture[0, -1]
+    assert left[2] > left[0], "class 0 is blue"
+    assert right[0] > right[2], "class 1 is orange"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["class 0", "class 1"]
+
+
+def test_a_decision_surface_can_stand_in_a_figure_of_the_callers():
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    sure = plots.decision_surface(lambda x: x[:, 0] ** 2 + 1, np.zeros((2, 2)), [1, 1], axes=right)
+    assert sure is figure
+    assert right.images
+    assert not left.images
+    with pytest.raises(ValueError, match=r"x must be \(N, 2\) and y \(N,\), got shapes \(3, 2\) and \(2,\)"):
+        plots.decision_surface(lambda x: x, np.zeros((3, 2)), [0, 1])
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_a_loss_surface_with_paths(logarithmic):
+    path = np.array([[1.0, 1.0], [0.5, 0.2], [np.nan, np.inf]])
+    figure = plots.loss_surface(
+        lambda w: jnp.sum(w**2) + 0.1, ((-1, 1), (-2, 2)), paths={"sgd": path}, labels=("a", "b"),
+        logarithmic=logarithmic,
+    )  # fmt: skip
+    axes, bar = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("a", "b", "loss")
+    assert (axes.get_xlim(), axes.get_ylim()) == ((-1, 1), (-2, 2))
+    line, start, end = axes.lines
+    np.testing.assert_array_equal(line.get_xydata(), path[:2])
+    np.testing.assert_array_equal(start.get_xydata(), path[:1])
+    np.testing.assert_array_equal(end.get_xydata(), path[1:2])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["sgd", "start", "end"]
+
+
+def test_a_loss_surface_leaves_out_what_is_not_finite_and_draws_a_plain():
+    plots.loss_surface(lambda w: jnp.where(w[0] > 0, jnp.inf, 3.0), ((-1, 1), (-1, 1)))
+    with pytest.raises(ValueError, match="loss must be finite somewhere"):
+        plots.loss_surface(lambda w: w[0] * jnp.nan, ((-1, 1), (-1, 1)))
+    with pytest.raises(ValueError, match="loss must be positive to be drawn logarithmic, got a least of"):
+        plots.loss_surface(lambda w: w[0], ((-1, 1), (-1, 1)), logarithmic=True)
+    with pytest.raises(ValueError, match=r"a path must be \(steps, 2\), got shape \(3,\) for 'sgd'"):
+        plots.loss_surface(lambda w: w[0], ((-1, 1), (-1, 1)), paths={"sgd": np.zeros(3)})

@@ -1,6 +1,6 @@
-"""Figures. Each function returns a matplotlib figure and shows nothing; matplotlib is imported only here."""
+"""Grids of small pictures: images, the filters of a convolution, the maps that it gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
@@ -8,36 +8,7 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-#: Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-
-
-def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
-    """What ``fit`` recorded, over the epochs: a panel for each score, training beside validation.
-
-    >>> import jaxnn as nn
-    >>> from jaxnn import plots
-    >>> figure = plots.learning_curves({"loss": [2.0, 1.0], "val_loss": [2.1, 1.3]})
-    >>> [axes.get_ylabel() for axes in figure.axes]
-    ['loss']
-    """
-    names = [name for name in history if not name.startswith("val_")]
-    if not names:
-        raise ValueError("learning_curves: history holds no scores; was fit run for 0 epochs?")
-    figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
-    for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
-        for series, label, colour in (
-            (name, "training", COLOURS[0]),
-            (f"val_{name}", "validation", COLOURS[1]),
-        ):
-            if series in history:
-                epochs = range(1, len(history[series]) + 1)
-                axes.plot(epochs, history[series], color=colour, label=label, marker=".", markersize=4)
-        axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
+from jaxnn.plots.panels import COLOURS, grid
 
 
 def image_grid(
@@ -105,6 +76,37 @@ def filters(kernel: ArrayLike, *, columns: int = 8) -> Figure:
             drawn = axes.imshow(picture, cmap="gray", vmin=-limit, vmax=limit)
     if not coloured:
         figure.colorbar(drawn, ax=cells.tolist(), label="weight", shrink=0.9)
+    return figure
+
+
+def feature_maps(maps: ArrayLike, *, example: int = 0, columns: int = 8) -> Figure:
+    """What a layer gives for one example: a panel for each channel, with its number, on one grey scale.
+
+    Args:
+      maps: (N, H, W, C), such as an entry of ``activations(net, params, x)``.
+      example: which of the N.
+      columns: how many panels stand in a row.
+
+    Raises:
+      ValueError: ``maps`` has another number of axes.
+
+    >>> import numpy as np
+    >>> from jaxnn import plots
+    >>> len(plots.feature_maps(np.zeros((2, 5, 5, 16))).axes)
+    17
+    """
+    values = np.asarray(maps)
+    if values.ndim != 4:
+        raise ValueError(f"feature_maps: maps must be (N, H, W, C), got shape {values.shape}")
+    channels = np.moveaxis(values[example].astype(np.float32), -1, 0)
+    low, high = float(np.nanmin(channels)), float(np.nanmax(channels))
+    height, width = channels.shape[1:]
+    figure, panels = grid(len(channels), columns, width=0.9, height=0.9 * height / width + 0.25)
+    for i, (axes, channel) in enumerate(zip(panels, channels, strict=True)):
+        drawn = axes.imshow(channel, cmap="gray", vmin=low, vmax=high)
+        axes.set_axis_off()
+        axes.set_title(str(i), fontsize=8)
+    figure.colorbar(drawn, ax=panels, label="activation", shrink=0.9)
     return figure
 
 

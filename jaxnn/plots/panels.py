@@ -1,0 +1,30 @@
+"""What the figures share: the palette, and panels in a grid."""
+
+from math import ceil
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def grid(
+    n: int, columns: int, *, width: float, height: float, extra: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """A figure with n panels, ``columns`` in a row, and the panels in order; cells left over stay empty.
+
+    Args:
+      n: how many panels.
+      columns: how many stand side by side, at most.
+      width: of a panel, in inches.
+      height: of a panel, in inches.
+      extra: height above all panels, in inches, for a heading or a legend.
+    """
+    columns = min(columns, n)
+    rows = ceil(n / columns)
+    figure = Figure(figsize=(width * columns, height * rows + extra), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for cell in cells[n:]:
+        cell.set_axis_off()
+    return figure, cells[:n]
