@@ -13,6 +13,8 @@ from benchmarks.record import Row
 
 #: Whose time the others' is divided by.
 OURS = "jaxnn"
+LEVEL = 0.95  #: below this ratio jaxnn is behind; above it, level within the noise of a quiet machine
+SAME = "the same compiled program: noise"
 
 Probe = Callable[[Program], list[np.ndarray]]
 
@@ -59,8 +61,17 @@ def race(
         {name: program.call for name, program in programs.items()}, rounds=rounds, seconds=seconds
     )
     for name, sample in samples.items():
-        rows[name] = _timed(rows[name], sample, samples.get(OURS), calls, limit)
+        row = _timed(rows[name], sample, samples.get(OURS), calls, limit)
+        ahead = name != OURS and row.ratio is not None and row.ratio < LEVEL
+        if ahead and same(programs[name], programs[OURS]):
+            row = replace(row, note=SAME)
+        rows[name] = row
     return list(rows.values())
+
+
+def same(a: Program, b: Program) -> bool:
+    """Whether the compiler made the same of both, so that any difference in time is the machine's."""
+    return a.code is not None and b.code is not None and a.code() == b.code()
 
 
 def _compared(

@@ -23,7 +23,7 @@ class Row:
       place: top, scan (time is that of one step of it) or epoch.
       dtype: of inputs and weights.
       status: timed; wrong (its outputs differ, so it was not timed); failed; unsupported.
-      note: why, where it was not timed.
+      note: why, where it was not timed; what its time must be read with, where it was.
       error: the largest over the largest value, against float64; None if there was nothing to compare.
       tolerance: what was allowed.
       n: samples.

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import contenders, environment, record, tables
-from benchmarks.race import OURS
+from benchmarks.race import LEVEL, OURS
 from benchmarks.record import Row, Run
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 PROGRAMS = ("ops", "training", "overhead")
-LEVEL = 0.95  #: below this ratio jaxnn is behind; above it, level within the noise of a quiet machine
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -74,13 +73,19 @@ def ops_tables(run: Run) -> str:
 def behind(run: Run) -> str:
     """Every row in which another is ahead by more than a twentieth, as a table; "" if there is none."""
     lines = [
-        [row.contender, tables.title(row), f"{row.ratio:.2f}", f"{row.ratio_q1:.2f} to {row.ratio_q3:.2f}"]
+        [
+            row.contender,
+            tables.title(row),
+            f"{row.ratio:.2f}",
+            f"{row.ratio_q1:.2f} to {row.ratio_q3:.2f}",
+            row.note,
+        ]
         for row in run.rows
         if row.ratio is not None and row.contender != OURS and row.ratio < LEVEL
     ]
     if not lines:
         return ""
-    head = ["who is ahead", "where", "its time ÷ jaxnn's", "quartiles"]
+    head = ["who is ahead", "where", "its time ÷ jaxnn's", "quartiles", ""]
     counted = sum(row.ratio is not None and row.contender != OURS for row in run.rows)
     return f"**Behind** in {len(lines)} of {counted} comparisons:\n\n{tables.markdown(head, lines)}"
 

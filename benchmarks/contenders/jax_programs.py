@@ -1,5 +1,6 @@
 """A JAX library's ``Model`` as programs to time: the same jit, scan and optimiser around each."""
 
+import re
 from typing import Any
 
 import jax
@@ -10,6 +11,12 @@ from jax import lax
 
 from benchmarks.contenders.model import Model
 from benchmarks.contenders.programs import OpTask, Program, StepTask
+
+#: Where in the source a compiled program comes from: its name, metadata, and tables of files and frames.
+NAMES = re.compile(
+    r"^HloModule \S+|, metadata=\{[^}]*\}|^(FileNames|FunctionNames|FileLocations|StackFrames)\n(.+\n)*",
+    re.MULTILINE,
+)
 
 
 def rounded(tree: Any, dtype: str) -> Any:
@@ -62,7 +69,11 @@ def op_program(model: Model, task: OpTask) -> Program:
             arrays += [_unimage(model, g) for g in dx] + jax.tree.leaves(transpose(dw)[0])
         return [np.asarray(a).astype(np.float64) for a in arrays]
 
-    return Program(lambda: jax.block_until_ready(compiled(*args, cotangent)), read)
+    def code() -> str:
+        text = compiled.lower(*args, cotangent).compile().as_text()
+        return NAMES.sub("", text)
+
+    return Program(lambda: jax.block_until_ready(compiled(*args, cotangent)), read, code)
 
 
 def _unimage(model: Model, array: Any) -> Any:

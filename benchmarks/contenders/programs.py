@@ -61,7 +61,14 @@ class StepTask:
 
 @dataclass(frozen=True)
 class Program:
-    """Something to time: ``call`` blocks; ``read`` makes the comparable float64 arrays of what it gave."""
+    """Something to time.
+
+    Attributes:
+      call: does the work, and waits for it.
+      read: the comparable float64 arrays of what ``call`` gave.
+      code: what the compiler made of it, without names; compiles anew. None where there is no such text.
+    """
 
     call: Callable[[], Any]
     read: Callable[[Any], list[np.ndarray]]
+    code: Callable[[], str] | None = None

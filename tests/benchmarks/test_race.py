@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from benchmarks import race as race_module
 from benchmarks.agreement import Answer
-from benchmarks.contenders import Contender, Program, Unsupported
+from benchmarks.contenders import Contender, OpTask, Program, Unsupported
+from benchmarks.contenders.jax_programs import op_program
+from benchmarks.contenders.model import Model
 from benchmarks.race import race
 from benchmarks.record import Row
+from benchmarks.specs import Dense
 
 TEMPLATE = Row("ops", "conv", "case", "", "forward", tolerance=1e-4, flops=1000, bytes=1000)
 ANSWER = Answer([np.array([1.0, 2.0])])
@@ -73,3 +77,41 @@ def test_without_jaxnn_there_are_times_but_no_ratios():
     row = run(other=[1.0, 2.0])["other"]
     assert row.median > 0
     assert row.ratio is None
+
+
+@pytest.mark.parametrize(("code", "note"), [("add", "the same compiled program: noise"), ("multiply", "")])
+def test_who_is_ahead_with_the_same_program_is_only_lucky(code, note, monkeypatch):
+    monkeypatch.setattr(race_module, "LEVEL", float("inf"))
+    codes = {"jaxnn": "add", "other": code}
+    rows = race(
+        TEMPLATE,
+        [Contender(name, lambda task: None, lambda task: None) for name in codes],
+        lambda entrant: Program(lambda: 1, lambda _: ANSWER.arrays, lambda: codes[entrant.name]),
+        ANSWER,
+        rounds=3,
+        seconds=1,
+    )
+    assert {row.contender: row.note for row in rows} == {"jaxnn": "", "other": note}
+
+
+def test_code_is_without_names():
+    """One function written twice compiles to one text; another function to another."""
+
+    def first(x, weights):
+        return x * 2
+
+    def second(x, weights):
+        y = x
+        return y * 2
+
+    def third(x, weights):
+        return x * 3
+
+    texts = [compiled_text(function) for function in (first, second, third)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def compiled_text(function):
+    model = Model(lambda weights, state, x, key: (function(x, weights), state), lambda weights: weights)
+    task = OpTask(Dense(2), np.ones((1, 2), np.float32), {}, np.ones((1, 2), np.float32))
+    return op_program(model, task).code()

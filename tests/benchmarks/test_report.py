@@ -51,7 +51,7 @@ def test_where_jaxnn_is_behind_is_listed():
     made = run(row(), row("lax", 0.5), row(case="b"), row("lax", 2.0, case="b"), row("torch", 0.96, case="b"))
     text = report.markdown([made])
     assert "**Behind** in 1 of 3 comparisons:" in text
-    assert "| lax | conv · a · forward+backward · float32 | 0.50 | 0.49 to 0.51 |" in text
+    assert "| lax | conv · a · forward+backward · float32 | 0.50 | 0.49 to 0.51 |  |" in text
     assert "| all | 2 | 1.00 (0.50 to 2.00) | 0.96 |" in text
     assert "Behind" not in report.markdown([run(row(), row("lax", 1.0))])
 
