@@ -12,11 +12,24 @@ from jax import lax
 from benchmarks.contenders.model import Model
 from benchmarks.contenders.programs import OpTask, Program, StepTask
 
-#: Where in the source a compiled program comes from: its name, metadata, and tables of files and frames.
-NAMES = re.compile(
-    r"^HloModule \S+|, metadata=\{[^}]*\}|^(FileNames|FunctionNames|FileLocations|StackFrames)\n(.+\n)*",
+#: What a compiled program says of its source: its name, its arguments' names, tables of files and frames.
+SOURCE = re.compile(
+    r"^HloModule \S+|, metadata=\{[^}]*\}|\(.*\) -> .*(?=\{$)"
+    r"|^(FileNames|FunctionNames|FileLocations|StackFrames)\n(.+\n)*",
     re.MULTILINE,
 )
+
+
+def without_names(program: str) -> str:
+    """The text of a compiled program with its values numbered in the order in which they appear.
+
+    >>> without_names("%y = f32[2] add(%x, %x)") == without_names("%b = f32[2] add(%a, %a)")
+    True
+    """
+    numbers: dict[str, str] = {}
+    return re.sub(
+        r"%[\w.-]+", lambda name: numbers.setdefault(name[0], f"%{len(numbers)}"), SOURCE.sub("", program)
+    )
 
 
 def rounded(tree: Any, dtype: str) -> Any:
@@ -70,8 +83,7 @@ def op_program(model: Model, task: OpTask) -> Program:
         return [np.asarray(a).astype(np.float64) for a in arrays]
 
     def code() -> str:
-        text = compiled.lower(*args, cotangent).compile().as_text()
-        return NAMES.sub("", text)
+        return without_names(compiled.lower(*args, cotangent).compile().as_text())
 
     return Program(lambda: jax.block_until_ready(compiled(*args, cotangent)), read, code)
 

@@ -95,23 +95,16 @@ def test_who_is_ahead_with_the_same_program_is_only_lucky(code, note, monkeypatc
 
 
 def test_code_is_without_names():
-    """One function written twice compiles to one text; another function to another."""
-
-    def first(x, weights):
-        return x * 2
-
-    def second(x, weights):
-        y = x
-        return y * 2
-
-    def third(x, weights):
-        return x * 3
-
-    texts = [compiled_text(function) for function in (first, second, third)]
-    assert texts[0] == texts[1] != texts[2]
+    """The same layer of two libraries compiles to one text; another layer to another."""
+    one = compiled_text("a", lambda x, w: x @ w["a"] + 1)
+    same = compiled_text("b", lambda image, weights: image @ weights["b"] + 1)
+    other = compiled_text("a", lambda x, w: x @ w["a"] * 2)
+    assert one == same
+    assert one != other
 
 
-def compiled_text(function):
+def compiled_text(name, function):
+    weights = {name: np.ones((2, 2), np.float32)}
     model = Model(lambda weights, state, x, key: (function(x, weights), state), lambda weights: weights)
-    task = OpTask(Dense(2), np.ones((1, 2), np.float32), {}, np.ones((1, 2), np.float32))
-    return op_program(model, task).code()
+    x = np.ones((1, 2), np.float32)
+    return op_program(model, OpTask(Dense(2), x, weights, x)).code()
