@@ -14,7 +14,7 @@ from examples.gallery.exhibit import Exhibit, drawn, load
 SCRIPTS = (
     "activations", "dying_relu", "vanishing_gradients", "initialisation", "normalisation", "optimisation",
     "backpropagation", "convolution", "pooling", "upsampling", "dense_network", "deep_network",
-    "autoencoder", "generator", "memory", "character_model", "speech", "approximation", "ensembles",
+    "autoencoder", "generator", "memory", "character_model", "speech", "approximation", "ensembles", "sweeps",
 )  # fmt: skip
 
 HEAD = """# The gallery

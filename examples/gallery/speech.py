@@ -87,7 +87,10 @@ def draw(quick: bool = False) -> Exhibit:
         f"changes the logits by {change:g}."
     )
     needing = f"Told that all {longest} frames are speech, the same net is right for {100 * untold:.1f} %."
-    early = f"The first 3 frames are enough for {100 * heights[2]:.0f} %, the first 8 for {100 * heights[7]:.0f} %."
+    early = (
+        f"The first 3 frames are enough for {100 * heights[2]:.0f} %, "
+        f"the first 8 for {100 * heights[7]:.0f} %."
+    )
     facts = [
         fact(whole > (0.8 if quick else 0.95), reading),
         fact(change == 0, ignoring),
