@@ -12,9 +12,10 @@ from examples.gallery.exhibit import Exhibit, drawn, load
 
 #: The order in which the subject unfolds.
 SCRIPTS = (
-    "activations", "dying_relu", "vanishing_gradients", "initialisation", "normalisation", "optimisation",
-    "backpropagation", "convolution", "pooling", "upsampling", "dense_network", "deep_network",
-    "autoencoder", "generator", "memory", "character_model", "speech", "approximation", "ensembles", "sweeps",
+    "activations", "linear_stack", "dying_relu", "vanishing_gradients", "initialisation", "normalisation",
+    "batch_norm", "optimisation", "backpropagation", "convolution", "pooling", "upsampling", "dense_network",
+    "deep_network", "autoencoder", "generator", "memory", "character_model", "speech", "approximation",
+    "ensembles", "sweeps",
 )  # fmt: skip
 
 HEAD = """# The gallery
