@@ -14,7 +14,6 @@ are part of it, are saved with it, and cannot be forgotten when it is used.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -43,7 +42,7 @@ def valley(before: Any, x: jax.Array, y: jax.Array) -> Cost:
     return cost
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit(static_argnums=0)
 def descend(cost: Cost, w: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """κ, the path of 100 steps at the best constant rate, and how far each lies above the bottom."""
     curvature, slope = jax.hessian(cost)(w), jax.grad(cost)(w)
