@@ -89,10 +89,7 @@ def draw_steps(bottom: np.ndarray, low: float, high: float) -> tuple[Any, list[s
     paths = {name: walk(way, np.tile(np.arange(442), (60, 1))) for name, way in (memory | rates).items()}
     above = {name: np.asarray(jax.vmap(cost)(path) - cost(bottom)) for name, path in paths.items()}
     loss_surface(cost, paths={name: paths[name] for name in memory}, axes=left, **MAP)
-    for axes, title, names in (
-        (middle, f"Memory (√κ = {root:.1f})", memory),
-        (right, "Learning rate", rates),
-    ):
+    for axes, title, names in ((middle, f"√κ = {root:.1f}", memory), (right, "Learning rate", rates)):
         axes.semilogy(np.stack([above[name] for name in names], axis=1), label=list(names))
         axes.set(title=title, xlabel="step", ylabel="loss − least loss", ylim=(1e-5, 1e3))
         axes.legend(loc="upper right")
