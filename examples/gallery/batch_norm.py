@@ -21,6 +21,7 @@ import optax
 import jaxnn as nn
 from examples.datasets import load
 from examples.gallery.exhibit import Exhibit, fact, panels
+from jaxnn.plots import COLOURS
 
 NETS = {"sigmoid": (nn.sigmoid, False), "sigmoid, batch norm": (nn.sigmoid, True),
         "ReLU": (nn.relu, False), "ReLU, batch norm": (nn.relu, True)}  # fmt: skip
@@ -62,7 +63,7 @@ def draw_speeds(losses: dict[str, Any], epochs: int) -> tuple[Any, list[str]]:
         values = np.fmin(steps.reshape(len(RATES), epochs, -1).mean(axis=-1), 10)  # NaN counts as 10
         ends.append(values[:, -1])
         best = values[:, -1].argmin()
-        style = {"color": f"C{i // 2}", "linestyle": "-" if "batch" in name else "--", "marker": "."}
+        style = {"color": COLOURS[i // 2], "linestyle": "-" if "batch" in name else "--", "marker": "."}
         left.semilogy(range(1, epochs + 1), values[best], **style, label=f"{name}, rate {RATES[best]:.2g}")
         right.loglog(RATES, values[:, -1], **style)
     left.set(title="At the best rate", xlabel="epoch", ylabel="training loss", ylim=(1e-4, 15))
@@ -78,7 +79,6 @@ def draw_speeds(losses: dict[str, Any], epochs: int) -> tuple[Any, list[str]]:
 
 
 def draw_statistics(scores: dict[str, Any], state: Any) -> tuple[Any, list[str]]:
-    """One unit's statistics over the first 100 steps, and what inference makes of them."""
     figure, ((*pair, right),) = panels(1, 3, size=(10, 3))
     layer = jax.tree.map(lambda values: values[:100, 0], state["repeat_0"]["batch_norm_0"])
     unit = np.abs(layer["mean"][-1]).argmax()
