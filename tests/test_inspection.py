@@ -1,6 +1,10 @@
+import re
+from xml.etree import ElementTree
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 import jaxnn as nn
 
@@ -18,7 +22,7 @@ def test_rows_come_in_the_order_of_the_calls(key):
 def test_shared_weights_count_once_in_the_total():
     net = nn.graph(lambda f, x: f.half(f.half(x)), half=nn.dense(4))
     table = nn.summary(net, (1, 4))
-    assert [row.weights for row in table.rows] == [20, 20]
+    assert [(row.path, row.weights) for row in table.rows] == [("half", 20), ("half:1", 20)]
     assert table.weights == 20
 
 
@@ -75,3 +79,23 @@ def test_activations_of_a_layer_called_twice(key):
     seen = nn.activations(net, params, x)
     assert list(seen) == ["half", "half:1"]
     np.testing.assert_array_equal(seen["half:1"], net.apply(params, x))
+
+
+def test_a_table_in_a_notebook_is_html_that_names_cannot_break():
+    html = nn.summary(nn.serial(nn.named("<b>&", nn.dense(4)), nn.relu), (1, 3))._repr_html_()
+    assert html.count("<tr>") == 4
+    assert "&lt;b&gt;&amp;" in html
+    assert "<b>" not in html
+    assert re.findall("<td[^>]*>([^<]*)</td>", html)[5:10] == ["relu_0", "(1, 4)", "0", "0", "4"]
+    ElementTree.fromstring(html)
+
+
+def test_a_batch_may_be_symbolic_or_empty():
+    (n,) = export.symbolic_shape("n")
+    net = nn.serial(nn.conv(2, 3), nn.flatten, nn.dense(3))
+    table = nn.summary(net, jax.ShapeDtypeStruct((n, 5, 5, 1), "float32"))
+    assert table.rows[-1].flops == n * (2 * 18 * 3 + 3)
+    assert "111*n" in str(table)
+    empty = nn.summary(net, (0, 5, 5, 1))
+    assert [row.field for row in table.rows] == [row.field for row in empty.rows] == [(3, 3), (3, 3), (5, 5)]
+    assert empty.flops == 0

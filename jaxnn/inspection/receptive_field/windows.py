@@ -1,0 +1,133 @@
+"""What slides a window: each result depends on all that lies under it."""
+
+from functools import partial
+
+import numpy as np
+from jax.extend.core import JaxprEqn
+
+from jaxnn.inspection.jaxprs import shape_of
+from jaxnn.inspection.receptive_field.field import LOST, NOTHING, Array, Rule, Value, along, least, mapped
+
+
+def _positions(
+    out: int, window: int, size: int, stride: int = 1, dilation: int = 1, low: int = 0, spread: int = 1
+) -> Array:
+    """Which value of an axis is under each place of each window: (out, window), −1 for none.
+
+    The axis has ``size`` values that stand ``spread`` apart, after ``low`` places of padding.
+    """
+    places = stride * np.arange(out)[:, None] + dilation * np.arange(window) - low
+    index, rest = np.divmod(places, spread)
+    return np.where((rest == 0) & (index >= 0) & (index < size), index, -1)
+
+
+def _windows(value: Value, positions: dict[int, Array]) -> Value:
+    """The field of what is made of all values under a window, axis by axis."""
+    for axis, at in positions.items():
+        value = mapped(partial(_windows_along, axis=axis, at=at), value)
+    return value
+
+
+def _windows_along(end: Array, axis: int, at: Array) -> Array:
+    if end.shape[axis] == 1 and (at >= 0).any(axis=1).all():
+        return end
+    spread = np.broadcast_to(
+        end, [*end.shape[:axis], max(end.shape[axis], at.max() + 1), *end.shape[axis + 1 :]]
+    )
+    taps = [np.where(along(tap >= 0, axis, end.ndim), np.take(spread, tap, axis), NOTHING) for tap in at.T]
+    return least(taps)
+
+
+def _pad(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    operand, filler = values
+    if isinstance(filler, tuple):
+        return [LOST]
+    shapes = zip(shape_of(eqn.outvars[0]), shape_of(eqn.invars[0]), eqn.params["padding_config"], strict=True)
+    padded = {
+        axis: _positions(out, 1, size, low=low, spread=inner + 1)
+        for axis, (out, size, (low, high, inner)) in enumerate(shapes)
+        if low or high or inner
+    }
+    return [_windows(operand, padded)]
+
+
+def _reduce_window(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    names = ("window_dimensions", "window_strides", "window_dilation", "padding", "base_dilation")
+    settings = zip(
+        shape_of(eqn.outvars[0]),
+        shape_of(eqn.invars[0]),
+        *(eqn.params[name] for name in names),
+        strict=True,
+    )
+    positions = {
+        axis: _positions(out, k, size, s, d, low, spread)
+        for axis, (out, size, k, s, d, (low, _), spread) in enumerate(settings)
+        if k > 1 or s > 1 or spread > 1 or out != size
+    }
+    return [_windows(values[0], positions)]
+
+
+def _channels(value: Value, axis: int, groups: int, out: int) -> Value:
+    """Every channel of a group depends on all of the group."""
+
+    def joined(a: Array) -> Array:
+        if a.shape[axis] == 1:
+            return a
+        parts = np.split(a, groups, axis)
+        least = [part.min(axis=axis, keepdims=True) for part in parts]
+        return least[0] if groups == 1 else np.repeat(np.concatenate(least, axis), out // groups, axis)
+
+    return mapped(joined, value)
+
+
+def _lax_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    params = eqn.params
+    if not isinstance(values[0], tuple) or isinstance(values[1], tuple) or params["batch_group_count"] > 1:
+        return [LOST]
+    x, kernel, y = (shape_of(v) for v in (*eqn.invars, eqn.outvars[0]))
+    numbers = params["dimension_numbers"]
+    value = mapped(lambda a: np.transpose(a, numbers.lhs_spec), values[0])
+    positions = {
+        axis + 2: _positions(
+            y[numbers.out_spec[axis + 2]], kernel[numbers.rhs_spec[axis + 2]], x[numbers.lhs_spec[axis + 2]],
+            params["window_strides"][axis], params["rhs_dilation"][axis], params["padding"][axis][0],
+            params["lhs_dilation"][axis],
+        )
+        for axis in range(len(x) - 2)
+    }  # fmt: skip
+    value = _channels(_windows(value, positions), 1, params["feature_group_count"], y[numbers.out_spec[1]])
+    return [mapped(lambda a: np.transpose(a, np.argsort(numbers.out_spec)), value)]
+
+
+def _convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """Our own (``jaxnn.ops.conv_core``), forwards."""
+    if isinstance(values[1], tuple):
+        return [LOST]
+    s = eqn.params["settings"]
+    axes = zip(s.out, s.window, s.space, s.strides, s.dilation, (low for low, _ in s.padding), strict=True)
+    value = _windows(values[0], {axis: _positions(*sizes) for axis, sizes in enumerate(axes, 1)})
+    return [_channels(value, -1, s.groups, shape_of(eqn.outvars[0])[-1])]
+
+
+def _transposed_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """Our own, backwards: place p of x is made of the y[i] with p = s·i + d·j − low."""
+    if isinstance(values[0], tuple):
+        return [LOST]
+    s = eqn.params["settings"]
+    positions = {
+        axis: _positions(n, k, out, dilation=-d, low=-low, spread=stride)
+        for axis, (n, k, out, stride, d, (low, _)) in enumerate(
+            zip(s.space, s.window, s.out, s.strides, s.dilation, s.padding, strict=True), 1
+        )
+    }
+    value = _windows(values[1], positions)
+    return [_channels(value, -1, s.groups, shape_of(eqn.outvars[0])[-1])]
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("reduce_window_max", "reduce_window_min", "reduce_window_sum"), _reduce_window),
+    "conv_general_dilated": _lax_convolution,
+    "jaxnn_conv_forward": _convolution,
+    "jaxnn_conv_input_gradient": _transposed_convolution,
+    "pad": _pad,
+}
