@@ -99,6 +99,8 @@ def test_nets(layers):
         ),
         lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 1), (1, 2, 1), "SAME"),
         lambda x: jnp.einsum("ntc,nsc->nts", x, x),
+        lambda x: jnp.einsum("ntc,ts->nsc", x, np.triu(np.ones((9, 9)))),
+        lambda x: jnp.einsum("ts,ntc->snc", np.eye(9)[:, ::-1], x),
         lambda x: jnp.stack([x, jnp.flip(x, 1)], axis=-1),
         lambda x: jnp.reshape(x, (1, 27)),
         lambda x: jnp.split(x, 3, axis=1)[1],
@@ -117,7 +119,7 @@ def test_functions(layer):
         lambda x: jnp.fft.fft(x, axis=1).real,
         lambda x: lax.while_loop(lambda x: jnp.max(x) > 1, lambda x: x / 2, x),
         lambda x: jnp.take(x, jnp.clip(x[0, :, 0], 0, 3).astype(int), axis=1),
-        lambda x: jnp.einsum("ntc,ts->nsc", x, np.triu(np.ones((9, 9), np.float32))),
+        lambda x: jnp.einsum("ntc,nts->nsc", x, np.triu(np.ones((1, 9, 9), np.float32))),
         lambda x: lax.scan(lambda c, _: (jnp.sin(c), None), x, length=100_000)[0],
     ],
 )

@@ -20,9 +20,9 @@ def activations(net: LayerLike, params: Params, x: Any) -> dict[str, Any]:
     """
     outputs: dict[str, Any] = {}
 
-    def note(path: str, layer: Layer, params: Params, x: Any, y: Any) -> Any:
-        outputs[path] = y
-        return y
+    def call(path: str, layer: Layer, params: Params, x: Any) -> Any:
+        outputs[path] = layer.apply(params, x)
+        return outputs[path]
 
-    walk(as_layer(net), params, x, note)
+    walk(as_layer(net), params, x, call)
     return outputs

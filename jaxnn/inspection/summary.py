@@ -108,7 +108,8 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
     rows: list[Row] = []
     outputs: list[Any] = []
 
-    def note(path: str, layer: Layer, params: Params, x: Any, y: Any) -> Any:
+    def call(path: str, layer: Layer, params: Params, x: Any) -> Any:
+        y = layer.apply(params, x)
         weights, state = map(_count, params)
         flops = count_flops(jax.make_jaxpr(layer.apply)(*as_spec((params, x))))
         rows.append(Row(path, layer.name, as_spec(y), weights, state, flops, None))
@@ -116,7 +117,7 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
         return y
 
     def seen(params: Params, x: Any) -> Any:
-        y = walk(net, params, x, note)
+        y = walk(net, params, x, call)
         return outputs, y
 
     spec = as_spec(shape)

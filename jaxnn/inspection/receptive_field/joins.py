@@ -8,7 +8,17 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 from jaxnn.inspection.jaxprs import shape_of
-from jaxnn.inspection.receptive_field.field import FREE, LOST, NOTHING, Array, Rule, Value, mapped, union
+from jaxnn.inspection.receptive_field.field import (
+    FREE,
+    LOST,
+    NOTHING,
+    Array,
+    Rule,
+    Value,
+    least,
+    mapped,
+    union,
+)
 
 
 def _concatenate(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
@@ -59,22 +69,40 @@ def _cumulative(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 def _dot_general(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     contracted, batch = eqn.params["dimension_numbers"]
-    if any(isinstance(value, np.ndarray) and not value.all() for value in values):
-        return [LOST]  # a matrix with zeros, which may hide some of what it is multiplied with
     rank = len(shape_of(eqn.outvars[0]))
 
     def product(side: int, a: Array) -> Array:
         free = [axis for axis in range(a.ndim) if axis not in (*contracted[side], *batch[side])]
-        a = np.transpose(
-            a.min(axis=tuple(contracted[side]), keepdims=True), [*batch[side], *free, *contracted[side]]
+        order = [*batch[side], *free, *contracted[side]]
+        a = np.transpose(a.min(axis=tuple(contracted[side]), keepdims=True), order)
+        shared, own = (
+            a.shape[: len(batch[side])],
+            a.shape[len(batch[side]) : len(order) - len(contracted[side])],
         )
-        others = [1] * (rank - len(batch[side]) - len(free))
-        sizes = a.shape[len(batch[side]) : len(batch[side]) + len(free)]
-        return a.reshape(
-            *a.shape[: len(batch[side])], *(others if side else sizes), *(sizes if side else others)
-        )
+        others = [1] * (rank - len(shared) - len(own))
+        return a.reshape(*shared, *(others if side else own), *(own if side else others))
 
+    for side, matrix in enumerate(values[::-1]):
+        if isinstance(matrix, np.ndarray) and not matrix.all():
+            if batch[0] or len(contracted[0]) > 1:
+                return [LOST]
+            full = np.broadcast_to(matrix, shape_of(eqn.invars[1 - side]))
+            there = np.moveaxis(full != 0, contracted[1 - side][0], 0)
+            return [mapped(partial(_masked_product, there, side, contracted[side][0]), values[side])]
     return [union([mapped(partial(product, side), value) for side, value in enumerate(values)])]
+
+
+def _masked_product(there: Array, side: int, axis: int, a: Array) -> Array:
+    """The ends of a product with a known matrix, which hides what meets a zero."""
+    rows = np.broadcast_to(np.moveaxis(a, axis, 0), (len(there), *np.delete(a.shape, axis)))
+    own, others = (1,) * (rows.ndim - 1), (1,) * (there.ndim - 1)
+
+    def meets(mask: Array, row: Array) -> Array:
+        if side:
+            return np.where(mask.reshape(*mask.shape, *own), row.reshape(*others, *row.shape), NOTHING)
+        return np.where(mask.reshape(*own, *mask.shape), row.reshape(*row.shape, *others), NOTHING)
+
+    return least([meets(mask, row) for mask, row in zip(there, rows, strict=True)])
 
 
 _REDUCTIONS = "argmax argmin reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum reduce_xor"
