@@ -22,7 +22,7 @@ from jaxnn.combinators import (
     serial,
     split,
 )
-from jaxnn.inspection import activations, summary
+from jaxnn.inspection import activations, diagnose, summary
 from jaxnn.layer import Layer, Params, as_layer, output_shape, stateless
 from jaxnn.layers import (
     adaptive_avg_pool,
@@ -121,6 +121,7 @@ __all__ = [
     "data",
     "dense",
     "depthwise_conv",
+    "diagnose",
     "dropout",
     "elu",
     "embedding",

@@ -1,6 +1,8 @@
-"""What is in a net, and what goes on in it: a table of its layers, and what each of them gives."""
+"""What is in a net, what each of its layers gives, and what goes wrong in it."""
 
 from jaxnn.inspection.activations import activations
+from jaxnn.inspection.diagnose import diagnose
+from jaxnn.inspection.diagnosis import Diagnosis, Reading
 from jaxnn.inspection.summary import Row, Summary, summary
 
-__all__ = ["Row", "Summary", "activations", "summary"]
+__all__ = ["Diagnosis", "Reading", "Row", "Summary", "activations", "diagnose", "summary"]

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 
 from jaxnn.inspection.flops import count_flops
-from jaxnn.inspection.receptive_field import extent, input_field, run
-from jaxnn.inspection.receptive_field.field import FREE
+from jaxnn.inspection.receptive_field import FREE, extent, input_field, run
 from jaxnn.inspection.table import Table, short
 from jaxnn.inspection.walk import walk
 from jaxnn.layer import Layer, LayerLike, Params, Spec, as_layer, as_spec

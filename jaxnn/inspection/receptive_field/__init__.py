@@ -9,7 +9,8 @@ for they may be indices, masks, or weights of 0. What has no rule here is lost, 
 it: a number is either exact or not given.
 """
 
-from jaxnn.inspection.receptive_field.field import extent, input_field
+from jaxnn.inspection.receptive_field.by_value import acts_by_value
+from jaxnn.inspection.receptive_field.field import FREE, extent, input_field
 from jaxnn.inspection.receptive_field.run import run
 
-__all__ = ["extent", "input_field", "run"]
+__all__ = ["FREE", "acts_by_value", "extent", "input_field", "run"]
