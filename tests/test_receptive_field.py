@@ -1,5 +1,6 @@
 """The receptive fields that ``summary`` finds, against what really moves the centre of the output."""
 
+from functools import partial
 from itertools import product
 
 import jax
@@ -25,28 +26,29 @@ def measured(layer, shape):
     spec = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float64)
     params = net.init(jax.random.key(0), spec)
     places = np.array(list(product(*map(range, space))))
-    masks = np.zeros((len(places), *spec.shape))
+    masks = np.zeros((len(places), *spec.shape[1:]))
     for mask, place in zip(masks, places, strict=True):
-        mask[(0, *place)] = 30
+        mask[tuple(place)] = 30
+
+    # A layer takes all places as one batch; a plain function may do anything with the batch axis.
+    apply = partial(net.apply, params)
+    each = apply if isinstance(layer, nn.Layer) else lambda x: jax.vmap(apply)(x[:, None])
 
     @jax.jit
-    @jax.vmap
     def centre(x):
-        y = jax.tree.leaves(net.apply(params, x))[0]
-        return y[0, *(n // 2 for n in y.shape[1:-1])] if y.ndim else y[None]
+        y = jax.tree.leaves(each(x))[0]
+        y = y if isinstance(layer, nn.Layer) else y.reshape(len(x), *y.shape[2:])
+        return y[:, *(n // 2 for n in y.shape[1:-1])].reshape(len(x), -1)
 
     rng = np.random.default_rng(0)
-    x = rng.normal(size=spec.shape)
+    x = rng.normal(size=spec.shape[1:])
     before, *after = (centre(x + sign * rng.normal(size=x.shape) * masks) for sign in (0, 1, 1, 1))
     channels = np.any([y != before for y in after], axis=0).T
     spans = [np.ptp(places[moves], axis=0) + 1 for moves in channels if moves.any()]
     return tuple(np.max(spans, axis=0).tolist())
 
 
-NAMES = {
-    "conv-1d", "separable_conv", "conv_transpose-grouped", "max_pool-overlapping", "lp_pool",
-    "global_max_pool", "adaptive_max_pool", "group_norm", "lstm-last-reverse",
-}  # fmt: skip
+NAMES = {"conv-1d", "conv_transpose-grouped", "lp_pool", "adaptive_max_pool", "lstm-last-reverse"}
 
 
 @pytest.mark.usefixtures("x64")
@@ -65,11 +67,10 @@ def test_layers(entry):
         (nn.conv(4, (2, 3), strides=2, padding="SAME"), nn.conv_transpose(3, 3, strides=2, padding=1)),
         (nn.conv(4, 2, dilation=2, padding="REFLECT", groups=2), nn.max_pool(2), nn.upsample(2)),
         (nn.conv(2, 3, padding="CIRCULAR"), nn.resize((7, 5), method="linear", align_corners=True)),
-        (nn.avg_pool(3, strides=2, padding=1), nn.resize((4, 6), method="cubic"), nn.conv(2, 2)),
+        (nn.avg_pool(3, strides=2, padding=1), nn.resize((4, 6), method="cubic"), nn.reshape(-1, 4)),
         (nn.pixel_unshuffle(2), nn.conv(8, 1, groups=8), nn.pixel_shuffle(2), nn.resize((6, 3))),
         (nn.residual(nn.conv(4, 3, padding="SAME"), nn.relu), nn.adaptive_avg_pool((3, 2)), nn.flatten),
         (nn.parallel(nn.conv(2, 1), nn.conv(2, 5, padding="SAME"), merge="concat"), nn.conv(4, 2, groups=2)),
-        (nn.repeat(nn.conv(4, 3, padding="SAME"), 2), nn.reshape(-1, 4)),
     ],
 )  # fmt: skip
 def test_nets(layers):
@@ -100,7 +101,7 @@ def test_nets(layers):
         lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 1), (1, 2, 1), "SAME"),
         lambda x: jnp.einsum("ntc,nsc->nts", x, x),
         lambda x: jnp.einsum("ntc,ts->nsc", x, np.triu(np.ones((9, 9)))),
-        lambda x: jnp.einsum("ts,ntc->snc", np.eye(9)[:, ::-1], x),
+        lambda x: jnp.einsum("ts,ntc->nsc", np.eye(9)[:, ::-1], x),
         lambda x: jnp.stack([x, jnp.flip(x, 1)], axis=-1),
         lambda x: jnp.reshape(x, (1, 27)),
         lambda x: jnp.split(x, 3, axis=1)[1],
