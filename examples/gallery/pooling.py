@@ -102,8 +102,6 @@ def draw(quick: bool = False) -> Exhibit:
         fact(taken > 0.99, f"every fourth pixel keeps {taken:.0%} of the waves too fast for the new grid"),
         fact(2 * smooth < mean < 0.4, f"averages keep {mean:.0%} of them, the antialiased way {smooth:.0%}"),
         fact(moves == sorted(moves)[::-1], f"a move by one pixel changes them by {listed} of white"),
-        fact(
-            reached[1:3] == [STRIDE**-2, 1], f"max pooling's gradient reaches {reached[1]:.1%} of the pixels"
-        ),
+        fact(reached[1:3] == [1 / 16, 1], f"max pooling's gradient reaches 1 pixel in {1 / reached[1]:.0f}"),
     ]
     return Exhibit({**figures, "waves": waves, "gradients": back}, facts)
