@@ -85,9 +85,12 @@ def gates(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x·kernel over the last axis of ``x``, which is rounded to the kernel's dtype; sums are not."""
+    rows = x.astype(kernel.dtype)
     # As one matrix: of an array with more axes, the kernel's gradient would first be transposed, and slowly.
-    rows = lax.reshape(x.astype(kernel.dtype), (prod(x.shape[:-1]), x.shape[-1]))
-    contracted = (((1,), (0,)), ((), ()))
+    # But an axis that is spread over devices can't be merged into the one before it.
+    if all(axis is None for axis in jax.typeof(x).sharding.spec[1:-1]):
+        rows = lax.reshape(rows, (prod(x.shape[:-1]), x.shape[-1]))
+    contracted = (((rows.ndim - 1,), (0,)), ((), ()))
     y = lax.dot_general(rows, kernel, contracted, preferred_element_type=accumulator(kernel.dtype))
     return lax.reshape(y, (*x.shape[:-1], kernel.shape[1]))
 

@@ -1,24 +1,21 @@
 """A recurrence over time, and its derivative.
 
-The plain form, one ``lax.scan`` over all steps, is slow in its derivative: it adds to the weights' gradient
-at every step, and stores every gate. Here the sequence is cut into blocks. In each, the products that need no
-carry are one matrix product: the input's ahead of the steps and, in the derivative, those of all weights
-after them. A block's gates fit into the cache and are computed anew for the derivative, from its input and
-the stored carries, without going through the steps again.
+The values are the plain ``lax.scan`` over all steps. Its automatic derivative adds to the weights' gradients
+at every step, and stores all that each gate is made of. Here the carries and the gates are stored, no more,
+and time is cut into blocks, in which the products that need no tangent of the carry are one: in reverse mode
+the gradients of the input and of all weights, after the steps. A step is left with a single product.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 
 from jaxnn.ops.cells import Cell, gates
 
-#: Steps in a block: enough for an efficient matrix product, few enough for the gates to stay in the cache.
+#: Steps in a block, at least: enough for an efficient matrix product, few enough to stay in the cache.
 BLOCK = 16
 
 Weights = tuple[jax.Array, jax.Array | None]
@@ -26,7 +23,7 @@ Weights = tuple[jax.Array, jax.Array | None]
 
 def over_time(
     cell: Cell,
-    input_gates: Callable[[jax.Array], jax.Array],
+    weights: Weights,
     recurrent: Weights,
     carry: Any,
     x: jax.Array,
@@ -38,8 +35,8 @@ def over_time(
 
     Args:
       cell: one step.
-      input_gates: the input's share of the gates: (N, k, F) → (N, k, gates·H).
-      recurrent: the kernel and the bias of the carry's share, (H, gates·H) and (gates·H,) or None.
+      weights: the kernel and the bias of the input's share of the gates, (F, gates·H) and (gates·H,) or None.
+      recurrent: those of the carry's share, (H, gates·H) and (gates·H,) or None.
       carry: the initial one, arrays (N, H). The first is the output.
       x: (N, T, F).
       real: (N, T, 1), False where a step lies past the end: there the carry stays. Going backwards, the carry
@@ -54,138 +51,96 @@ def over_time(
     # A scan wants its first carry sharded, and varying over the axes of a shard_map, as all later ones are.
     # Zeros made from what the cell gives are; nothing else of the cell is left in the compiled program.
     def first_total(carry: Any) -> Any:
-        return cell.total(input_gates(x[:, :1])[:, 0], gates(jax.tree.leaves(carry)[0], *recurrent))
+        return cell.total(gates(x[:, 0], *weights), gates(jax.tree.leaves(carry)[0], *recurrent))
 
     like = cell.step(carry, first_total(carry))
     carry = jax.tree.map(lambda c, like: c + jnp.zeros_like(like), carry, like)
     # An activation may close over a traced value, which a custom derivative has to be told about.
     step, closed_over = jax.closure_convert(cell.step, carry, first_total(carry))
-    cell = cell._replace(step=step)
-    # For the derivative, whose product is twice as fast with the rows in a row.
-    transposed = recurrent[0].T
-
-    # Of what a block computes, only its carries are stored; the rest is made again.
-    @partial(
-        jax.checkpoint, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names("carries")
+    x, real = _by_time((x, real))
+    final, before, _ = _steps(
+        cell._replace(step=step), reverse, x, weights, recurrent, closed_over, carry, real
     )
-    def block(carry: Any, now: tuple[jax.Array, jax.Array | None]) -> tuple[Any, jax.Array]:
-        x, real = now
-        outputs, carry = _steps(
-            cell, reverse, input_gates(x), recurrent, transposed, closed_over, carry, _by_time(real)
-        )
-        return carry, _by_time(outputs)
-
-    rest = x.shape[1] % BLOCK
-    whole, part = _blocks((x, real), rest)
-    if whole is None:
-        carry, outputs = block(carry, part)
-        return outputs, carry
-    if reverse and rest:
-        carry, last = block(carry, part)
-    carry, outputs = lax.scan(block, carry, whole, reverse=reverse)
-    outputs = jnp.swapaxes(outputs, 0, 1)
-    outputs = lax.reshape(outputs, (x.shape[0], x.shape[1] - rest, outputs.shape[-1]))
-    if not rest:
-        return outputs, carry
-    if not reverse:
-        carry, last = block(carry, part)
-    return jnp.concatenate([outputs, last], axis=1), carry
-
-
-def _blocks(sequences: Any, rest: int) -> tuple[Any, Any]:
-    """Arrays (N, T, ...) as blocks (T // BLOCK, N, BLOCK, ...), if there are any, and the ``rest`` steps."""
-
-    def whole(a: jax.Array) -> jax.Array:
-        steps = a.shape[1] - rest
-        blocks = lax.reshape(a[:, :steps], (a.shape[0], steps // BLOCK, BLOCK, *a.shape[2:]))
-        return jnp.swapaxes(blocks, 0, 1)
-
-    some = jax.tree.leaves(sequences)[0].shape[1] >= BLOCK
-    part = jax.tree.map(lambda a: a[:, a.shape[1] - rest :], sequences)
-    return (jax.tree.map(whole, sequences) if some else None), part
+    h, last = (jax.tree.leaves(carries)[0] for carries in (before, final))
+    last = jnp.expand_dims(last, 0)
+    return _by_time(jnp.concatenate([last, h[:-1]] if reverse else [h[1:], last])), final
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _steps(
     cell: Cell,
     reverse: bool,
-    inputs: jax.Array,
+    x: jax.Array,
+    weights: Weights,
     recurrent: Weights,
-    transposed: jax.Array,
     closed_over: Any,
     carry: Any,
     real: jax.Array | None,
-) -> tuple[jax.Array, Any]:
-    """The outputs (k, N, H) of k steps and the last carry, from inputs (N, k, gates·H) and real (k, N, 1)."""
-    del transposed
-    carries, final = _carries(cell, reverse, inputs, recurrent, closed_over, carry, real)
-    return jax.tree.leaves(carries)[0], final
+) -> tuple[Any, Any, Any]:
+    """The final carry; and for each step of x (T, N, F) the carry before it and the gates' sums.
+
+    What of this nothing asks for, XLA leaves out.
+    """
+
+    def step(carry: Any, now: tuple[jax.Array, jax.Array | None]) -> tuple[Any, Any]:
+        x, going = now
+        total = cell.total(gates(x, *weights), gates(jax.tree.leaves(carry)[0], *recurrent))
+        return _masked(cell, closed_over, carry, total, going), (carry, total)
+
+    # Both products in the loop: a slice of a product for all steps, fused into the gates, would keep XLA's
+    # CPU code from being vectorised, and the gates then take twice as long as the product.
+    final, (before, totals) = lax.scan(step, carry, (x, real), reverse=reverse)
+    return final, before, totals
 
 
 @_steps.defjvp
 def _steps_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any) -> Any:
-    """The tangents go through the steps, and nothing else does.
-
-    With all carries at hand, the gates of all steps are one product; so is the kernel's tangent in them, and
-    with it, in reverse mode, the kernel's gradient.
-    """
-    inputs, recurrent, transposed, closed_over, carry, real = primals
-    d_inputs, d_recurrent, _, d_closed_over, d_carry, _ = tangents
-    carries, final = checkpoint_name(
-        _carries(cell, reverse, inputs, recurrent, closed_over, carry, real), "carries"
-    )
-    before = jax.tree.map(partial(_shifted, reverse=reverse), carries, carry)
-    h = _by_time(jax.tree.leaves(before)[0])
-    shares = gates(h, *recurrent)
-    _, d_shares = jax.jvp(partial(gates, h), recurrent, d_recurrent)
-    totals, d_totals = _by_time(cell.total(inputs, shares)), _by_time(cell.total(d_inputs, d_shares))
+    """The tangents go through the steps, and nothing else does."""
+    x, weights, recurrent, closed_over, _, real = primals
+    d_x, d_weights, d_recurrent, d_closed_over, d_carry, _ = tangents
+    values = _steps(cell, reverse, *primals)
+    # In reverse mode, whose product is twice as fast with the rows in a row.
+    transposed = recurrent[0].T
 
     # All but the tangents is made anew in each step of reverse mode, rather than stored for all steps.
     @partial(jax.checkpoint, prevent_cse=False)
-    def step(d_carry: Any, now: Any) -> tuple[Any, jax.Array]:
+    def step(d_carry: Any, now: Any) -> tuple[Any, Any]:
         carry, total, d_total, going = now
         d_h = jax.tree.leaves(d_carry)[0].astype(transposed.dtype)
         contracted = (((1,), (1,)), ((), ()))
-        d_share = lax.dot_general(d_h, transposed, contracted, preferred_element_type=inputs.dtype)
+        wide = jax.tree.leaves(total)[0].dtype
+        d_share = lax.dot_general(d_h, transposed, contracted, preferred_element_type=wide)
         d_total = jax.tree.map(jnp.add, d_total, cell.total(jnp.zeros_like(d_share), d_share))
-        _, d_carry = jax.jvp(
+        _, following = jax.jvp(
             lambda closed, carry, total: _masked(cell, closed, carry, total, going),
             (closed_over, carry, total),
             (d_closed_over, d_carry, d_total),
         )
-        return d_carry, jax.tree.leaves(d_carry)[0]
+        return following, (d_carry, d_total)
 
-    d_final, d_outputs = lax.scan(step, d_carry, (before, totals, d_totals, real), reverse=reverse)
-    return (jax.tree.leaves(carries)[0], final), (d_outputs, d_final)
+    # Likewise what a block's products are made of.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def block(d_carry: Any, now: Any) -> tuple[Any, Any]:
+        x, d_x, before, totals, real = now
+        _, d_inputs = jax.jvp(gates, (x, *weights), (d_x, *d_weights))
+        _, d_shares = jax.jvp(partial(gates, jax.tree.leaves(before)[0]), recurrent, d_recurrent)
+        d_totals = cell.total(d_inputs, d_shares)
+        return lax.scan(step, d_carry, (before, totals, d_totals, real), reverse=reverse)
+
+    d_final, d_rest = lax.scan(block, d_carry, _cut((x, d_x, *values[1:], real)), reverse=reverse)
+    d_rest = jax.tree.map(lambda a: lax.reshape(a, (x.shape[0], *a.shape[2:])), d_rest)
+    return values, (d_final, *d_rest)
 
 
-def _carries(
-    cell: Cell,
-    reverse: bool,
-    inputs: jax.Array,
-    recurrent: Weights,
-    closed_over: Any,
-    carry: Any,
-    real: jax.Array | None,
-) -> tuple[Any, Any]:
-    """The carry after each of the k steps, arrays (k, N, H), and after the last one."""
-    last = inputs.shape[1] - 1
+def _cut(arrays: Any) -> Any:
+    """(T, ...) as blocks of one length, as short as ``BLOCK`` allows: (blocks, T / blocks, ...)."""
 
-    def at(t: jax.Array | int) -> tuple[jax.Array, jax.Array | None]:
-        going = None if real is None else lax.dynamic_index_in_dim(real, t, 0, keepdims=False)
-        return lax.dynamic_index_in_dim(inputs, t, 1, keepdims=False), going
+    def cut(a: jax.Array) -> jax.Array:
+        steps = a.shape[0]
+        blocks = next(n for n in range(max(1, steps // BLOCK), 0, -1) if steps % n == 0)
+        return lax.reshape(a, (blocks, steps // blocks, *a.shape[1:]))
 
-    def step(state: tuple[Any, Any], t: jax.Array) -> tuple[tuple[Any, Any], Any]:
-        carry, (now, going) = state
-        total = cell.total(now, gates(jax.tree.leaves(carry)[0], *recurrent))
-        carry = _masked(cell, closed_over, carry, total, going)
-        # A slice that is read where it is used keeps XLA's CPU code from being vectorised, and the gates
-        # then take twice as long as the product. Read one step ahead, it is a copy of its own.
-        return (carry, at(jnp.clip(t - 1 if reverse else t + 1, 0, last))), carry
-
-    steps = jnp.arange(last + 1, dtype=jnp.int32)
-    (final, _), carries = lax.scan(step, (carry, at(last if reverse else 0)), steps, reverse=reverse)
-    return carries, final
+    return jax.tree.map(cut, arrays)
 
 
 def _masked(cell: Cell, closed_over: Any, carry: Any, total: Any, going: jax.Array | None) -> Any:
@@ -196,12 +151,6 @@ def _masked(cell: Cell, closed_over: Any, carry: Any, total: Any, going: jax.Arr
     return jax.tree.map(lambda new, old: jnp.where(going, new, old), following, carry)
 
 
-def _shifted(after: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:
-    """What stood before each step, from what stands after each, and before the first."""
-    first = jnp.expand_dims(first, 0)
-    return jnp.concatenate([after[1:], first] if reverse else [first, after[:-1]])
-
-
 def _by_time(arrays: Any) -> Any:
-    """(N, k, ...) ↔ (k, N, ...)."""
+    """(N, T, ...) ↔ (T, N, ...)."""
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), arrays)

@@ -283,7 +283,7 @@ def _over_sequences(
         x = jnp.where(real, x, jnp.zeros_like(x))
     outputs, final = over_time(
         cell,
-        partial(cells.gates, kernel=given.input_kernel, bias=given.bias),
+        (given.input_kernel, given.bias),
         (given.recurrent_kernel, recurrent_bias),
         carry,
         x,

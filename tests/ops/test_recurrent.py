@@ -288,10 +288,10 @@ def test_a_step_fits_into_scan(name):
 
 
 @every_net
-@pytest.mark.parametrize("steps", [15, 16, 32, 35])
+@pytest.mark.parametrize("steps", [15, 32, 34, 37])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64):
-    """Sequences are cut into blocks of 16 steps, and the last steps that fill no block."""
+    """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
     net, weights = NETS[name], make_weights(name, dtype=np.float64)
     carry, x = make_carry(name, dtype=np.float64), rng_array(N, steps, F, dtype=np.float64)
     lengths = jnp.asarray([steps, steps - 3, steps // 2])
