@@ -49,8 +49,10 @@ def _normalised_jvp(axes: Axes, axis_name: Hashable | None, primals: Any, tangen
         d_mean = _mean(axes, axis_name, wide)
         d_var = 2 * _mean(axes, axis_name, wide * centred)
         gain, d_gain = jax.jvp(_gain, (scale, var, epsilon), (d_scale, d_var, d_epsilon))
-        d_y = (wide - d_mean) * gain + centred * d_gain
-        return (d_y if bias is None else d_y + d_bias).astype(x.dtype), d_mean, d_var
+        # What is the same for a whole channel stays apart: the transpose then sums the cotangent alone, not a
+        # product of it that would be written out for that.
+        d_bias = -d_mean * gain if bias is None else d_bias - d_mean * gain
+        return (wide * gain + centred * d_gain + d_bias).astype(x.dtype), d_mean, d_var
 
     return normalised(axes, axis_name, *primals), linear(x, tangents)
 
