@@ -268,16 +268,14 @@ def _group_norm(
     channels = x.shape[-1]
     if groups < 1 or channels % groups:
         raise ValueError(f"{op}: groups must be at least 1 and divide the {channels} channels, got {groups}")
-    split = jnp.reshape(x, (*x.shape[:-1], groups, channels // groups))
-    found = moments(split, _several(op, split, (*range(1, x.ndim - 1), x.ndim)))
-    var = jnp.broadcast_to(found.var, (x.shape[0], *(1,) * (x.ndim - 2), groups, channels // groups))
-    var = jnp.reshape(var, (x.shape[0], *(1,) * (x.ndim - 2), channels))
-    return finished(op, x, jnp.reshape(found.centred, x.shape), var, (x.ndim - 1,), scale, bias, epsilon)
+    share = channels // groups
+    found = moments(x, _several(op, x, tuple(range(1, x.ndim - 1)), share), share=share)
+    return finished(op, x, found.centred, found.var, (x.ndim - 1,), scale, bias, epsilon)
 
 
-def _several(op: str, x: jax.Array, axes: Axes) -> Axes:
+def _several(op: str, x: jax.Array, axes: Axes, share: int = 1) -> Axes:
     """``axes``; raises if they hold one value only: less its mean it is 0, whatever the input says."""
-    count = count_of(x, axes, None)
+    count = count_of(x, axes, None) * share
     if not is_symbolic_dim(count) and count < 2:
         raise ValueError(
             f"{op}: x must hold at least two values to normalise over, got {count} in shape {x.shape}"
