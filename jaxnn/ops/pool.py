@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops import checks
-from jaxnn.ops.first_extreme import extreme, ordered
+from jaxnn.ops.first_extreme import ordered, pooled
 from jaxnn.ops.pool_windows import Windows, along, counts, few, pool_windows, slices
 from jaxnn.ops.windows import Ints, Padding
 
@@ -149,9 +149,7 @@ def _extreme_pool(
 ) -> jax.Array:
     y = ordered(op, x)
     axes = pool_windows(op, y, window, strides, padding, dilation, ceil_mode)
-    for axis in reversed(axes):
-        y = extreme(y, axis, axes[axis], smallest)
-    return y
+    return pooled(y, axes, smallest)
 
 
 def _window_sums(x: jax.Array, axes: Mapping[int, Windows]) -> jax.Array:

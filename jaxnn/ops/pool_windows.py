@@ -44,6 +44,18 @@ class Windows:
         starts = self.stride * np.arange(self.count) - self.low
         return starts[:, None] + self.dilation * np.arange(self.window)
 
+    def reached(self, tap: int) -> tuple[int, int, int]:
+        """The windows [first, last) whose value number ``tap`` is no padding, and where ``first`` has it."""
+        offset = self.dilation * tap - self.low
+        first = min(max(-(offset // self.stride), 0), self.count)
+        last = min(max(-((offset - self.size) // self.stride), first), self.count)
+        return first, last, first * self.stride + offset if last > first else 0
+
+    @property
+    def overlap(self) -> bool:
+        """Whether a value may be in more than one window."""
+        return self.stride < self.dilation * (self.window - 1) + 1
+
     @property
     def reach(self) -> int:
         """The high padding that keeps every window in the array, with the overhang of ceil_mode."""
@@ -139,18 +151,26 @@ def pool_windows(
 
 
 def slices(x: jax.Array, axes: Mapping[int, Windows], fill: jax.Array) -> Iterator[jax.Array]:
-    """The first value of every window, then the second, ... in row-major order; padding is ``fill``."""
-    config = [(0, 0, 0)] * x.ndim
-    for axis, w in axes.items():
-        config[axis] = (w.low, w.reach, 0)
-    if any(low or high for low, high, _ in config):
-        x = lax.pad(x, fill, config)
-    start, limit, stride = [0] * x.ndim, list(x.shape), [1] * x.ndim
+    """The first value of every window, then the second, ... in row-major order; padding is ``fill``.
+
+    Padded after it is cut out and not before: a padded copy of ``x`` would have to be stored first.
+    """
     for taps in product(*(range(w.window) for w in axes.values())):
+        value, pads = x, {}
         for (axis, w), tap in zip(axes.items(), taps, strict=True):
-            start[axis], stride[axis] = tap * w.dilation, w.stride
-            limit[axis] = start[axis] + (w.count - 1) * w.stride + 1
-        yield lax.slice(x, start, limit, stride)
+            first, last, start = w.reached(tap)
+            stop = start + (last - first - 1) * w.stride + 1
+            value = lax.slice_in_dim(value, start, max(stop, start), w.stride, axis)
+            pads[axis] = (first, w.count - last)
+        yield padded(value, pads, fill)
+
+
+def padded(x: jax.Array, pads: Mapping[int, tuple[int, int]], fill: jax.Array) -> jax.Array:
+    """``x`` with so many ``fill`` before and after it on each of these axes."""
+    config = [(0, 0, 0)] * x.ndim
+    for axis, (low, high) in pads.items():
+        config[axis] = (low, high, 0)
+    return lax.pad(x, fill, config) if any(map(any, config)) else x
 
 
 def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:

@@ -1,0 +1,39 @@
+"""An end of a fusion: what XLA computes for a CPU before it is written down, and what after.
+
+XLA fuses elementwise work, slices and pads into one loop for as long as it can. A value that several windows
+read is then computed anew for each of them, and a loop over pads of pads of slices is no longer vectorised:
+overlapping pools were twenty times slower for it. ``lax.optimization_barrier`` is gone before XLA fuses; a
+call that may not be inlined is still there, costs no copy, and nothing is fused across it. Elsewhere than on
+a CPU this is nothing at all.
+"""
+
+import jax
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+def stored(x: jax.Array) -> jax.Array:
+    """``x``, which on a CPU is computed once and stored, whatever is done with it afterwards."""
+    result: jax.Array = _stored.bind(x)
+    return result
+
+
+@jax.jit
+def _itself(x: jax.Array) -> jax.Array:
+    return x
+
+
+def _called(x: jax.Array) -> jax.Array:
+    with set_xla_metadata(inlineable="false"):
+        result: jax.Array = _itself(x)
+    return result
+
+
+_stored = Primitive("jaxnn_stored")
+_stored.def_impl(lambda x: x)
+_stored.def_abstract_eval(lambda x: x)
+mlir.register_lowering(_stored, lambda context, x: [x])
+mlir.register_lowering(_stored, mlir.lower_fun(_called, multiple_results=False), platform="cpu")
+ad.deflinear2(_stored, lambda cotangent, x: [stored(cotangent)])
+batching.defvectorized(_stored)
