@@ -1,6 +1,5 @@
 """Pooling: the maximum, minimum or average of every window of the input, each channel on its own."""
 
-from collections.abc import Mapping
 from functools import reduce
 
 import jax
@@ -12,6 +11,8 @@ from jax.typing import ArrayLike
 from jaxnn.ops import checks
 from jaxnn.ops.first_extreme import ordered, pooled
 from jaxnn.ops.pool_windows import Windows, along, counts, few, pool_windows, slices
+from jaxnn.ops.stored import stored
+from jaxnn.ops.transposed import block_sums
 from jaxnn.ops.windows import Ints, Padding
 
 
@@ -152,19 +153,23 @@ def _extreme_pool(
     return pooled(y, axes, smallest)
 
 
-def _window_sums(x: jax.Array, axes: Mapping[int, Windows]) -> jax.Array:
+def _window_sums(x: jax.Array, axes: dict[int, Windows]) -> jax.Array:
     """The sum of each window; padding adds 0."""
-    if few(*axes.values()):
-        return reduce(jnp.add, slices(x, axes, jnp.zeros((), x.dtype)))
-    for axis, w in axes.items():
-        ones = [1] * x.ndim
-        dims, strides, dilation, pads = ones.copy(), ones.copy(), ones.copy(), [(0, 0)] * x.ndim
-        dims[axis], strides[axis], dilation[axis], pads[axis] = (
-            w.window,
-            w.stride,
-            w.dilation,
-            (w.low, w.reach),
-        )
-        zero = np.zeros((), x.dtype)
-        x = lax.reduce_window(x, zero, lax.add, dims, strides, pads, window_dilation=dilation)
+    x = stored(x)
+    if few(*axes.values()) and all(w.tiles for w in axes.values()):
+        return block_sums(x, {axis: w.window for axis, w in axes.items()})
+    for axis in reversed(axes):
+        x = _sums_along(stored(x) if axes[axis].overlap else x, axis, axes[axis])
     return x
+
+
+def _sums_along(x: jax.Array, axis: int, w: Windows) -> jax.Array:
+    if few(w):
+        return reduce(jnp.add, slices(x, {axis: w}, jnp.zeros((), x.dtype)))
+    ones = [1] * x.ndim
+    dims, strides, dilation, pads = ones.copy(), ones.copy(), ones.copy(), [(0, 0)] * x.ndim
+    dims[axis], strides[axis], dilation[axis] = w.window, w.stride, w.dilation
+    pads[axis] = (w.low, w.reach)
+    zero = np.zeros((), x.dtype)
+    y: jax.Array = lax.reduce_window(x, zero, lax.add, dims, strides, pads, window_dilation=dilation)
+    return y

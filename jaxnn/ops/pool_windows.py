@@ -52,6 +52,11 @@ class Windows:
         return first, last, first * self.stride + offset if last > first else 0
 
     @property
+    def tiles(self) -> bool:
+        """Whether every value is in one window and there is no padding."""
+        return self.dilation == 1 and self.window == self.stride and self.size == self.count * self.window
+
+    @property
     def overlap(self) -> bool:
         """Whether a value may be in more than one window."""
         return self.stride < self.dilation * (self.window - 1) + 1

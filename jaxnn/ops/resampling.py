@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnn.ops.stored import stored
+from jaxnn.ops.transposed import with_transpose
+
 Array = np.ndarray[Any, Any]
 
 #: How far the interpolation kernel of a method reaches, in input pixels.
@@ -114,30 +117,15 @@ def resample(x: jax.Array, axis: int, out: int, **settings: Any) -> jax.Array:
 def weighted_sum(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
     """y[i] = Σₜ weight[t, i] · x[source[t, i]] along ``axis``, with a transpose that gathers as well.
 
-    The transpose JAX would find is a scatter, which is serial on CPU. ``custom_linear_solve`` is the one
-    transform that takes a linear map together with its transpose and keeps ``vmap`` and both modes of
-    differentiation. Its ``matvec``, which a derivative by the matrix would need, is never called here. It
-    wants a square map, so the shorter side is padded.
+    The transpose JAX would find is a scatter, which is serial on CPU.
     """
-    size, out = x.shape[axis], taps.source.shape[1]
-    room = max(size, out)
-    back = transposed(taps, size)
-
-    def forward(_: Any, v: jax.Array) -> jax.Array:
-        return _fit(_gathered(_fit(v, axis, size), axis, taps), axis, room)
-
-    def backward(_: Any, v: jax.Array) -> jax.Array:
-        return _fit(_gathered(_fit(v, axis, out), axis, back), axis, room)
-
-    y = lax.custom_linear_solve(lambda v: v, _fit(x, axis, room), forward, backward)
-    return _fit(y, axis, out)
-
-
-def _fit(x: jax.Array, axis: int, size: int) -> jax.Array:
-    """``x`` with zeros appended or the end cut off, so that ``axis`` has ``size`` values."""
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (0, size - x.shape[axis], 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), config)
+    back = transposed(taps, x.shape[axis])
+    return with_transpose(
+        x,
+        {axis: taps.source.shape[1]},
+        lambda v: _gathered(v, axis, taps),
+        lambda v: _gathered(v, axis, back),
+    )
 
 
 def _gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
@@ -145,12 +133,15 @@ def _gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
         return _multiplied(x, axis, taps)
     along = [1] * x.ndim
     along[axis] = -1
+    # XLA moves the axis of a gather to the front. Stored here, it is moved back while the values are
+    # computed, and not by a copy of them.
+    x = stored(x)
     terms = [
         _take(x, axis, index) * jnp.asarray(weight.reshape(along), x.dtype)
         for index, weight in zip(*taps, strict=True)
         if weight.any()
     ]
-    return sum(terms[1:], terms[0])
+    return stored(sum(terms[1:], terms[0]))
 
 
 def _multiplied(x: jax.Array, axis: int, taps: Taps) -> jax.Array:

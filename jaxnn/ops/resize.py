@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops import checks, resampling
+from jaxnn.ops.transposed import repeated
 from jaxnn.ops.windows import Ints, per_axis
 
 METHODS = ("nearest", "linear", "cubic")
@@ -190,17 +191,6 @@ def _resized(
                 antialias=antialias,
                 cubic_coefficient=cubic_coefficient,
             )
-    return _repeated(y, dict(sorted(repeats.items()))).astype(x.dtype)
-
-
-def _repeated(x: jax.Array, times: dict[int, int]) -> jax.Array:
-    """Each value so often along each axis; of all axes at once, so that the derivative is a single sum."""
-    copies = lax.expand_dims(x, [axis + i + 1 for i, axis in enumerate(times)])
-    shape = list(copies.shape)
-    for i, axis in enumerate(times):
-        shape[axis + i + 1] = times[axis]
-    y = jnp.broadcast_to(copies, shape)
-    # One axis after the other: explicit sharding knows no reshape of several.
-    for axis in times:
-        y = lax.reshape(y, (*y.shape[:axis], y.shape[axis] * y.shape[axis + 1], *y.shape[axis + 2 :]))
-    return y
+    if repeats:  # all axes at once, so that the derivative is a single sum
+        y = repeated(y, dict(sorted(repeats.items())))
+    return y.astype(x.dtype)
