@@ -1,5 +1,6 @@
 """Power-average pooling: the p-norm of every window, between the sum of magnitudes and their maximum."""
 
+from functools import reduce
 from math import inf
 
 import jax
@@ -10,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxnn.ops import checks
 from jaxnn.ops.pool_windows import Windows, along, few, inside, pool_windows, slices, unfold
+from jaxnn.ops.stored import stored
 from jaxnn.ops.windows import Ints, Padding
 
 
@@ -73,24 +75,27 @@ def check_exponent(op: str, p: float) -> int | float:
     return int(p) if p == int(p) else p
 
 
-def _each_window(x: jax.Array, axes: dict[int, Windows]) -> tuple[jax.Array, tuple[int, ...]]:
-    """The values of each window, 0 for padding, on axes of their own; and the numbers of those axes."""
-    if few(*axes.values()):
-        return jnp.stack(list(slices(x, axes, jnp.zeros((), x.dtype))), axis=-1), (x.ndim,)
+def _each_window(x: jax.Array, axes: dict[int, Windows]) -> tuple[list[jax.Array], tuple[int, ...]]:
+    """The values of each window, 0 for padding: one after the other, or all on axes with these numbers."""
+    x = stored(x)
+    if few(*axes.values()) and not all(w.tiles for w in axes.values()):
+        return list(slices(x, axes, jnp.zeros((), x.dtype))), ()
     for axis in reversed(axes):
         x = unfold(x, axis, axes[axis])
-        real = along(inside(axes[axis]), (axis, axis + 1), x, jnp.bool_)
-        x = jnp.where(real, x, jnp.zeros_like(x))
-    return x, tuple(2 * axis for axis in axes)
+        if not (real := inside(axes[axis])).all():
+            x = jnp.where(along(real, (axis, axis + 1), x, jnp.bool_), x, jnp.zeros_like(x))
+    return [x], tuple(2 * axis for axis in axes)
 
 
-def _norm(x: jax.Array, axes: tuple[int, ...], p: int | float) -> jax.Array:
-    """The p-norm over some axes. Its value does not depend on the scale, so neither does its derivative."""
-    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axes, keepdims=True))
+def _norm(values: list[jax.Array], axes: tuple[int, ...], p: int | float) -> jax.Array:
+    """The p-norm over all values. It does not depend on the scale, so neither does its derivative."""
+    sizes = [jnp.max(jnp.abs(x), axis=axes, keepdims=True) for x in values]
+    largest = lax.stop_gradient(reduce(jnp.maximum, sizes))
     one = jnp.ones_like(largest)
-    smallest = jnp.asarray(np.finfo(x.dtype).tiny, x.dtype)
-    scale = jnp.where((largest >= smallest) & (largest < jnp.inf), largest, one)
-    total = jnp.sum(_power(x / scale, p), axis=axes, keepdims=True)
+    smallest = jnp.asarray(np.finfo(largest.dtype).tiny, largest.dtype)
+    scale = stored(jnp.where((largest >= smallest) & (largest < jnp.inf), largest, one))
+    powers = [jnp.sum(_power(x / scale, p), axis=axes, keepdims=True) for x in values]
+    total = stored(reduce(jnp.add, powers))
     nothing = total == 0
     root = jnp.where(nothing, one, total) ** (1 / p)
     return jnp.where(nothing, jnp.zeros_like(root), scale * root).squeeze(axes)
