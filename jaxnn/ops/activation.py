@@ -30,6 +30,7 @@ from jax.nn import (
 from jax.typing import ArrayLike
 
 from jaxnn.ops.checks import accumulator, floating, same_dtype
+from jaxnn.ops.stored import stored
 
 __all__ = [
     "arctan",
@@ -277,13 +278,16 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
             f"prelu: slope must be one value, shape (), or one a channel, shape {x.shape[-1:]}, got shape "
             f"{slope.shape}"
         )
-    positive = x >= 0
-    # The inner where keeps an infinite x out of the slope's derivative, where it would meet a 0.
-    negative = jnp.where(positive, jnp.zeros_like(x), x)
     # Widened, because the slope's derivative is a sum over all of x.
-    wide = accumulator(x.dtype)
-    scaled = negative.astype(wide) * jnp.broadcast_to(slope.astype(wide), x.shape)
-    return jnp.where(positive, x, scaled.astype(x.dtype))
+    wide = x.astype(accumulator(x.dtype))
+    slope = slope.astype(wide.dtype)
+    if x.ndim > 2:
+        # That sum is taken in two steps, each example on its own and then over the batch.
+        slope = stored(jnp.broadcast_to(slope, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])))
+    # The zeros bring the sharding of x, which a select insists on.
+    below = jnp.zeros_like(wide) + jnp.broadcast_to(slope, x.shape)
+    factor = jnp.where(x >= 0, jnp.ones_like(wide), below)
+    return (wide * factor).astype(x.dtype)
 
 
 def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
