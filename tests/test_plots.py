@@ -139,3 +139,10 @@ def test_a_loss_surface_leaves_out_what_is_not_finite_and_draws_a_plain():
         plots.loss_surface(lambda w: w[0], ((-1, 1), (-1, 1)), logarithmic=True)
     with pytest.raises(ValueError, match=r"a path must be \(steps, 2\), got shape \(3,\) for 'sgd'"):
         plots.loss_surface(lambda w: w[0], ((-1, 1), (-1, 1)), paths={"sgd": np.zeros(3)})
+
+
+def test_a_histogram_without_bars_says_so():
+    figure = plots.histograms({"small": np.zeros(9), "large": np.full(9, 1e30)}, limits=(-1, 1))
+    small, large = figure.axes
+    assert small.get_ylim()[0] == 0
+    assert [text.get_text() for text in large.texts] == ["none in\nthis range"]

@@ -48,8 +48,14 @@ def histograms(
         shares = 100 * counts / max(array.size, 1)
         axes.stairs(shares, edges, fill=True, color=COLOURS[0])
         axes.set_xlim(low, high)
-        axes.set_title(f"{name}\n{_spread(array, finite[name])}", fontsize=9)
+        spread = _spread(array, finite[name])
+        axes.set_title(f"{name}\n{spread}", fontsize=9 if len(spread) < 16 else 7.5)
         axes.locator_params(nbins=3)
+        if counts.any():
+            axes.set_ylim(bottom=0)
+        else:
+            axes.set_yticks([])
+            axes.text(0.5, 0.5, "none in\nthis range", ha="center", va="center", transform=axes.transAxes)
         axes.tick_params(labelsize=7.5)
         if i % columns == 0:
             axes.set_ylabel("% of values", fontsize=9)
