@@ -7,7 +7,7 @@ learnt from; all are measured there: letters by their frequency, and gzip and bz
 file gets when that tenth is added to the rest. These two copy what they have seen, bz2 from almost any
 distance, and this text repeats whole phrases. The coloured page is unseen: beginnings and names cost most.
 
-To write, the net draws a letter and reads on. A temperature below 1, which divides the logits, prefers the likely.
+To write, the net draws a letter and reads on. Its logits are divided by a temperature first.
 """
 
 import bz2
@@ -101,10 +101,10 @@ def draw(quick: bool = False) -> Exhibit:
         wrote.append(f"at temperature {temperature} `{shown}` ({right[-1]:.0%} known words)")
     net, others = history["val_loss"][-1], {"letters by frequency": single, "gzip": gzip, "bz2": bz}
     facts = [
-        fact(net < single - 1, f"a letter of unseen text costs {net:.2f} bits; by frequency {single:.2f}"),
-        fact(bz < gzip < single, f"gzip needs {gzip:.2f} bits a letter, bz2 {bz:.2f}"),
-        fact(first > 1.3 * fourth, f"a word's first letter costs {first:.2f} bits, its fourth {fourth:.2f}"),
-        fact(right[0] > right[2] + 0.1, "it writes " + ", ".join(wrote)),
+        fact(net < single - 1, f"A letter of unseen text costs {net:.2f} bits; by frequency {single:.2f}."),
+        fact(bz < gzip < single, f"Gzip needs {gzip:.2f} bits for it, bz2 {bz:.2f}."),
+        fact(first > 1.3 * fourth, f"A word's first letter costs {first:.2f} bits, its fourth {fourth:.2f}."),
+        fact(right[0] > right[2] + 0.1, "It writes " + ", ".join(wrote) + "."),
     ]
     page = surprise(read[2000:2432], cost[2000:2432])
     return Exhibit({"learning": learning(history, others), "surprise": page}, facts)

@@ -100,11 +100,11 @@ def draw(quick: bool = False) -> Exhibit:
     figures = {"learning": plots.learning_curves(history), "mistakes": mistakes}
     figures |= {"throughput": throughput(seconds), "softmax": overflow(z, written, stable)}
     facts = [
-        fact(accuracy > 0.93, f"{accuracy:.1%} of the {len(logits)} held-out digits are read right"),
-        fact(thousand > 3 * one, f"{thousand:,.0f} images a second, 1,000 at once; {one:,.0f} one by one"),
-        fact(apart < 1e-4, f"an image's logits, alone and among 1,000, differ by {apart:.0e} of the largest"),
-        fact(bad[1] < 100, "as written, softmax is wrong from z = {:.0f} on, NaN from {:.0f}".format(*bad)),
-        fact(np.ptp(stable, axis=0) < 1e-6, f"nn.softmax gives {stable[-1, 0]:.4f} to z = 2 and z = 10,000"),
-        fact(NET.apply(loaded, test.images) == logits, "the weights, saved and loaded, give the same logits"),
+        fact(accuracy > 0.93, f"{accuracy:.1%} of the {len(logits)} held-out digits are read right."),
+        fact(thousand > 3 * one, f"{thousand:,.0f} images a second, 1,000 at once; {one:,.0f} one by one."),
+        fact(apart < 1e-4, f"Alone and in 1,000 an image's logits differ by {apart:.0e} of the largest."),
+        fact(bad[1] < 100, "As written, softmax is wrong from z = {:.0f} on, NaN from {:.0f}.".format(*bad)),
+        fact(np.ptp(stable, axis=0) < 1e-6, f"`nn.softmax` gives {stable[-1, 0]:.4f} to z = 2 and 10,000."),
+        fact(NET.apply(loaded, test.images) == logits, "Saved and loaded weights give the same logits."),
     ]
     return Exhibit(figures, facts)

@@ -94,17 +94,17 @@ def draw(quick: bool = False) -> Exhibit:
         scores, by_time = jax.tree.map(np.asarray, trained(program, params, ids, lengths))
         end[name], norms[name] = scores[:, -50:].mean(-1), by_time[-1]
     rnn, gru, lstm, slow = (scores[-1] for scores in end.values())
-    longest = f"of sequences of {lengths[-1]} steps, after {len(ids):,} batches:"
+    longest = f"Right in sequences of {lengths[-1]} steps, after {len(ids):,} batches:"
     worst = min(scores[0] for scores in end.values())
     left = [(norm[0, 0] / norm[0, -1]) ** (1 / (lengths[-1] - 1)) for norm in norms.values()]
     facts = [
-        fact(worst > 0.95, f"of sequences of {lengths[0]} steps each net gets {worst:.1%} right or more"),
-        fact(max(rnn, gru, lstm) < 0.3, f"{longest} RNN {rnn:.1%}, GRU {gru:.1%}, LSTM {lstm:.1%}"),
-        fact(slow > 0.8, f"{longest} the LSTM with slow gates, else the same, {slow:.1%}"),
+        fact(worst > 0.95, f"Of sequences of {lengths[0]} steps each net gets {worst:.0%} right or more."),
+        fact(max(rnn, gru, lstm) < 0.3, f"{longest} RNN {rnn:.1%}, GRU {gru:.1%}, LSTM {lstm:.1%}."),
+        fact(slow > 0.8, f"{longest} the LSTM with slow gates, else the same, {slow:.1%}."),
         fact(
             left[1] + 0.01 < left[0] < left[2] - 0.05 < left[3] - 0.07,
-            "each step back leaves of the first gradient's norm, on average: RNN {:.2f}, GRU {:.2f}, "
-            "LSTM {:.2f}, with slow gates {:.2f}".format(*left),
+            "Each step back leaves of the first gradient's norm, on average: RNN {:.2f}, GRU {:.2f}, "
+            "LSTM {:.2f}, with slow gates {:.2f}.".format(*left),
         ),
     ]
     return Exhibit({"gradients": figure_of(lengths, end, norms)}, facts)
