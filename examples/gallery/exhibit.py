@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
@@ -19,6 +18,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.titlesize": 10,
     "figure.dpi": 100,
+    "savefig.dpi": 100,
     "font.size": 9,
     "grid.alpha": 0.3,
     "image.cmap": "gray",
@@ -60,9 +60,3 @@ def load(name: str) -> tuple[str, Draw]:
     """The text and the ``draw`` of the script called ``name``."""
     module = importlib.import_module(f"examples.gallery.{name}")
     return module.__doc__, module.draw
-
-
-def drawn(draw: Draw, quick: bool = False) -> Exhibit:
-    """The exhibit in the gallery's style."""
-    with matplotlib.rc_context(STYLE):
-        return draw(quick)

@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 
 import jax
+import matplotlib
+from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks.environment import processor
-from examples.gallery.exhibit import Exhibit, drawn, load
+from benchmarks.environment import processor, threads
+from examples.gallery.exhibit import STYLE, Exhibit, load
 
 #: The order in which the subject unfolds.
 SCRIPTS = (
@@ -28,25 +30,29 @@ stands under them. `make gallery` draws all of them anew; the command beside eac
 def write(name: str, folder: Path, quick: bool = False) -> Exhibit:
     """Runs the script called ``name``; its figures and its section of ``README.md`` go into ``folder``."""
     text, draw = load(name)
-    started = time.perf_counter()
-    exhibit = drawn(draw, quick)
-    seconds = time.perf_counter() - started
     pictures = folder / "figures"
     pictures.mkdir(parents=True, exist_ok=True)
     for old in pictures.glob(f"{name}-*.png"):
         old.unlink()
-    for label, figure in exhibit.figures.items():
-        path = pictures / f"{name}-{label}.png"
-        figure.savefig(path, dpi=100)
-        # 256 colours are enough for figures, and a third of the size.
-        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
-    conditions = f"{seconds:.0f} s on {processor()}, JAX {jax.__version__}"
+    started = time.perf_counter()
+    with matplotlib.rc_context(STYLE):  # for saving too: only then is "C0" looked up
+        exhibit = draw(quick)
+        seconds = time.perf_counter() - started
+        for label, figure in exhibit.figures.items():
+            save(figure, pictures / f"{name}-{label}.png")
+    conditions = f"{seconds:.0f} s on {threads()} threads of {processor()}, JAX {jax.__version__}"
     page = folder / "README.md"
     found = sections(page.read_text(encoding="utf-8")) if page.exists() else {}
     found[name] = section(name, text, exhibit, conditions)
     whole = [HEAD, *(f"<!-- {name} -->\n{found[name]}" for name in SCRIPTS if name in found)]
     page.write_text("\n".join(whole), encoding="utf-8")
     return exhibit
+
+
+def save(figure: Figure, path: Path) -> None:
+    """A PNG of 256 colours: enough for figures, and a third of the size."""
+    figure.savefig(path)
+    Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
 
 
 def section(name: str, text: str, exhibit: Exhibit, conditions: str) -> str:
