@@ -66,11 +66,11 @@ def figure_of(lengths: np.ndarray, end: dict[str, np.ndarray], norms: dict[str, 
     for size, name in zip((10, 8, 5, 5), end, strict=True):  # lines that coincide stay visible
         learnt.semilogx(lengths, end[name], "o-", markersize=size, label=name)
         first.semilogy(norms[name][0, ::-1], label=name)
-    learnt.axhline(1 / SYMBOLS, color="0.4", ls=":", label="guessing")
-    learnt.set(xlabel="length of the sequences (steps)", ylabel="accuracy", title="After training")
+    learnt.axhline(1 / SYMBOLS, color="0.4", ls=":")
+    learnt.set(xlabel="sequence length (steps)", ylabel="accuracy (dotted: guessing)", title="After training")
     learnt.set_xticks(lengths, lengths)
     learnt.minorticks_off()
-    learnt.legend(loc="center left")
+    first.legend(loc="lower left")
     first.set(xlabel="steps before the last", ylabel="norm of ∂loss/∂xₜ", title="At the first batch")
     for axes, name in zip(maps, ("RNN", SLOW), strict=True):
         shown = np.log10(np.maximum(norms[name].T, 1e-12))
