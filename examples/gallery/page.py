@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks.environment import processor, threads
+from benchmarks.environment import processor
 from examples.gallery.exhibit import STYLE, Exhibit, load
 
 #: The order in which the subject unfolds.
@@ -34,13 +34,13 @@ def write(name: str, folder: Path, quick: bool = False) -> Exhibit:
     pictures.mkdir(parents=True, exist_ok=True)
     for old in pictures.glob(f"{name}-*.png"):
         old.unlink()
-    started = time.perf_counter()
+    started = time.process_time()
     with matplotlib.rc_context(STYLE):  # for saving too: only then is "C0" looked up
         exhibit = draw(quick)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         for label, figure in exhibit.figures.items():
             save(figure, pictures / f"{name}-{label}.png")
-    conditions = f"{seconds:.0f} s on {threads()} threads of {processor()}, JAX {jax.__version__}"
+    conditions = f"{seconds:.0f} s of processor time on {processor()}, JAX {jax.__version__}"
     page = folder / "README.md"
     found = sections(page.read_text(encoding="utf-8")) if page.exists() else {}
     found[name] = section(name, text, exhibit, conditions)
