@@ -118,10 +118,20 @@ def stateless(
     def infer(params: Params, x: Any, /) -> Any:
         return apply(params.weights, x)
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /) -> tuple[Any, State]:
         return apply(params.weights, x), {}
 
-    return Layer(name, init_params, checks_params(name, infer), checks_params(name, train))
+    return Layer(name, init_params, checks_params(name, infer), Keyless(checks_params(name, train)))
+
+
+class Keyless:
+    """A ``train`` that draws nothing, so that composites fold no key in for it: that is time to trace."""
+
+    def __init__(self, train: Callable[[Params, Any], tuple[Any, State]]):
+        self._train = train
+
+    def __call__(self, params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        return self._train(params, x)
 
 
 def checks_params(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -172,7 +182,10 @@ def _function_name(function: Callable[..., Any]) -> str:
 
 def fold_name(key: Key, name: str) -> Key:
     """The key of the part called ``name``: it depends on that name and on no other part."""
-    return jax.random.fold_in(key, crc32(name.encode()))
+    return _fold_in(key, np.uint32(crc32(name.encode())))
+
+
+_fold_in = jax.jit(jax.random.fold_in)  # as one program: a net asks for hundreds of keys
 
 
 def as_spec(shape: Spec) -> Any:

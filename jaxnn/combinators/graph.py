@@ -11,6 +11,7 @@ from jaxnn.combinators.location import add_location
 from jaxnn.layer import (
     Call,
     Key,
+    Keyless,
     Layer,
     LayerLike,
     Params,
@@ -87,11 +88,14 @@ def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
     def part_inputs(treedef: Any, *leaves: jax.ShapeDtypeStruct) -> dict[str, Any]:
         seen: dict[str, Any] = {}
 
-        def call(part: str, x: Any) -> Any:
-            seen.setdefault(part, as_spec(x))
-            return parts[part].apply(parts[part].init(jax.random.key(0), seen[part]), x)
+        def walk(key: Key, x: Any) -> Any:
+            def call(part: str, x: Any) -> Any:
+                seen.setdefault(part, as_spec(x))
+                return parts[part].apply(parts[part].init(key, seen[part]), x)
 
-        jax.eval_shape(partial(run, call), jax.tree.unflatten(treedef, leaves))
+            return run(call, x)
+
+        jax.eval_shape(walk, jax.random.key(0), jax.tree.unflatten(treedef, leaves))
         if idle := names - seen.keys():
             raise ValueError(f"{name}: {', '.join(sorted(idle))} is never called, so its input is unknown")
         return seen
@@ -131,9 +135,11 @@ def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
         calls: Counter[str] = Counter()
 
         def call(part: str, x: Any) -> Any:
-            part_key = None if key is None else fold_name(key, part)
-            if part_key is not None and calls[part]:
-                part_key = jax.random.fold_in(part_key, calls[part])
+            part_key = None
+            if key is not None and not isinstance(parts[part].train, Keyless):
+                part_key = fold_name(key, part)
+                if calls[part]:
+                    part_key = jax.random.fold_in(part_key, calls[part])
             calls[part] += 1
             own = Params(params.weights.get(part, {}), state.get(part, {}))
             y, new = parts[part].train(own, x, part_key)
@@ -143,4 +149,5 @@ def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
 
         return run(call, x), state
 
-    return Layer(name, init, apply, train, visit)
+    draws = not all(isinstance(layer.train, Keyless) for layer in parts.values())
+    return Layer(name, init, apply, train if draws else Keyless(train), visit)

@@ -3,11 +3,11 @@
 from typing import Any
 
 import jax
-from jax.nn.initializers import Initializer, constant, zeros
+from jax.nn.initializers import Initializer, constant
 
 from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, fold_name, stateless
 from jaxnn.layers.dense import dense
-from jaxnn.layers.weights import HE_NORMAL
+from jaxnn.layers.weights import HE_NORMAL, ZEROS
 from jaxnn.ops import activation as ops
 from jaxnn.ops.checks import at_least
 
@@ -46,7 +46,7 @@ def maxout(
     *,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """The largest of several affine maps, feature by feature: (..., F) → (..., features).
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax
-from jax.nn.initializers import Initializer, zeros
+from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Key, Layer, Params, Weights, fold_name, output_spec, stateless
-from jaxnn.layers.weights import HE_NORMAL, kernel_and_bias
+from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import conv as conv_op
 from jaxnn.ops.windows import Ints, Padding
@@ -22,7 +22,7 @@ def conv(
     groups: int = 1,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Convolution over any number of spatial axes: ``(N, *space, C) → (N, *out, features)``.
 
@@ -79,7 +79,7 @@ def depthwise_conv(
     dilation: Ints = 1,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Each channel convolved on its own: ``(N, *space, C) → (N, *out, C · multiplier)``.
 
@@ -124,7 +124,7 @@ def separable_conv(
     dilation: Ints = 1,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """A depthwise convolution and then one of window 1: ``(N, *space, C) → (N, *out, features)``.
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import jax
-from jax.nn.initializers import Initializer, zeros
+from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Key, Layer, Weights, stateless
 from jaxnn.layers.conv import check_settings, window_for
-from jaxnn.layers.weights import HE_NORMAL, kernel_and_bias
+from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
 from jaxnn.ops.windows import Ints, Padding
@@ -24,7 +24,7 @@ def conv_transpose(
     groups: int = 1,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """The exact transpose of ``nn.conv``: ``(N, *space, C) → (N, *out, features)``.
 

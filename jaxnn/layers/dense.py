@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax
-from jax.nn.initializers import Initializer, zeros
+from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Key, Layer, Weights, stateless
-from jaxnn.layers.weights import HE_NORMAL, kernel_and_bias
+from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense as dense_op
 
@@ -16,7 +16,7 @@ def dense(
     *,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """An affine map of the last axis: ``(..., F) → (..., features)``.
 

@@ -6,9 +6,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.nn.initializers import Initializer, ones, zeros
+from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, as_spec, checks_params, fold_name, stateless
+from jaxnn.layer import (
+    Key,
+    Keyless,
+    Layer,
+    Params,
+    Spec,
+    State,
+    Weights,
+    as_spec,
+    checks_params,
+    fold_name,
+    stateless,
+)
+from jaxnn.layers.weights import ONES, ZEROS
 from jaxnn.ops import norm as ops
 from jaxnn.ops.checks import accumulator, at_least
 from jaxnn.ops.moments import from_front
@@ -21,8 +34,8 @@ def batch_norm(
     scale: bool = True,
     bias: bool = True,
     axis_name: Hashable | None = None,
-    scale_init: Initializer = ones,
-    bias_init: Initializer = zeros,
+    scale_init: Initializer = ONES,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Normalises each channel, by batch statistics in training, by running ones after: (N, *space, C) → same.
 
@@ -66,7 +79,7 @@ def batch_norm(
     def init(key: Key, shape: Spec, /) -> Params:
         x = as_spec(shape)
         channels, wide = x.shape[-1:], accumulator(x.dtype)
-        state = {"mean": jnp.zeros(channels, wide), "var": jnp.ones(channels, wide)}
+        state = {"mean": ZEROS(key, channels, wide), "var": ONES(key, channels, wide)}
         return Params(
             _affine(key, channels, x.dtype, scale_init if scale else None, bias_init if bias else None), state
         )
@@ -75,7 +88,7 @@ def batch_norm(
         weights, state = params
         return ops.batch_norm(x, state["mean"], state["var"], **_given(weights, scale, bias), epsilon=epsilon)
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+    def train(params: Params, x: Any, /) -> tuple[jax.Array, State]:
         weights, state = params
         y, mean, var, n = ops.batch_norm_train(
             x, **_given(weights, scale, bias), epsilon=epsilon, axis_name=axis_name
@@ -88,7 +101,7 @@ def batch_norm(
         }
         return y, moved
 
-    return Layer(name, init, checks_params(name, apply), checks_params(name, train))
+    return Layer(name, init, checks_params(name, apply), Keyless(checks_params(name, train)))
 
 
 def layer_norm(
@@ -97,8 +110,8 @@ def layer_norm(
     epsilon: float = 1e-5,
     scale: bool = True,
     bias: bool = True,
-    scale_init: Initializer = ones,
-    bias_init: Initializer = zeros,
+    scale_init: Initializer = ONES,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Normalises each position over its channels, or over other ``axes``: any shape → the same shape.
 
@@ -144,7 +157,7 @@ def rms_norm(
     axes: int | Sequence[int] = -1,
     epsilon: float = 1e-5,
     scale: bool = True,
-    scale_init: Initializer = ones,
+    scale_init: Initializer = ONES,
 ) -> Layer:
     """Divides each position by the root of its mean square: any shape → the same shape.
 
@@ -187,8 +200,8 @@ def group_norm(
     epsilon: float = 1e-5,
     scale: bool = True,
     bias: bool = True,
-    scale_init: Initializer = ones,
-    bias_init: Initializer = zeros,
+    scale_init: Initializer = ONES,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Normalises groups of channels of each example, over space too: (N, *space, C) → (N, *space, C).
 
@@ -233,8 +246,8 @@ def instance_norm(
     epsilon: float = 1e-5,
     scale: bool = True,
     bias: bool = True,
-    scale_init: Initializer = ones,
-    bias_init: Initializer = zeros,
+    scale_init: Initializer = ONES,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Normalises each channel of each example over space: (N, *space, C) → (N, *space, C).
 

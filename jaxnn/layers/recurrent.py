@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal, zeros
 
 from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
-from jaxnn.layers.weights import HE_NORMAL
+from jaxnn.layers.weights import HE_NORMAL, ZEROS
 from jaxnn.ops import checks, recurrent
 from jaxnn.ops.cells import Activation
 
@@ -55,7 +55,7 @@ def rnn(
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
     recurrent_kernel_init: Initializer = ORTHOGONAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """A plain recurrent network: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
 
@@ -178,7 +178,7 @@ def gru(
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
     recurrent_kernel_init: Initializer = ORTHOGONAL,
-    bias_init: Initializer = zeros,
+    bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Gated recurrent unit: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -109,6 +111,20 @@ def test_the_same_function_jitted(key):
     params, x = net.init(key, (1, 4)), jnp.ones((2, 4))
     chex.assert_trees_all_close(jax.jit(net.apply)(params, x), net.apply(params, x), rtol=1e-6)
     chex.assert_trees_all_close(jax.jit(net.train)(params, x, key), net.train(params, x, key), rtol=1e-6)
+
+
+def test_keys_are_folded_in_for_those_who_draw_alone(key):
+    """For the rest that would be time to trace; whoever brings a ``train`` of its own gets a key."""
+
+    def folds(net):
+        params = net.init(key, (1, 4))
+        return str(jax.make_jaxpr(net.train)(params, jnp.ones((2, 4)), key)).count("random_fold_in")
+
+    plain = nn.serial(nn.dense(3), nn.relu, nn.serial(nn.batch_norm(), jnp.tanh))
+    assert folds(plain) == 0
+    assert folds(nn.serial(plain, nn.dropout(0.5))) == 1
+    noisy = replace(plain, train=lambda params, x, key=None: (x + jax.random.normal(key, x.shape), {}))
+    assert folds(nn.serial(plain, noisy)) == 1
 
 
 class VariantsTest(chex.TestCase):
