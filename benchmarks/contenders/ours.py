@@ -37,7 +37,8 @@ def layer(spec: specs.Spec) -> Any:
         case specs.Dense():
             before = [nn.flatten] if spec.flatten else []
             after = [nn.reshape(*spec.to)] if spec.to else []
-            return nn.serial(*before, nn.dense(spec.features), *after)
+            dense = nn.dense(spec.features)
+            return nn.serial(*before, dense, *after) if before or after else dense
         case specs.Conv():
             return nn.conv(
                 spec.features, spec.window, strides=spec.strides, padding=spec.padding,
@@ -88,7 +89,7 @@ def pack(spec: specs.Spec, weights: Any) -> Any:
         case specs.Dense():
             before = {"flatten_0": {}} if spec.flatten else {}
             after = {"reshape_0": {}} if spec.to else {}
-            return {**before, "dense_0": weights, **after}
+            return {**before, "dense_0": weights, **after} if before or after else weights
         case specs.Serial(parts) | specs.Sum(parts):
             return {
                 f"part_{i}": pack(part, w)
