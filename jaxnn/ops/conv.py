@@ -1,7 +1,10 @@
 """Convolution: every window of the input times one kernel, summed."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops import checks, conv_core, windows
@@ -65,12 +68,16 @@ def conv(
     span = windows.dilated(kernel.shape[:-2], dilation)
     pairs = windows.pairs("conv", padding, sizes, span, strides)
     windows.output_sizes("conv", sizes, span, strides, pairs)
-    dtype = x.dtype
     if isinstance(padding, str) and padding in windows.VALUE_PADDINGS:
         x, pairs = pad_with_values(x, pairs, padding), ((0, 0),) * rank
     settings = Settings(x.shape[1:-1], kernel.shape[:-2], strides, pairs, dilation, groups)
-    y = conv_core.forward(x, kernel, settings, checks.accumulator(dtype))
-    return add_bias(y, bias).astype(dtype)
+    return _convolved(x, kernel, bias, settings)
+
+
+@partial(jax.jit, static_argnums=3, inline=True)  # so that it is traced and differentiated once a shape
+def _convolved(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, settings: Settings) -> jax.Array:
+    y = conv_core.forward(x, kernel, settings, checks.accumulator(x.dtype))
+    return lax.convert_element_type(add_bias(y, bias), x.dtype)
 
 
 def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
@@ -84,7 +91,8 @@ def add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
     """``y + bias`` along the last axis, in the dtype of ``y``."""
     if bias is None:
         return y
-    return y + jnp.expand_dims(bias.astype(y.dtype), range(y.ndim - 1))
+    row = lax.expand_dims(lax.convert_element_type(bias, y.dtype), range(y.ndim - 1))
+    return lax.add(y, row)
 
 
 def _check_channels(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, groups: int) -> None:

@@ -1,5 +1,7 @@
 """The dense layer's arithmetic: one matrix product over the last axis."""
 
+from functools import partial
+
 import jax
 from jax import lax
 from jax.typing import ArrayLike
@@ -36,7 +38,12 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
             f"got shape {x.shape}"
         )
     checks.one_a_channel("dense", "bias", bias, kernel.shape[1])
+    return _affine(x, kernel, bias)
+
+
+@partial(jax.jit, inline=True)  # so that it is traced and differentiated once a shape, not at every call
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
     y = lax.dot_general(
         x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=checks.accumulator(x.dtype)
     )
-    return add_bias(y, bias).astype(x.dtype)
+    return lax.convert_element_type(add_bias(y, bias), x.dtype)
