@@ -82,6 +82,7 @@ def draw(quick: bool = False) -> Exhibit:
     figure, ((left, right),) = panels(1, 2, size=(9, 3.6))
     left.plot(auto, hand, ".", markersize=4)
     left.set(title=f"The slopes of {hand.size:,} weights", xlabel="by jax.grad", ylabel="by hand")
+    left.locator_params(nbins=5)
     steepest, least = np.linalg.norm(auto), []
     for dtype in (np.float64, np.float32):
         direction = jax.tree.map(lambda slope: slope / steepest, slopes)

@@ -48,8 +48,8 @@ def draw_settings(image: jax.Array) -> tuple[Figure, list[str]]:
         if p:  # the windows of row p are the first to lie wholly inside
             dark = float(y[0].mean() / y[p].mean())
     return figure, [
-        fact([o == n for o, n in sizes], f"all {len(sizes)} sizes measured are ⌊(L + 2p − k) / s⌋ + 1"),
-        fact(0.4 < dark < 0.7, f"zeros darken: with 13 of them, row 0 is {dark:.0%} as bright as row 13"),
+        fact([o == n for o, n in sizes], f"All {len(sizes)} sizes measured are ⌊(L + 2p − k) / s⌋ + 1."),
+        fact(0.4 < dark < 0.7, f"Zeros darken: with 13 of them, row 0 is {dark:.0%} as bright as row 13."),
     ]
 
 
@@ -70,7 +70,7 @@ def draw_learning(image: jax.Array, pieces: jax.Array, epochs: int) -> tuple[Fig
     for ax, label in zip(axes[:, 0], ("what it finds", "written by hand", "learnt"), strict=True):
         ax.set_ylabel(label)
     off = float(jnp.abs(learnt - KERNEL).max())
-    return figure, [fact(off < 0.01, f"the weights learnt differ from the hand-made by {off:.0e} at most")]
+    return figure, [fact(off < 0.01, f"The weights learnt differ from the hand-made by {off:.0e} at most.")]
 
 
 def sensitivity(net: nn.Layer, x: jax.Array) -> jax.Array:
@@ -95,8 +95,8 @@ def draw_receptive_fields(features: int) -> tuple[Figure, list[str]]:
         ax.grid(False)
     inner = float(seen[10:21, 10:21].sum() / seen.sum())
     return figure, [
-        fact(widths == formula, f"receptive fields measured, {widths}, are 1 + Σ (k − 1)·d·∏s wide"),
-        fact(inner > 0.65, f"ten layers: {inner:.0%} of what they see lies in the middle 11 × 11 pixels"),
+        fact(widths == formula, f"The receptive fields measured, {widths}, are 1 + Σ (k − 1)·d·∏s wide."),
+        fact(inner > 0.65, f"Of what ten layers see, {inner:.0%} lies in the middle 11 × 11 pixels."),
     ]
 
 

@@ -94,12 +94,12 @@ def draw(quick: bool = False) -> Exhibit:
     counted, (pixels, *_, second, last) = 1 - wrong / len(labels), shares
     facts = [
         fact(
-            accuracy > 0.88, f"of {len(labels)} test images {accuracy:.1%} are read right: {wrong} mistakes"
+            accuracy > 0.88, f"Of {len(labels)} test images {accuracy:.1%} are read right: {wrong} mistakes."
         ),
-        fact(abs(accuracy - counted) < 1e-6, f"looking inside changes nothing: {counted:.1%} there too"),
-        fact(pixels < 0.5 < second, f"{pixels:.0%} of the pixels' variance lies between the classes"),
+        fact(abs(accuracy - counted) < 1e-6, f"Looking inside changes nothing: {counted:.1%} there too."),
+        fact(pixels < 0.5 < second, f"Of the pixels' variance {pixels:.0%} lies between the classes."),
         fact(
-            second < last, f"behind the second block {second:.0%} does, in the last hidden layer {last:.0%}"
+            second < last, f"Behind the second block {second:.0%} does, in the last hidden layer {last:.0%}."
         ),
     ]
     return Exhibit(figures, facts)

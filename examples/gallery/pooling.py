@@ -98,10 +98,13 @@ def draw(quick: bool = False) -> Exhibit:
     reached = [float((way(detail) != 0).mean()) for way in gradients.values()]
     listed = ", ".join(f"{move:.1%}" for move in moves)
     facts = [
-        fact(off < 1e-5, f"average pooling is a strided convolution of equal weights, to within {off:.0e}"),
-        fact(taken > 0.99, f"every fourth pixel keeps {taken:.0%} of the waves too fast for the new grid"),
-        fact(2 * smooth < mean < 0.4, f"averages keep {mean:.0%} of them, the antialiased way {smooth:.0%}"),
-        fact(moves == sorted(moves)[::-1], f"a move by one pixel changes them by {listed} of white"),
-        fact(reached[1:3] == [1 / 16, 1], f"max pooling's gradient reaches 1 pixel in {1 / reached[1]:.0f}"),
+        fact(off < 1e-5, f"Average pooling is a strided convolution of equal weights, to within {off:.0e}."),
+        fact(taken > 0.99, f"Every fourth pixel keeps {taken:.0%} of the waves too fast for the new grid."),
+        fact(2 * smooth < mean < 0.4, f"Averages keep {mean:.0%} of them, the antialiased way {smooth:.0%}."),
+        fact(
+            moves == sorted(moves)[::-1],
+            f"A move by one pixel changes them, in the order shown, by {listed} of white.",
+        ),
+        fact(reached[1:3] == [1 / 16, 1], f"Max pooling's gradient reaches 1 pixel in {1 / reached[1]:.0f}."),
     ]
     return Exhibit({**figures, "waves": waves, "gradients": back}, facts)

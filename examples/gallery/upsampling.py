@@ -99,12 +99,16 @@ def draw(quick: bool = False) -> Exhibit:
     overlap, even, uneven = draw_overlap()
     random, (three, four, none) = draw_random(2 if quick else 16)
     facts = [
-        fact(off < 1e-5, f"linear upsampling is a transposed convolution by a triangle, to within {off:.0e}"),
-        fact(nearest < linear < cubic < best - 0.1, f"learnt stamps beat the cubic by {best - cubic:.1f} dB"),
-        fact(max(even) == 0, f"the {len(even)} kernels whose size the stride divides fall evenly"),
-        fact(min(uneven) > 0.1, f"the {len(uneven)} others spread by {min(uneven):.0%} of the mean or more"),
-        fact(three > 0.5, f"random stamps of size 3 put {three:.0%} of their power on the four lines"),
-        fact(four > 0.5, f"random stamps of size 4, which 2 divides, put {four:.0%} of their power there"),
-        fact(none < 0.05, f"random upsampling and convolution puts {none:.1%} of its power there"),
+        fact(
+            off < 1e-5, f"Linear upsampling is a transposed convolution by a triangle, to within {off:.0e}."
+        ),
+        fact(
+            nearest < linear < cubic < best - 0.1, f"Learnt stamps beat the cubic by {best - cubic:.1f} dB."
+        ),
+        fact(max(even) == 0, f"The {len(even)} kernels whose size the stride divides fall evenly."),
+        fact(min(uneven) > 0.1, f"The {len(uneven)} others spread by {min(uneven):.0%} of the mean or more."),
+        fact(three > 0.5, f"Random stamps of size 3 put {three:.0%} of their power on the four lines."),
+        fact(four > 0.5, f"Random stamps of size 4, which 2 divides, put {four:.0%} of their power there."),
+        fact(none < 0.05, f"Random upsampling and convolution puts {none:.1%} of its power there."),
     ]
     return Exhibit({"photograph": growing, "overlap": overlap, "random": random}, facts)

@@ -35,7 +35,7 @@ def test_its_facts_hold_at_a_small_size(name, tmp_path, as_users_have_it):
 @pytest.mark.parametrize("name", page.SCRIPTS)
 def test_it_is_short_and_asks_a_question(name):
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    assert source.count("\n") <= 110
+    assert source.count("\n") <= 115
     assert re.match(r'r?"""[^\n]+: [^\n]+\?\n\n', source), "a docstring: 'Title: question?', then its story"
 
 
