@@ -100,9 +100,9 @@ def draw(quick: bool = False) -> Exhibit:
     detailed = np.argsort(test.std(axis=(1, 2)).mean(axis=-1))[: -len(test) // 2 : -len(test) // 20]
     repairs, through = draw_repairs(test, repaired, detailed), plots.feature_maps(waist, example=detailed[0])
     facts = [
-        fact(narrow < 0.34, f"the waist holds {narrow:.0%} as many numbers as a picture"),
-        fact(without > before + 3, f"autoencoder: from {before:.1f} to {without:.1f} dB on new squares"),
-        fact(bridged > without + 1, f"U-Net: to {bridged:.1f} dB, {bridged - without:.1f} dB more"),
-        fact(bridged > blurred + 0.4, f"the best Gaussian blur, {best} pixels wide: to {blurred:.1f} dB"),
+        fact(narrow < 0.34, f"The waist holds {narrow:.0%} as many numbers as a picture."),
+        fact(without > before + 3, f"The autoencoder: from {before:.1f} to {without:.1f} dB on new squares."),
+        fact(bridged > without + 1, f"The U-Net: to {bridged:.1f} dB, {bridged - without:.1f} dB more."),
+        fact(bridged > blurred + 0.4, f"The best Gaussian blur, {best} pixels wide: to {blurred:.1f} dB."),
     ]
     return Exhibit({"repairs": repairs, "waist": through}, facts)
