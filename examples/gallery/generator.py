@@ -103,7 +103,7 @@ def draw(quick: bool = False) -> Exhibit:
     far, far_normal, _ = (to_nearest(new, images) for images in sets.values())
     drawn = f"A generated digit is {bad:.1f} from the nearest real one (in the median)"
     kinds = (
-        f"from a new real digit to the nearest of {len(sets['generated']):,} generated ones it is {far:.1f}"
+        f"From a new real digit to the nearest of {len(sets['generated']):,} generated ones it is {far:.1f}"
     )
     facts = [
         fact(bad < bad_normal < bad_pixels, f"{drawn}, a draw from the normal {bad_normal:.1f}."),
