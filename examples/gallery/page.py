@@ -71,4 +71,4 @@ def sections(page: str) -> dict[str, str]:
     {'one': 'first\n', 'two': 'second\n'}
     """
     parts = re.split(r"^<!-- (\w+) -->\n", page, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {name: text.strip() + "\n" for name, text in zip(parts[1::2], parts[2::2], strict=True)}

@@ -67,6 +67,8 @@ def test_one_script_drawn_again_leaves_the_others(tmp_path, monkeypatch):
         page.write(name, tmp_path)
     found = page.sections((tmp_path / "README.md").read_text(encoding="utf-8"))
     assert list(found) == ["activations", "dying_relu"], "in the order of the page"
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "\n\n\n" not in text
     assert "- run 1\n" in found["activations"]
     assert "- run 2\n" in found["dying_relu"]
 
