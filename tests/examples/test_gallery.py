@@ -82,4 +82,4 @@ def test_a_fact_must_hold():
 def test_an_unknown_script(capsys):
     with pytest.raises(SystemExit):
         main(["dead_relu"])
-    assert "no script is called 'dead_relu'; there are activations, dying_relu" in capsys.readouterr().err
+    assert "no script is called 'dead_relu'; there are activations, linear_stack" in capsys.readouterr().err
