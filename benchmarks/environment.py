@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,10 +29,20 @@ def describe(**options: Any) -> dict[str, Any]:
         "revision": revision(),
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "command": " ".join(["python -m", *_module(), *sys.argv[1:]]),
         # Where the file lies says nothing about its numbers, and may name a private folder.
+        "command": " ".join(["python -m", *_module(), *without_out(sys.argv[1:])]),
         "options": {name: str(value) for name, value in options.items() if name != "out"},
     }
+
+
+def without_out(arguments: Sequence[str]) -> list[str]:
+    """The arguments but ``--out`` and its folder.
+
+    >>> without_out(["--only", "conv", "--out", "somewhere", "--repeats=3"])
+    ['--only', 'conv', '--repeats=3']
+    """
+    pairs = zip(("", *arguments), arguments, strict=False)
+    return [now for before, now in pairs if "--out" not in (before, now) and not now.startswith("--out=")]
 
 
 def _module() -> list[str]:

@@ -9,6 +9,7 @@ python -m benchmarks.report --full A.json B.json       every row of these runs
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -136,9 +137,7 @@ def markdown(runs: Sequence[Run], charts: Sequence[Path] = (), *, beside: Path |
         parts = [TABLES[run.program](run), behind(run) if run.program != "overhead" else "", conditions(run)]
         blocks.append("\n\n".join(part for part in parts if part))
     for chart in charts:
-        path = chart.resolve()
-        if beside is not None and path.is_relative_to(beside.resolve()):
-            path = path.relative_to(beside.resolve())
+        path = Path(os.path.relpath(chart.resolve(), (beside or Path.cwd()).resolve()))
         blocks.append(f"![{chart.stem}]({path.as_posix()})")
     return "\n\n".join(blocks)
 
