@@ -1,7 +1,7 @@
 """What the hardware was seen to do, minutes before the rest: the largest rates of two plain programs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,11 @@ import jax.numpy as jnp
 
 #: A measurement grows until one call takes so long.
 LONG_ENOUGH = 0.02
+
+
+def of(dtypes: Sequence[str], shapes: str) -> dict[str, dict[str, float]]:
+    """``measure`` for each dtype; where the shapes are only ``tiny``, with small arrays too."""
+    return {dtype: measure(dtype, largest=256 if shapes == "tiny" else 8192) for dtype in dtypes}
 
 
 def measure(dtype: str, *, largest: int = 8192) -> dict[str, float]:

@@ -106,8 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     entrants = contenders.find(given.contenders)
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
-    largest = 256 if given.shapes == "tiny" else 8192
-    limit = {dtype: limits.measure(dtype, largest=largest) for dtype in given.dtype}
+    limit = limits.of(given.dtype, given.shapes)
     for dtype, found in limit.items():
         print(f"{dtype}: product {found['flops'] / 1e9:.0f} GFLOP/s, copy {found['bytes'] / 1e9:.1f} GB/s")
     groups = measure(

@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     entrants = contenders.find(given.contenders)
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
-    limit = {d: limits.measure(d, largest=256 if given.shapes == "tiny" else 8192) for d in given.dtype}
+    limit = limits.of(given.dtype, given.shapes)
     groups = measure(
         chosen,
         entrants,

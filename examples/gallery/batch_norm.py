@@ -49,7 +49,7 @@ def learn(net: nn.Layer, epochs: int) -> tuple[dict[str, Any], Any]:
             scores["batch"] = nn.accuracy(net.train(state.params, test.images)[0], test.labels).mean()
             return state, (scores, state.params.state)
 
-        state = nn.training.init_state(net, optax.sgd(rate), jax.random.key(1), params=start)
+        state = nn.init_state(net, optax.sgd(rate), jax.random.key(1), params=start)
         return jax.lax.scan(walk, state, order)[1]
 
     return jax.device_get(jax.jit(jax.vmap(training))(RATES))

@@ -29,7 +29,7 @@ def draw(quick: bool = False) -> Exhibit:
 
     def training(rate: jax.Array) -> tuple[jax.Array, jax.Array]:
         step = nn.make_step(net, optax.sgd(rate), optax.softmax_cross_entropy_with_integer_labels)
-        state = nn.training.init_state(net, optax.sgd(rate), key, x)
+        state = nn.init_state(net, optax.sgd(rate), key, x)
         state, scores = jax.lax.scan(lambda state, row: step(state, x[row], y[row]), state, rows)
         right = nn.accuracy(net.apply(state.params, test.images), test.labels)
         return scores["loss"], right.mean()
