@@ -14,6 +14,7 @@ lowered, by platform: ``conv_cpu``, or ``conv_plain`` for the rest.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -171,8 +172,12 @@ def _face(name: str, roles: tuple[int, int], result: int) -> Face:
 
         return mlir.lower_fun(run, multiple_results=False)
 
+    def lowered_for_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
+        devices = getattr(context.module_context.axis_context, "num_devices", None)
+        return lowered(partial(getattr(conv_cpu, name), spread=devices != 1))(context, *args, **params)
+
     mlir.register_lowering(primitive, lowered(getattr(conv_plain, name)))
-    mlir.register_lowering(primitive, lowered(getattr(conv_cpu, name)), platform="cpu")
+    mlir.register_lowering(primitive, lowered_for_cpu, platform="cpu")
     ad.defbilinear(primitive, _transpose(face, 0), _transpose(face, 1))
     batching.primitive_batchers[primitive] = _batch(face)
     return face

@@ -13,24 +13,48 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops import conv_depthwise, conv_groups
+from jaxnn.ops import conv_banded, conv_depthwise, conv_groups, conv_parts, conv_unfolded
 from jaxnn.ops.checks import accumulator
+from jaxnn.ops.conv_groups import Dense
 from jaxnn.ops.conv_settings import Settings, channels_last, fit, pad, swap_channels
 from jaxnn.ops.windows import Pairs
 
 
-def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
-    """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
-    x, kernel = _wide(x, kernel)
-    return _forward(x, kernel, s).astype(dtype)
+def forward(
+    x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, spread: bool = False
+) -> jax.Array:
+    """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o].
+
+    A loop over the batch would gather one that is ``spread`` over devices.
+    """
+    wide = _wider(x, kernel)
+    kernel = kernel.astype(wide)
+    dense, floats = (_dense, 0) if spread else _in_parts(s, x.shape[0], *kernel.shape[-2:])
+
+    def part(x: jax.Array) -> jax.Array:
+        return _forward(dense, x.astype(wide), kernel, s).astype(dtype)
+
+    return conv_parts.mapped(part, x, floats)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
+def _in_parts(s: Settings, batch: int, c_in: int, c_out: int) -> tuple[Dense, int]:
+    """The form of a dense convolution, and the floats it writes out for each example of a part of the batch.
+
+    0 floats if the batch is not to be parted.
+    """
+    if conv_unfolded.applies(s, c_in, c_out):
+        floats = conv_unfolded.floats(s, c_in, c_out)
+        if conv_parts.pays(s, batch, c_in, c_out, floats):
+            return conv_unfolded.forward, floats
+    return _dense, 0
+
+
+def _forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     if conv_depthwise.applies(s, kernel.shape):
         return conv_depthwise.forward(x, kernel, s)
     if s.groups > 1:
-        return conv_groups.forward(_dense, x, kernel, s)
-    return _dense(x, kernel, s)
+        return conv_groups.forward(dense, x, kernel, s)
+    return dense(x, kernel, s)
 
 
 def _dense(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -39,6 +63,8 @@ def _dense(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
         return lax.dot_general(
             _at_strides(x, s), kernel.reshape(kernel.shape[-2:]), (last, ((), ())), precision=s.precision
         )
+    if conv_banded.applies(s, x.shape[0], *kernel.shape[-2:]):
+        return conv_banded.forward(_dense, x, kernel, s)
     return _canonical(x, kernel, s.strides, s.padding, s.dilation, s)
 
 
@@ -70,26 +96,44 @@ def _at_strides(x: jax.Array, s: Settings) -> jax.Array:
     return lax.slice(x, [0] * x.ndim, (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
 
 
-def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
-    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], without dilating y.
+def input_gradient(
+    kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, spread: bool = False
+) -> jax.Array:
+    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], without dilating y."""
+    wide, (c_in, c_out) = _wider(kernel, y), kernel.shape[-2:]
+    kernel = kernel.astype(wide)
+    if s.groups == 1 and all(k <= step for k, step in zip(s.span, s.strides, strict=True)):
+        return _stamps(kernel, y.astype(wide), s).astype(dtype)
+    dense, floats = (_dense, 0) if spread else _in_parts(s, y.shape[0], c_out, c_in)
+
+    def part(y: jax.Array) -> jax.Array:
+        return _phases(dense, kernel, y.astype(wide), s).astype(dtype)
+
+    return conv_parts.mapped(part, y, floats)
+
+
+def _phases(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """The input gradient, phase by phase.
 
     The places of x fall into s phases on each axis. One phase sees one in s taps of the kernel, and is an
     ordinary convolution of y with these.
     """
-    kernel, y = _wide(kernel, y)
-    if s.groups == 1 and all(k <= step for k, step in zip(s.span, s.strides, strict=True)):
-        return _stamps(kernel, y, s).astype(dtype)
     kernel = swap_channels(kernel, s.groups)
     sizes = [-(-n // step) for n, step in zip(s.space, s.strides, strict=True)]
-    phases = [_phase(kernel, y, s, phase, sizes) for phase in product(*map(range, s.strides))]
+    phases = [_phase(dense, kernel, y, s, phase, sizes) for phase in product(*map(range, s.strides))]
     for axis, step in reversed(list(enumerate(s.strides, start=1))):
         rows = range(0, len(phases), step)
         phases = [_interleave(phases[row : row + step], axis) for row in rows]
-    return fit(phases[0], [0] * s.rank, s.space).astype(dtype)
+    return fit(phases[0], [0] * s.rank, s.space)
 
 
 def _phase(
-    kernel: jax.Array, y: jax.Array, s: Settings, phase: tuple[int, ...], sizes: list[int]
+    dense: Dense,
+    kernel: jax.Array,
+    y: jax.Array,
+    s: Settings,
+    phase: tuple[int, ...],
+    sizes: list[int],
 ) -> jax.Array:
     """The places p, p + s, p + 2·s, … of x, as many as ``sizes`` on each axis."""
     taps, padding, dilation = [], [], []
@@ -108,6 +152,7 @@ def _phase(
         kernel = lax.rev(lax.slice_in_dim(kernel, js.start, js[-1] + 1, js.step, axis), (axis,))
     window = tuple(map(len, taps))
     return _forward(
+        dense,
         y,
         kernel,
         Settings(
@@ -137,19 +182,41 @@ def _stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     return fit(x, [-low for low, _ in s.padding], s.space)
 
 
-def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
+def kernel_gradient(
+    x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, spread: bool = False
+) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
     shape = (*s.window, x.shape[-1] // s.groups, y.shape[-1])
     if isinstance(x.shape[0], int) and x.shape[0] == 0:
         return jnp.zeros(shape, dtype)
-    x, y = _wide(x, y)
-    if conv_depthwise.applies(s, shape):
-        kernel = conv_depthwise.kernel_gradient(x, y, s)
-    elif s.groups > 1:
-        kernel = conv_groups.kernel_gradient(_dense_kernel_gradient, x, y, s)
-    else:
-        kernel = _dense_kernel_gradient(x, y, s)
-    return kernel.astype(dtype)
+    wide = _wider(x, y)
+    dense: Dense = _dense_kernel_gradient
+    floats = 0
+    if not spread:
+        dense, floats = _kernel_in_parts(s, x.shape[0], shape[-2], shape[-1])
+
+    def part(x: jax.Array, y: jax.Array) -> jax.Array:
+        return _kernel_gradient(dense, x.astype(wide), y.astype(wide), s)
+
+    return conv_parts.summed(part, x, y, floats).astype(dtype)
+
+
+def _kernel_in_parts(s: Settings, batch: int, c_in: int, c_out: int) -> tuple[Dense, int]:
+    """The same of the gradient of a kernel."""
+    if conv_unfolded.applies_to_kernel(s, c_in):
+        floats = conv_unfolded.floats_for_kernel(s, c_in)
+        if conv_parts.pays(s, batch, c_in, c_out, floats):
+            return conv_unfolded.kernel_gradient, floats
+    return _dense_kernel_gradient, 0
+
+
+def _kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    c_in, c_out = x.shape[-1] // s.groups, y.shape[-1]
+    if conv_depthwise.applies(s, (c_in, c_out)):
+        return conv_depthwise.kernel_gradient(x, y, s)
+    if s.groups > 1:
+        return conv_groups.kernel_gradient(dense, x, y, s)
+    return dense(x, y, s)
 
 
 def _dense_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
@@ -167,7 +234,6 @@ def _dense_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array
     return jnp.moveaxis(kernel, 0, -2)
 
 
-def _wide(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both in the dtype that sums are taken in. Products of halves are exact in float32."""
-    wide = max(accumulator(a.dtype), accumulator(b.dtype), key=lambda dtype: dtype.itemsize)
-    return a.astype(wide), b.astype(wide)
+def _wider(a: jax.Array, b: jax.Array) -> jnp.dtype:
+    """The dtype that sums are taken in. Products of halves are exact in float32."""
+    return max(accumulator(a.dtype), accumulator(b.dtype), key=lambda dtype: dtype.itemsize)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops.conv_settings import Settings, fit
+from jaxnn.ops.conv_settings import Settings, padded, shifted
 
 #: The most taps that are written out one by one, and the most outputs a channel.
 _TAPS, _MULTIPLIER = 64, 4
@@ -27,9 +27,9 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     if multiplier > 1:
         outputs = [forward(x, kernel[..., i::multiplier], s) for i in range(multiplier)]
         return jnp.stack(outputs, -1).reshape(*outputs[0].shape[:-1], kernel.shape[-1])
-    x = _padded(x, s)
+    x = padded(x, s)
     terms = [
-        _shifted(x, j, s.out, s) * jnp.expand_dims(kernel[j][0], range(x.ndim - 1))
+        shifted(x, j, s.out, s) * jnp.expand_dims(kernel[j][0], range(x.ndim - 1))
         for j in product(*map(range, s.window))
     ]
     return sum(terms[1:], terms[0])
@@ -45,7 +45,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     if multiplier > 1:
         kernels = [kernel_gradient(x, y[..., i::multiplier], s) for i in range(multiplier)]
         return jnp.stack(kernels, -1).reshape(*s.window, 1, -1)
-    x = _padded(x, s)
+    x = padded(x, s)
     rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
     # The taps of all axes but the last side by side: one fused loop each would compile slowly.
     beside = s._replace(strides=(*s.dilation[:-1], s.strides[-1]))
@@ -58,26 +58,13 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
         one_x = lax.dynamic_slice(x, starts, (1, *s.span[:-1], *x.shape[-2:]))
         size = (*s.window[:-1], row[0])
         return tuple(
-            total + (_shifted(one_x, tap, size, beside) * one_y)[0]
+            total + (shifted(one_x, tap, size, beside) * one_y)[0]
             for total, tap in zip(sums, taps, strict=True)
         )
 
     zeros = (jnp.zeros((*s.window[:-1], *row), y.dtype),) * len(taps)
     sums = lax.fori_loop(0, prod(rows), add, zeros)
     return jnp.expand_dims(jnp.stack(sums, -3).sum(-2), -2)
-
-
-def _padded(x: jax.Array, s: Settings) -> jax.Array:
-    """x with the padding, as long as the windows reach."""
-    sizes = [(out - 1) * step + k for out, step, k in zip(s.out, s.strides, s.span, strict=True)]
-    return fit(x, [low for low, _ in s.padding], sizes)
-
-
-def _shifted(x: jax.Array, tap: tuple[int, ...], out: Sequence[int], s: Settings) -> jax.Array:
-    """What one tap of the window reads of the padded x."""
-    starts = [j * d for j, d in zip(tap, s.dilation, strict=True)]
-    ends = [start + (n - 1) * step + 1 for start, n, step in zip(starts, out, s.strides, strict=True)]
-    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
 
 
 def _unravel(t: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:

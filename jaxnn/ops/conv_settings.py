@@ -54,6 +54,19 @@ def fit(x: jax.Array, low: Sequence[int], sizes: Sequence[int]) -> jax.Array:
     return pad(x, tuple((before, size - before - n) for n, before, size in spatial))
 
 
+def padded(x: jax.Array, s: Settings) -> jax.Array:
+    """``x`` with its padding, as long as the windows reach."""
+    sizes = [(out - 1) * step + k for out, step, k in zip(s.out, s.strides, s.span, strict=True)]
+    return fit(x, [low for low, _ in s.padding], sizes)
+
+
+def shifted(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -> jax.Array:
+    """What one tap of the window reads of the padded ``x`` for the first ``out`` windows of each axis."""
+    starts = [j * d for j, d in zip(tap, s.dilation, strict=True)]
+    ends = [start + (n - 1) * step + 1 for start, n, step in zip(starts, out, s.strides, strict=True)]
+    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
+
+
 def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
     """``(*window, I, g·O)`` as ``(*window, O, g·I)``, each group on its own."""
     *window, c_in, c_out = kernel.shape

@@ -1,5 +1,8 @@
 """The forms of a convolution against each other, and what the primitives promise JAX."""
 
+from contextlib import ExitStack, contextmanager, nullcontext
+from unittest.mock import patch
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jax import lax
 
-from jaxnn.ops import conv_core, conv_cpu, conv_plain
+from jaxnn.ops import conv_banded, conv_core, conv_cpu, conv_parts, conv_plain, conv_unfolded
 from jaxnn.ops.conv import conv
 from jaxnn.ops.conv_settings import Settings
 from tests.support import assert_close, rng_array
@@ -23,12 +26,12 @@ def operands(s: Settings, c_in: int, c_out: int, n: int = 2):
     return dict(zip(FACES, ((x, kernel), (kernel, y), (x, y)), strict=True))
 
 
-def check(s: Settings, c_in: int, c_out: int, scale: float = 1):
+def check(s: Settings, c_in: int, c_out: int, scale: float = 1, n: int = 2):
     def faces(pairs, module):
         return {face: getattr(module, face)(a, b, s, jnp.float32) for face, (a, b) in pairs.items()}
 
     compare = jax.jit(lambda pairs: (faces(pairs, conv_cpu), faces(pairs, conv_plain)))
-    assert_close(*compare(operands(s, c_in, c_out)), scale=scale)
+    assert_close(*compare(operands(s, c_in, c_out, n)), scale=scale)
 
 
 @st.composite
@@ -45,6 +48,49 @@ def settings(draw):
 def test_the_forms_for_cpu_are_the_plain_ones(s, c_in, c_out):
     assume(all(out > 0 for out in s.out))
     check(s, c_in * s.groups, c_out * s.groups)
+
+
+@contextmanager
+def forms_for_large_sizes(form: str, floats: int = 10**6):
+    """As if small sizes were large: every dense convolution is ``unfolded`` in parts, or ``banded``."""
+    none = {"_PAIRS": (10**9, 0), "_CHANNELS": 10**9}
+    limits = {
+        conv_parts: {"_FLOATS": floats, "_WORK": 0},
+        conv_unfolded: none if form == "banded" else {"_PAIRS": (0, 10**9), "_CHANNELS": 0},
+        conv_banded: {"_LINES": 0 if form == "banded" else 10**9},
+    }
+    with ExitStack() as stack:
+        for module, values in limits.items():
+            stack.enter_context(patch.multiple(module, **values))
+        yield
+
+
+@pytest.mark.parametrize("form", ["unfolded", "banded"])
+@given(s=settings(), c_in=st.integers(1, 2), c_out=st.integers(1, 2), floats=st.sampled_from((60, 10**6)))
+def test_the_forms_for_large_sizes_are_the_plain_ones(form, s, c_in, c_out, floats):
+    assume(all(out > 0 for out in s.out))
+    with forms_for_large_sizes(form, floats):
+        check(s._replace(groups=1), c_in, c_out, n=6)
+
+
+def test_three_axes_by_bands():
+    with forms_for_large_sizes("banded"):
+        check(Settings((4, 3, 5), (2, 1, 3), (1, 2, 2), ((1, 0), (0, 0), (1, 2)), (1, 1, 2)), 2, 3)
+
+
+def spread(x, kernel):
+    """The gradients of a convolution that is worth a loop over parts of the batch."""
+    return jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a))), (0, 1))(x, kernel)
+
+
+def test_a_batch_is_parted_only_on_one_device():
+    x, kernel = jnp.asarray(rng_array(32, 18, 18, 64)), jnp.asarray(rng_array(3, 3, 64, 64, seed=1))
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    parts = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
+    alone, apart = (jax.jit(spread).lower(a, kernel) for a in (x, parts))
+    assert alone.as_text().count("stablehlo.while") == 3
+    assert apart.as_text().count("stablehlo.while") == 0
+    assert_close(apart.compile()(parts, kernel), alone.compile()(x, kernel), scale=100)
 
 
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make
@@ -121,13 +167,15 @@ def test_explicit_sharding_of_anything_but_the_batch_raises():
             conv(x, jnp.ones((3, 1, 1)))
 
 
-def test_gradients_under_shard_map():
+@pytest.mark.parametrize("form", ["unfolded", "banded", None])
+def test_gradients_under_shard_map(form):
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-    x, kernel = rng_array(8, 5, 2), jnp.asarray(rng_array(3, 2, 2, seed=1))
+    x, kernel = rng_array(8, 5, 4, 2), jnp.asarray(rng_array(3, 2, 2, 2, seed=1))
 
     def loss(kernel, x):
         return lax.pmean(jnp.sum(jnp.square(conv(x, kernel))), "batch")
 
     sharded = jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=(jax.P(), jax.P("batch")), out_specs=jax.P())
     whole = jax.grad(lambda k: jnp.sum(jnp.square(conv(x, k))) / 4)(kernel)
-    assert_close(jax.jit(sharded)(kernel, x), whole, scale=10)
+    with forms_for_large_sizes(form, 50) if form else nullcontext():
+        assert_close(jax.jit(sharded)(kernel, x), whole, scale=10)
