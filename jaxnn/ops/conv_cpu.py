@@ -17,6 +17,7 @@ from jaxnn.ops import conv_banded, conv_depthwise, conv_groups, conv_parts, conv
 from jaxnn.ops.checks import accumulator
 from jaxnn.ops.conv_groups import Dense
 from jaxnn.ops.conv_settings import Settings, channels_last, fit, pad, swap_channels
+from jaxnn.ops.stored import stored
 from jaxnn.ops.windows import Pairs
 
 
@@ -171,15 +172,18 @@ def _interleave(parts: list[jax.Array], axis: int) -> jax.Array:
 
 def _stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """The input gradient where windows do not overlap: one matrix product gives the stamp of each y."""
-    rest = [(0, step - k, d - 1) for k, step, d in zip(s.span, s.strides, s.dilation, strict=True)]
-    kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), (*rest, (0, 0, 0), (0, 0, 0)))
     n, *out, _ = y.shape
     contracted = ((y.ndim - 1,), (kernel.ndim - 1,))
     x = lax.dot_general(y, kernel, (contracted, ((), ())), precision=s.precision)
     order = [axis for i in range(1, s.rank + 1) for axis in (i, s.rank + i)]
+    # Stored before it is padded: a pad of a transposition would be a loop of branches.
+    x = stored(jnp.transpose(x, (0, *order, x.ndim - 1)))
+    gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, s.strides, s.dilation, strict=True)]
+    if any(map(any, gaps)):
+        none = (0, 0, 0)
+        x = lax.pad(x, jnp.zeros((), x.dtype), (none, *(pair for gap in gaps for pair in (none, gap)), none))
     sizes = [size * step for size, step in zip(out, s.strides, strict=True)]
-    x = jnp.transpose(x, (0, *order, x.ndim - 1)).reshape(n, *sizes, kernel.shape[-2])
-    return fit(x, [-low for low, _ in s.padding], s.space)
+    return fit(x.reshape(n, *sizes, kernel.shape[-2]), [-low for low, _ in s.padding], s.space)
 
 
 def kernel_gradient(
