@@ -44,8 +44,12 @@ def pixel_shuffle(x: ArrayLike, scale: Ints) -> jax.Array:
             f"pixel_shuffle: the channels must be a multiple of {prod(factors)} (scale {scale!r} on {rank} "
             f"spatial axes), got {array.shape[-1]}"
         )
-    for axis, factor in reversed([*enumerate(factors, start=1)]):
-        array = _spread(array, axis, factor)
+    for factor in reversed(factors):
+        array = _split(array, rank + 1, factor)
+    between = [axis for i in range(1, rank + 1) for axis in (i, rank + 1 + i)]
+    array = jnp.transpose(array, (0, *between, rank + 1))
+    for axis in range(1, rank + 1):
+        array = _merged(array, axis)
     return array
 
 
@@ -75,29 +79,24 @@ def pixel_unshuffle(x: ArrayLike, scale: Ints) -> jax.Array:
     factors = per_axis("pixel_unshuffle", "scale", scale, len(space))
     if any(size % factor for size, factor in zip(space, factors, strict=True)):
         raise ValueError(f"pixel_unshuffle: scale must divide the spatial sizes {space}, got {scale!r}")
-    for axis, factor in enumerate(factors, start=1):
-        array = _fold(array, axis, factor)
+    for axis, factor in reversed([*enumerate(factors, start=1)]):
+        array = _split(array, axis, factor)
+    rank = len(space)
+    fine = [2 * i for i in range(1, rank + 1)]
+    array = jnp.transpose(array, (0, *(axis - 1 for axis in fine), 2 * rank + 1, *fine))
+    for _ in factors:
+        array = _merged(array, rank + 1)
     return array
 
 
 # One axis at a time: arrays on an explicit mesh refuse some reshapes that split or merge several at once.
 
 
-def _spread(x: jax.Array, axis: int, factor: int) -> jax.Array:
-    """(…, L, …, C·r) → (…, L·r, …, C): the fastest part of the channels becomes the offset along ``axis``."""
-    if factor == 1:
-        return x
-    *front, channels = x.shape
-    split = lax.reshape(x, (*front, channels // factor, factor))
-    front[axis] *= factor
-    return lax.reshape(jnp.moveaxis(split, -1, axis + 1), (*front, channels // factor))
+def _split(x: jax.Array, axis: int, factor: int) -> jax.Array:
+    """(…, L·r, …) → (…, L, r, …)."""
+    return lax.reshape(x, (*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :]))
 
 
-def _fold(x: jax.Array, axis: int, factor: int) -> jax.Array:
-    """(…, L·r, …, C) → (…, L, …, C·r): the inverse of ``_spread``."""
-    if factor == 1:
-        return x
-    *front, channels = x.shape
-    front[axis] //= factor
-    split = lax.reshape(x, (*front[: axis + 1], factor, *front[axis + 1 :], channels))
-    return lax.reshape(jnp.moveaxis(split, axis + 1, -1), (*front, channels * factor))
+def _merged(x: jax.Array, axis: int) -> jax.Array:
+    """(…, L, r, …) → (…, L·r, …), the inverse of ``_split``."""
+    return lax.reshape(x, (*x.shape[:axis], x.shape[axis] * x.shape[axis + 1], *x.shape[axis + 2 :]))
