@@ -1,6 +1,7 @@
 """Depthwise convolution as sums of shifted products: it moves too little data for a matrix product."""
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import product
 from math import prod
 from typing import Any
@@ -10,9 +11,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.ops.conv_settings import Settings, padded, shifted
+from jaxnn.ops.stored import stored
 
 #: The most taps that are written out one by one, and the most outputs a channel.
 _TAPS, _MULTIPLIER = 64, 4
+#: Taps for which a loop may pad while it reads; for more the padded input is stored.
+_PADDED = 4
+#: Channels from which on XLA's loop over them alone is long enough.
+_CHANNELS = 64
 
 
 def applies(s: Settings, kernel: Sequence[int]) -> bool:
@@ -28,11 +34,18 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
         outputs = [forward(x, kernel[..., i::multiplier], s) for i in range(multiplier)]
         return jnp.stack(outputs, -1).reshape(*outputs[0].shape[:-1], kernel.shape[-1])
     x = padded(x, s)
-    terms = [
-        shifted(x, j, s.out, s) * jnp.expand_dims(kernel[j][0], range(x.ndim - 1))
-        for j in product(*map(range, s.window))
-    ]
-    return sum(terms[1:], terms[0])
+    if prod(s.window) > _PADDED:
+        x = stored(x)
+
+    def line(first: tuple[int, ...]) -> jax.Array:
+        taps = [(*first, j) for j in range(s.window[-1])]
+        return reduce(jnp.add, (shifted(x, tap, s.out, s) * one_each(kernel[tap][0]) for tap in taps))
+
+    def one_each(k: jax.Array) -> jax.Array:
+        return jnp.expand_dims(k, range(x.ndim - 1))
+
+    # Each line of the window has a sum of its own: shorter chains of additions than one sum for all.
+    return reduce(jnp.add, map(line, product(*map(range, s.window[:-1]))))
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
@@ -45,7 +58,11 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     if multiplier > 1:
         kernels = [kernel_gradient(x, y[..., i::multiplier], s) for i in range(multiplier)]
         return jnp.stack(kernels, -1).reshape(*s.window, 1, -1)
-    x = padded(x, s)
+    x, space = padded(x, s), y.shape[-2:]
+    if s.strides[-1] == 1 and space[-1] < _CHANNELS:
+        # The last axis and the channels are one line, on which a place further is so many channels further.
+        x, y = x.reshape(*x.shape[:-2], -1, 1), y.reshape(*y.shape[:-2], -1, 1)
+        s = s._replace(dilation=(*s.dilation[:-1], s.dilation[-1] * space[-1]))
     rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
     # The taps of all axes but the last side by side: one fused loop each would compile slowly.
     beside = s._replace(strides=(*s.dilation[:-1], s.strides[-1]))
@@ -64,7 +81,8 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
 
     zeros = (jnp.zeros((*s.window[:-1], *row), y.dtype),) * len(taps)
     sums = lax.fori_loop(0, prod(rows), add, zeros)
-    return jnp.expand_dims(jnp.stack(sums, -3).sum(-2), -2)
+    taps_and_lines = jnp.stack(sums, -3).reshape(*s.window, *space)
+    return jnp.expand_dims(taps_and_lines.sum(-2), -2)
 
 
 def _unravel(t: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:
