@@ -208,7 +208,7 @@ def kernel_gradient(
 def _kernel_in_parts(s: Settings, batch: int, c_in: int, c_out: int) -> tuple[Dense, int]:
     """The same of the gradient of a kernel."""
     if conv_unfolded.applies_to_kernel(s, c_in):
-        floats = conv_unfolded.floats_for_kernel(s, c_in)
+        floats = conv_unfolded.floats(s, c_in, c_out)
         if conv_parts.pays(s, batch, c_in, c_out, floats):
             return conv_unfolded.kernel_gradient, floats
     return _dense_kernel_gradient, 0

@@ -5,6 +5,7 @@ gradient has less. Windows written side by side as rows make products of both. T
 times larger than the batch and would have to come from memory; those of a few examples stay in the cache.
 """
 
+from functools import reduce
 from itertools import product
 from math import prod
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops.conv_settings import Settings, fit, padded, shifted
+from jaxnn.ops.conv_settings import Settings, pad, padded, shifted
 from jaxnn.ops.stored import stored
 
 #: The fewest and the most pairs of channels for which XLA's convolution is slow, and the fewest input
@@ -31,62 +32,69 @@ def applies_to_kernel(s: Settings, c_in: int) -> bool:
 
 
 def floats(s: Settings, c_in: int, c_out: int) -> int:
-    """How many ``forward`` writes out for an example."""
+    """How many are written out for an example."""
     if _is_by_rows(s):
         return prod(s.out) * (prod(s.window[1:]) * c_in + s.window[0] * c_out)
-    return floats_for_kernel(s, c_in)
-
-
-def floats_for_kernel(s: Settings, c_in: int) -> int:
-    """How many ``kernel_gradient`` writes out for an example."""
     return prod(s.out) * prod(s.window) * c_in
-
-
-def _is_by_rows(s: Settings) -> bool:
-    return s.window[0] > 2 and s.strides[0] == 1
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
-    if _is_by_rows(s):
-        return _by_rows(x, kernel, s)
-    return _product(_unfolded(x, s), kernel.reshape(-1, kernel.shape[-1]), s)
-
-
-def _by_rows(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
-    """The window unfolded but for its first axis: what its rows give is added up afterwards.
-
-    So x and y are written out as often as the window is wide and high, not x as often as it has values.
-    """
+    if not _is_by_rows(s):
+        return _product(_unfolded(x, s), kernel.reshape(-1, kernel.shape[-1]), s)
     rows, c_out = s.window[0], kernel.shape[-1]
-    step, reach = s.dilation[0], s.dilation[0] * (rows - 1)
-    line = s._replace(
-        space=(s.out[0] + reach, *s.space[1:]), window=(1, *s.window[1:]), padding=((0, 0), *s.padding[1:])
-    )
-    x = fit(x, [s.padding[0][0], *(0,) * (s.rank - 1)], line.space)
-    y = stored(_product(_unfolded(x, line), jnp.moveaxis(kernel, 0, -2).reshape(-1, rows * c_out), s))
-    terms = [
-        lax.slice(
-            y,
-            (0, row * step, *(0,) * (s.rank - 1), row * c_out),
-            (y.shape[0], row * step + s.out[0], *y.shape[2:-1], (row + 1) * c_out),
-        )
-        for row in range(rows)
-    ]
-    return sum(terms[1:], terms[0])
+    y = _product(_unfolded(x, _line(s)), jnp.moveaxis(kernel, 0, -2).reshape(-1, rows * c_out), s)
+    y = stored(y)
+    return reduce(jnp.add, (_cut(y[..., row * c_out :][..., :c_out], row, s) for row in range(rows)))
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
-    axes = tuple(range(s.rank + 1))
-    kernel = lax.dot_general(_unfolded(x, s), y, ((axes, axes), ((), ())), precision=s.precision)
-    return kernel.reshape(*s.window, x.shape[-1], y.shape[-1])
+    c_in, c_out = x.shape[-1], y.shape[-1]
+    if not _is_by_rows(s):
+        return _rows_product(_unfolded(x, s), y, s).reshape(*s.window, c_in, c_out)
+    # The transpose: each row of the window meets y where it gave it.
+    y = jnp.concatenate([_place(y, row, s) for row in range(s.window[0])], -1)
+    kernel = _rows_product(_unfolded(x, _line(s)), y, s)
+    return jnp.moveaxis(kernel.reshape(*s.window[1:], c_in, s.window[0], c_out), -2, 0)
+
+
+def _is_by_rows(s: Settings) -> bool:
+    """Whether the first axis of the window is not unfolded, but its rows' results added up afterwards.
+
+    So x and y are written out as often as the window is wide and high, not x as often as it has values.
+    """
+    return s.window[0] > 2 and s.strides[0] == 1
+
+
+def _line(s: Settings) -> Settings:
+    """The convolution by one row of the window, for all rows of x that any of them reads."""
+    (low, _), *others = s.padding
+    high = s.out[0] + s.span[0] - 1 - s.space[0] - low
+    return s._replace(window=(1, *s.window[1:]), padding=((low, high), *others))
+
+
+def _cut(y: jax.Array, row: int, s: Settings) -> jax.Array:
+    """The part of the lines' result that one row of the window gives to y."""
+    return lax.slice_in_dim(y, row * s.dilation[0], row * s.dilation[0] + s.out[0], axis=1)
+
+
+def _place(y: jax.Array, row: int, s: Settings) -> jax.Array:
+    """The transpose of ``_cut``."""
+    before = row * s.dilation[0]
+    return pad(y, ((before, s.span[0] - 1 - before), *((0, 0),) * (s.rank - 1)))
 
 
 def _unfolded(x: jax.Array, s: Settings) -> jax.Array:
     """``(N, *space, C) → (N, *out, taps · C)``: what each window reads, side by side."""
     x = stored(padded(x, s))
     return jnp.concatenate([shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))], -1)
+
+
+def _rows_product(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """``(…, A), (…, B) → (A, B)``: a sum over all places."""
+    places = tuple(range(x.ndim - 1))
+    return lax.dot_general(x, y, ((places, places), ((), ())), precision=s.precision)
 
 
 def _product(rows: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
