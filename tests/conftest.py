@@ -9,7 +9,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 settings.register_profile(
-    "default", max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    "default", max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile(
     "deep", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)

@@ -143,4 +143,7 @@ def step_program(model: Model, task: StepTask) -> Program:
         jax.block_until_ready(carry)
         return losses
 
-    return Program(call, lambda losses: [np.atleast_1d(np.asarray(losses, np.float64))])
+    def code() -> str:
+        return without_names(compiled.lower(carry, batch).compile().as_text())
+
+    return Program(call, lambda losses: [np.atleast_1d(np.asarray(losses, np.float64))], code)
