@@ -1,9 +1,10 @@
 """A recurrence over time, and its derivative.
 
 The values are the plain ``lax.scan`` over all steps. Its automatic derivative adds to the weights' gradients
-at every step, and stores all that each gate is made of. Here the carries and the gates are stored, no more,
-and time is cut into blocks, in which the products that need no tangent of the carry are one: in reverse mode
-the gradients of the input and of all weights, after the steps. A step is left with a single product.
+at every step, and stores all that each gate is made of. Here the gates' sums are stored, with as much of the
+carries as can't be found again from them, and time is cut into blocks. All that needs no tangent of the carry
+is done for a whole block: the slopes of the gates, and as one product each, in reverse mode after the steps,
+the gradients of the input and of all weights. A step is left with a single product and some multiplications.
 """
 
 from functools import partial
@@ -15,8 +16,9 @@ from jax import lax
 
 from jaxnn.ops.cells import Cell, gates
 
-#: Steps in a block, at least: enough for an efficient matrix product, few enough to stay in the cache.
-BLOCK = 16
+#: Gates of an example in a block, at least: enough for an efficient matrix product, few enough to stay in the
+#: cache.
+BLOCK = 8192
 
 Weights = tuple[jax.Array, jax.Array | None]
 
@@ -57,13 +59,11 @@ def over_time(
     carry = jax.tree.map(lambda c, like: c + jnp.zeros_like(like), carry, like)
     # An activation may close over a traced value, which a custom derivative has to be told about.
     step, closed_over = jax.closure_convert(cell.step, carry, first_total(carry))
-    x, real = _by_time((x, real))
-    final, before, _ = _steps(
+    real = None if real is None else _by_time(real)
+    outputs, final, _ = _steps(
         cell._replace(step=step), reverse, x, weights, recurrent, closed_over, carry, real
     )
-    h, last = (jax.tree.leaves(carries)[0] for carries in (before, final))
-    last = jnp.expand_dims(last, 0)
-    return _by_time(jnp.concatenate([last, h[:-1]] if reverse else [h[1:], last])), final
+    return outputs, final
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -76,81 +76,114 @@ def _steps(
     closed_over: Any,
     carry: Any,
     real: jax.Array | None,
-) -> tuple[Any, Any, Any]:
-    """The final carry; and for each step of x (T, N, F) the carry before it and the gates' sums.
+) -> tuple[jax.Array, Any, Any]:
+    """The outputs (N, T, H); the final carry; and for each step what the derivative is made of, (T, N, ...).
 
-    What of this nothing asks for, XLA leaves out.
+    That is the rest of the carry before the step, and the gates' sums. What of this nothing asks for, XLA
+    leaves out.
     """
 
     def step(carry: Any, now: tuple[jax.Array, jax.Array | None]) -> tuple[Any, Any]:
-        x, going = now
-        total = cell.total(gates(x, *weights), gates(jax.tree.leaves(carry)[0], *recurrent))
-        return _masked(cell, closed_over, carry, total, going), (carry, total)
+        t, going = now
+        h, *rest = jax.tree.leaves(carry)
+        x_now = lax.dynamic_index_in_dim(x, t, 1, keepdims=False)
+        total = cell.total(gates(x_now, *weights), gates(h, *recurrent))
+        carry = _where(going, cell.step(carry, total, *closed_over), carry)
+        return carry, (jax.tree.leaves(carry)[0], rest, total)
 
     # Both products in the loop: a slice of a product for all steps, fused into the gates, would keep XLA's
-    # CPU code from being vectorised, and the gates then take twice as long as the product.
-    final, (before, totals) = lax.scan(step, carry, (x, real), reverse=reverse)
-    return final, before, totals
+    # CPU code from being vectorised, and to store it first takes as long as it saves.
+    times = jnp.arange(x.shape[1], dtype=jnp.int32)
+    final, (outputs, *stored) = lax.scan(step, carry, (times, real), reverse=reverse)
+    return _by_time(outputs), final, tuple(stored)
 
 
 @_steps.defjvp
 def _steps_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any) -> Any:
     """The tangents go through the steps, and nothing else does."""
-    x, weights, recurrent, closed_over, _, real = primals
+    x, weights, recurrent, closed_over, first, real = primals
     d_x, d_weights, d_recurrent, d_closed_over, d_carry, _ = tangents
     values = _steps(cell, reverse, *primals)
+    outputs, _, (rests, totals) = values
+    steps = x.shape[1]
+    blocks = max(1, steps * recurrent[0].shape[1] // BLOCK)
+    length = next(steps // n for n in range(min(blocks, steps), 0, -1) if steps % n == 0)
     # In reverse mode, whose product is twice as fast with the rows in a row.
     transposed = recurrent[0].T
 
-    # All but the tangents is made anew in each step of reverse mode, rather than stored for all steps.
-    @partial(jax.checkpoint, prevent_cse=False)
     def step(d_carry: Any, now: Any) -> tuple[Any, Any]:
-        carry, total, d_total, going = now
-        d_h = jax.tree.leaves(d_carry)[0].astype(transposed.dtype)
+        slopes, d_total, d_else, going = now
+        d_h, *d_rest = jax.tree.leaves(d_carry)
         contracted = (((1,), (1,)), ((), ()))
-        wide = jax.tree.leaves(total)[0].dtype
-        d_share = lax.dot_general(d_h, transposed, contracted, preferred_element_type=wide)
-        d_total = jax.tree.map(jnp.add, d_total, cell.total(jnp.zeros_like(d_share), d_share))
-        _, following = jax.jvp(
-            lambda closed, carry, total: _masked(cell, closed, carry, total, going),
-            (closed_over, carry, total),
-            (d_closed_over, d_carry, d_total),
+        wide = jax.tree.leaves(d_total)[0].dtype
+        d_share = lax.dot_general(
+            d_h.astype(transposed.dtype), transposed, contracted, preferred_element_type=wide
         )
-        return following, (d_carry, d_total)
+        d_total = jax.tree.map(jnp.add, d_total, cell.total(jnp.zeros_like(d_share), d_share))
+        following = cell.tangent(slopes, d_carry, d_total)
+        if closed_over:
+            following = jax.tree.map(jnp.add, following, d_else)
+        following = _where(going, following, d_carry)
+        return following, (jax.tree.leaves(following)[0], d_rest, d_total)
 
-    # Likewise what a block's products are made of.
+    # What a block's products are made of is made anew in reverse mode, rather than stored for all steps.
     @partial(jax.checkpoint, prevent_cse=False)
     def block(d_carry: Any, now: Any) -> tuple[Any, Any]:
-        x, d_x, before, totals, real = now
-        _, d_inputs = jax.jvp(gates, (x, *weights), (d_x, *d_weights))
-        _, d_shares = jax.jvp(partial(gates, jax.tree.leaves(before)[0]), recurrent, d_recurrent)
+        at, edge, d_x, rest, total, real = now
+        x_now, h = (_by_time(lax.dynamic_slice_in_dim(a, at, length, 1)) for a in (x, outputs))
+
+        def step_of(closed_over: Any) -> Any:
+            return lambda carry, total: cell.step(carry, total, *closed_over)
+
+        def carries(h: jax.Array) -> Any:
+            return jax.tree.unflatten(jax.tree.structure(first), [h, *rest])
+
+        if not cell.reads_h:
+            # Found again, so that the outputs need not be kept. Backwards, h waits at its first value.
+            h = jax.tree.leaves(jax.vmap(step_of(closed_over))(carries(h), total))[0]
+            h = _where(real, h, jnp.broadcast_to(jax.tree.leaves(first)[0], h.shape))
+        edge = jnp.expand_dims(edge, 0)
+        h_before = jnp.concatenate([h[1:], edge] if reverse else [edge, h[:-1]])
+        before = carries(h_before)
+
+        slopes = jax.vmap(partial(cell.slopes, step_of(closed_over)))(before, total)
+        d_else = None
+        if closed_over:
+            _, d_else = jax.jvp(
+                lambda closed: jax.vmap(step_of(closed))(before, total), (closed_over,), (d_closed_over,)
+            )
+        _, d_inputs = jax.jvp(gates, (x_now, *weights), (d_x, *d_weights))
+        _, d_shares = jax.jvp(partial(gates, h_before), recurrent, d_recurrent)
         d_totals = cell.total(d_inputs, d_shares)
-        return lax.scan(step, d_carry, (before, totals, d_totals, real), reverse=reverse)
-
-    d_final, d_rest = lax.scan(block, d_carry, _cut((x, d_x, *values[1:], real)), reverse=reverse)
-    d_rest = jax.tree.map(lambda a: lax.reshape(a, (x.shape[0], *a.shape[2:])), d_rest)
-    return values, (d_final, *d_rest)
-
-
-def _cut(arrays: Any) -> Any:
-    """(T, ...) as blocks of one length, as short as ``BLOCK`` allows: (blocks, T / blocks, ...)."""
+        return lax.scan(step, d_carry, (slopes, d_totals, d_else, real), reverse=reverse)
 
     def cut(a: jax.Array) -> jax.Array:
-        steps = a.shape[0]
-        blocks = next(n for n in range(max(1, steps // BLOCK), 0, -1) if steps % n == 0)
-        return lax.reshape(a, (blocks, steps // blocks, *a.shape[1:]))
+        return lax.reshape(a, (steps // length, length, *a.shape[1:]))
 
-    return jax.tree.map(cut, arrays)
+    starts = jnp.arange(0, steps, length, dtype=jnp.int32)
+    edges = _edges(jax.tree.leaves(first)[0], outputs, length, reverse=reverse)
+    d_x, rests, totals, real = jax.tree.map(cut, (_by_time(d_x), rests, totals, real))
+    d_final, d_rest = lax.scan(block, d_carry, (starts, edges, d_x, rests, totals, real), reverse=reverse)
+    d_outputs, *d_stored = jax.tree.map(lambda a: lax.reshape(a, (steps, *a.shape[2:])), d_rest)
+    return values, (_by_time(d_outputs), d_final, tuple(d_stored))
 
 
-def _masked(cell: Cell, closed_over: Any, carry: Any, total: Any, going: jax.Array | None) -> Any:
+def _edges(first: jax.Array, outputs: jax.Array, length: int, *, reverse: bool) -> jax.Array:
+    """h before the first step that each block of so many steps runs through, (blocks, N, H)."""
+    steps = outputs.shape[1]
+    first = jnp.expand_dims(first, 0)
+    if reverse:
+        return jnp.concatenate([_by_time(lax.slice_in_dim(outputs, length, steps, length, 1)), first])
+    return jnp.concatenate([first, _by_time(lax.slice_in_dim(outputs, length - 1, steps - 1, length, 1))])
+
+
+def _where(going: jax.Array | None, following: Any, carry: Any) -> Any:
     """The carry after one step, or as it was where the sequence is not going on."""
-    following = cell.step(carry, total, *closed_over)
     if going is None:
         return following
     return jax.tree.map(lambda new, old: jnp.where(going, new, old), following, carry)
 
 
-def _by_time(arrays: Any) -> Any:
+def _by_time(a: jax.Array) -> jax.Array:
     """(N, T, ...) ↔ (T, N, ...)."""
-    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), arrays)
+    return jnp.swapaxes(a, 0, 1)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnn.ops import recurrent, sequences
+from jaxnn.ops import recurrence, recurrent, sequences
 from tests.reference import recurrent as reference
 from tests.support import assert_close, known_answers, rng_array
 
@@ -287,14 +287,9 @@ def test_a_step_fits_into_scan(name):
     assert_close((jnp.swapaxes(outputs, 0, 1), final), NETS[name].op(x, **weights, carry=carry))
 
 
-@every_net
-@pytest.mark.parametrize("steps", [15, 32, 34, 37])
-@pytest.mark.parametrize("reverse", [False, True])
-def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64):
-    """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
-    net, weights = NETS[name], make_weights(name, dtype=np.float64)
-    carry, x = make_carry(name, dtype=np.float64), rng_array(N, steps, F, dtype=np.float64)
-    lengths = jnp.asarray([steps, steps - 3, steps // 2])
+def whole_and_scanned(name: str, steps: int, *, reverse: bool) -> tuple[Callable[..., Any], ...]:
+    """An op over sequences of three lengths, and a scan of its steps that means the same."""
+    net, lengths = NETS[name], jnp.asarray([steps, steps - 3, steps // 2])
 
     def whole(x, weights, carry):
         return net.op(x, **weights, carry=carry, lengths=lengths, reverse=reverse)
@@ -309,14 +304,49 @@ def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, 
         final, y = jax.lax.scan(step, carry, (jnp.swapaxes(x, 0, 1), going), reverse=reverse)
         return jnp.swapaxes(y, 0, 1), final
 
-    args = (x, weights, carry)
-    tangents = jax.tree.map(lambda a: rng_array(*a.shape, seed=50, dtype=np.float64), args)
+    return whole, scanned
+
+
+def arguments_and_tangents(name: str, steps: int) -> tuple[Any, Any]:
+    args = (
+        rng_array(N, steps, F, dtype=np.float64),
+        make_weights(name, dtype=np.float64),
+        make_carry(name, dtype=np.float64),
+    )
+    return args, jax.tree.map(lambda a: rng_array(*a.shape, seed=50, dtype=np.float64), args)
+
+
+@every_net
+@pytest.mark.parametrize("steps", [15, 32, 34, 37])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64, monkeypatch):
+    """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
+    monkeypatch.setattr(recurrence, "BLOCK", 16 * NETS[name].gates * H)
+    args, tangents = arguments_and_tangents(name, steps)
 
     def derivatives(f):
         y, forward = jax.jvp(f, args, tangents)
         return y, forward, jax.vjp(f, *args)[1](y)
 
+    whole, scanned = whole_and_scanned(name, steps, reverse=reverse)
     assert_close(jax.jit(partial(derivatives, whole))(), jax.jit(partial(derivatives, scanned))())
+
+
+@every_net
+@pytest.mark.parametrize("reverse", [False, True])
+def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reverse, x64, monkeypatch):
+    monkeypatch.setattr(recurrence, "BLOCK", 2 * NETS[name].gates * H)
+    args, tangents = arguments_and_tangents(name, 8)
+
+    def second(f):
+        def gradients(*args):
+            y, back = jax.vjp(f, *args)
+            return back(y)
+
+        return jax.jvp(gradients, args, tangents)[1]
+
+    whole, scanned = whole_and_scanned(name, 8, reverse=reverse)
+    assert_close(jax.jit(partial(second, whole))(), jax.jit(partial(second, scanned))())
 
 
 @every_net
