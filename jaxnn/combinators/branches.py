@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from operator import add
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.combinators.location import describe
@@ -127,8 +128,16 @@ def merger(owner: str, merge: Merge) -> Callable[[tuple[Any, ...]], Any]:
     if merge == "concat":
         return lambda ys: jnp.concatenate(ys, axis=-1)
     if merge == "sum":
-        return lambda ys: reduce(add, ys)
+        return lambda ys: reduce(_plus, ys)
     raise ValueError(f"{owner}: merge must be 'concat', 'sum' or a function of a tuple, got {merge!r}")
+
+
+def _plus(a: Any, b: Any) -> Any:
+    """a + b, which for two arrays of one kind is not much to trace."""
+    kinds = [jax.typeof(y) if isinstance(y, jax.Array) else None for y in (a, b)]
+    if kinds[0] is not None and kinds[0] == kinds[1] and jnp.issubdtype(kinds[0].dtype, jnp.inexact):
+        return lax.add(a, b)
+    return a + b
 
 
 def name_parts(owner: str, layers: Sequence[LayerLike], named: Mapping[str, LayerLike]) -> dict[str, Layer]:

@@ -19,7 +19,6 @@ from jax.nn import (
     leaky_relu,
     log_sigmoid,
     log_softmax,
-    relu,
     relu6,
     selu,
     sigmoid,
@@ -65,6 +64,9 @@ __all__ = [
     "tanh_shrink",
     "threshold",
 ]
+
+#: That of jax.nn, which is traced and differentiated anew at every call: once a shape is enough.
+relu = jax.jit(jax.nn.relu, inline=True)
 
 
 # Those of jax.nn whose derivative is a NaN where its limit is finite. x · gate(x) differentiates to

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 def floating(op: str, x: ArrayLike, name: str = "x") -> jax.Array:
     """``x`` as a JAX array; raises unless its dtype is a real floating-point one."""
-    array = jnp.asarray(x)
+    array = x if isinstance(x, jax.Array) else jnp.asarray(x)
     floating_dtype(op, array.dtype, name)
     return array
 
