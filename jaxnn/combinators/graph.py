@@ -4,12 +4,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 from jaxnn.combinators.location import add_location
 from jaxnn.layer import (
+    Apply,
     Call,
+    Init,
     Key,
     Keyless,
     Layer,
@@ -39,6 +44,23 @@ class Parts:
 
 
 Flow = Callable[[Parts, Any], Any]
+
+#: By a composite's ``apply``: its ``init``, and what it gives for an input, which that has found out. Whoever
+#: holds it as a part need not go through it again.
+_OUTPUTS: WeakKeyDictionary[Apply, tuple[Init, Callable[[Any], Any]]] = WeakKeyDictionary()
+
+
+def _output(layer: Layer, x: Any) -> Any:
+    """What ``layer`` gives for ``x``, if it is a composite and shape and dtype say all of both; or None."""
+    init, output = _OUTPUTS.get(layer.apply, (None, None))
+    weak = any(getattr(leaf, "weak_type", False) for leaf in jax.tree.leaves(x))
+    if output is None or init is not layer.init or weak:
+        return None
+    specs = output(as_spec(x))
+    for leaf in jax.tree.leaves(specs):
+        if leaf.weak_type or leaf.sharding is not None or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            return None
+    return specs
 
 
 def graph(fn: Flow, /, **layers: LayerLike) -> Layer:
@@ -85,24 +107,32 @@ def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
     # `init` asks for the inputs of its parts, and so do they for theirs, at every level twice: once to find
     # the shapes behind them and once to be initialised. Remembering keeps that linear in the depth.
     @lru_cache(maxsize=64)
-    def part_inputs(treedef: Any, *leaves: jax.ShapeDtypeStruct) -> dict[str, Any]:
+    def found(treedef: Any, *leaves: jax.ShapeDtypeStruct) -> tuple[dict[str, Any], Any]:
+        """The inputs of all parts, and the output."""
         seen: dict[str, Any] = {}
 
         def walk(key: Key, x: Any) -> Any:
             def call(part: str, x: Any) -> Any:
-                seen.setdefault(part, as_spec(x))
-                return parts[part].apply(parts[part].init(key, seen[part]), x)
+                layer, spec = parts[part], as_spec(x)
+                first = seen.setdefault(part, spec)
+                output = _output(layer, x) if spec == first else None
+                if output is not None:
+                    return jax.tree.map(lambda y: lax.empty(y.shape, y.dtype), output)
+                return layer.apply(layer.init(key, first), x)
 
             return run(call, x)
 
-        jax.eval_shape(walk, jax.random.key(0), jax.tree.unflatten(treedef, leaves))
+        output = jax.eval_shape(walk, jax.random.key(0), jax.tree.unflatten(treedef, leaves))
         if idle := names - seen.keys():
             raise ValueError(f"{name}: {', '.join(sorted(idle))} is never called, so its input is unknown")
-        return seen
+        return seen, output
+
+    def remembered(spec: Any) -> tuple[dict[str, Any], Any]:
+        leaves, treedef = jax.tree.flatten(spec)
+        return found(treedef, *leaves)
 
     def init(key: Key, shape: Spec, /) -> Params:
-        leaves, treedef = jax.tree.flatten(as_spec(shape))
-        inputs = part_inputs(treedef, *leaves)
+        inputs, _ = remembered(as_spec(shape))
         inited = {part: layer.init(fold_name(key, part), inputs[part]) for part, layer in parts.items()}
         return Params(
             {part: p.weights for part, p in inited.items() if jax.tree.leaves(p.weights)},
@@ -149,5 +179,6 @@ def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
 
         return run(call, x), state
 
+    _OUTPUTS[apply] = init, lambda spec: remembered(spec)[1]
     draws = not all(isinstance(layer.train, Keyless) for layer in parts.values())
     return Layer(name, init, apply, train if draws else Keyless(train), visit)

@@ -36,6 +36,28 @@ def test_any_data_flow(key):
     assert net.apply(params, x).shape == (5, 2)
 
 
+def test_nested_composites_are_gone_through_once_to_find_shapes(key):
+    calls = 0
+
+    def noted(x):
+        nonlocal calls
+        calls += 1
+        return x
+
+    net = nn.serial(nn.residual(nn.serial(noted, nn.dense(3)), nn.dense(3)), nn.dense(2))
+    assert net.init(key, (1, 3)).weights["dense_0"]["kernel"].shape == (3, 2)
+    assert calls == 1
+
+
+def test_a_composite_with_another_apply_or_init_is_not_taken_for_the_old_one(key):
+    inner = nn.serial(nn.dense(3))
+    twice = replace(inner, apply=lambda params, x: jnp.concatenate([inner.apply(params, x)] * 2, -1))
+    wider = replace(inner, init=nn.serial(nn.dense(5)).init)
+    for layer, rows in ((inner, 3), (twice, 6), (wider, 5), (nn.remat(inner), 3), (inner, 3)):
+        params = nn.serial(layer, head=nn.dense(2)).init(key, (1, 4))
+        assert params.weights["head"]["kernel"].shape == (rows, 2)
+
+
 def test_a_layer_called_twice_shares_its_weights(key):
     net = nn.graph(lambda f, x: f.half(f.half(x)), half=nn.dense(4))
     params = net.init(key, (1, 4))
