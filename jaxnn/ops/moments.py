@@ -1,9 +1,9 @@
 """Mean and variance over chosen axes, taken so that no digit is lost, and what every norm does with them.
 
-Every statistic is taken in float32 at least and about a shift: of d = x − c, with c a first estimate of the
-mean, mean = c + E[d] and var = E[d²] − E[d]². With c that close the difference cancels nothing, whereas
-E[x²] − E[x]² has lost every digit once the mean is some thousand deviations. The result does not depend on c,
-so that c needs no derivative.
+Every statistic is taken in float32 at least and of d = x − c, with c one of the values, or the mean of a few:
+the difference cancels what they have in common without an error, whereas E[x²] − E[x]² has lost every digit
+once the mean is some thousand deviations. The mean c + E[d] is kept as a sum of two numbers, and the variance
+is E[(x − mean)²]: two readings of x. The result does not depend on c, so that c needs no derivative.
 """
 
 from collections.abc import Hashable, Sequence
@@ -16,66 +16,88 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops.checks import accumulator, floating
+from jaxnn.ops.stored import stored
+from jaxnn.ops.sums import Axes, spread, total
 
-Axes = tuple[int, ...]
+
+class Scope(NamedTuple):
+    """Which values share a statistic: those along ``axes``.
+
+    So do ``share`` neighbours of the last axis, which then is none of these, and under ``axis_name`` further
+    parts of the batch.
+    """
+
+    axes: Axes
+    share: int = 1
+    axis_name: Hashable | None = None
+
+    def count(self, x: jax.Array) -> Any:
+        """How many values one statistic is taken over: an int, or a symbolic size."""
+        here = prod(x.shape[axis] for axis in self.axes) * self.share
+        return here if self.axis_name is None else here * lax.axis_size(self.axis_name)
 
 
 class Moments(NamedTuple):
-    """x − mean; the mean; the biased variance. The reduced axes are kept, as ones."""
+    """The mean, what its rounding took from it, the biased variance. The reduced axes are kept, as ones."""
 
-    centred: jax.Array
     mean: jax.Array
+    rest: jax.Array
     var: jax.Array
 
 
-def moments(x: jax.Array, axes: Axes, axis_name: Hashable | None = None, share: int = 1) -> Moments:
-    """The moments over ``axes``; ``share`` neighbours of the last axis, then none of these, have the same."""
-    x = widened(x)
-    count = jnp.asarray(count_of(x, axes, axis_name) * share, x.dtype)
-
-    def mean(values: jax.Array) -> jax.Array:
-        total = jnp.sum(values, axes, keepdims=True)
-        # Afterwards: a reduction that leaves whole rows of channels is many times faster on a CPU.
-        total = total if share == 1 else _shared(total, share)
-        return (total if axis_name is None else lax.psum(total, axis_name)) / count
-
-    shift = lax.stop_gradient(mean(lax.stop_gradient(x)))
-    shifted = x - shift
-    rest = mean(shifted)
-    var = mean(lax.square(shifted)) - lax.square(rest)
-    # Rounding may leave −0.0000001 in a channel that is constant but for the last digit.
-    return Moments(shifted - rest, shift + rest, jnp.where(var < 0, jnp.zeros_like(var), var))
+def moments(x: jax.Array, scope: Scope) -> Moments:
+    """Of the values of ``x`` that share them."""
+    wide = widened(x)
+    shift = lax.stop_gradient(mean(widened(_first(x, scope.axes)), scope))
+    middle, rest = _sum(shift, mean(wide - spread(shift, scope.axes, wide), scope))
+    return Moments(middle, rest, mean(lax.square(centred(wide, middle, rest, scope)), scope))
 
 
-def _shared(total: jax.Array, share: int) -> jax.Array:
+def centred(wide: jax.Array, middle: jax.Array, rest: jax.Array, scope: Scope) -> jax.Array:
+    """x less a mean that is a sum of two numbers."""
+    return wide - spread(middle, scope.axes, wide) - spread(rest, scope.axes, wide)
+
+
+def mean(values: jax.Array, scope: Scope) -> jax.Array:
+    """The mean of the values that share one."""
+    sums = total(values, scope.axes)
+    # Afterwards: a reduction that leaves whole rows of channels is many times faster on a CPU.
+    sums = sums if scope.share == 1 else _shared(sums, scope.share)
+    sums = sums if scope.axis_name is None else lax.psum(sums, scope.axis_name)
+    return sums / jnp.asarray(scope.count(values), values.dtype)
+
+
+def _sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """a + b, and what its rounding took from it, exactly."""
+    rounded = a + b
+    share = rounded - a
+    return rounded, (a - (rounded - share)) + (b - share)
+
+
+def _first(x: jax.Array, axes: Axes) -> jax.Array:
+    """The first along each axis, but for the batch and for what is spread over devices."""
+    parts = jax.typeof(x).sharding.spec
+    first = {axis for axis in axes if axis > 0 and parts[axis] is None}
+    return x[tuple(slice(0, 1) if axis in first else slice(None) for axis in range(x.ndim))]
+
+
+def _shared(sums: jax.Array, share: int) -> jax.Array:
     """Sums over ``share`` neighbours of the last axis, one for each of them."""
-    groups = jnp.reshape(total, (*total.shape[:-1], total.shape[-1] // share, share))
-    sums = jnp.broadcast_to(jnp.sum(groups, -1, keepdims=True), groups.shape)
-    return jnp.reshape(sums, total.shape)
+    groups = jnp.reshape(sums, (*sums.shape[:-1], sums.shape[-1] // share, share))
+    wide = jnp.broadcast_to(jnp.sum(groups, -1, keepdims=True), groups.shape)
+    # Within a loop over all of x a quotient would choose the group of each value.
+    return stored(jnp.reshape(wide, sums.shape))
 
 
 def finished(
-    op: str,
-    x: jax.Array,
-    centred: jax.Array,
-    var: jax.Array,
-    axes: Axes,
-    scale: ArrayLike | None,
-    bias: ArrayLike | None,
-    epsilon: float,
+    op: str, x: jax.Array, y: jax.Array, axes: Axes, scale: ArrayLike | None, bias: ArrayLike | None
 ) -> jax.Array:
-    """centred / √(var + ε) · scale + bias, where scale and bias span ``axes``, in the dtype of ``x``."""
-    positive(op, epsilon)
-    gain = lax.rsqrt(var + epsilon)
-    if scale is None:
-        y = centred * gain
-    else:
-        scale = fitted(op, "scale", scale, x, axes)
-        # One pass less over x, unless the two span all axes between them: then so does their product.
-        whole = jnp.broadcast_shapes(gain.shape, scale.shape) == x.shape
-        y = centred * gain * scale if whole else centred * (gain * scale)
+    """y · scale + bias, where scale and bias span ``axes``, in the dtype of ``x``."""
+    others = tuple(axis for axis in range(x.ndim) if axis not in axes)
+    if scale is not None:
+        y = y * spread(fitted(op, "scale", scale, x, axes), others, y)
     if bias is not None:
-        y = y + fitted(op, "bias", bias, x, axes)
+        y = y + spread(fitted(op, "bias", bias, x, axes), others, y)
     return y.astype(x.dtype)
 
 
@@ -115,12 +137,6 @@ def _dtype_rule(op: str, name: str, array: jax.Array, x: jax.Array) -> str:
 
 def widened(x: jax.Array) -> jax.Array:
     return x.astype(accumulator(x.dtype))
-
-
-def count_of(x: jax.Array, axes: Axes, axis_name: Hashable | None) -> Any:
-    """How many values one statistic is taken over: an int, or a symbolic size."""
-    here = prod(x.shape[axis] for axis in axes)
-    return here if axis_name is None else here * lax.axis_size(axis_name)
 
 
 def from_front(op: str, x: jax.Array, axes: int | Sequence[int]) -> Axes:

@@ -8,9 +8,10 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jax.typing import ArrayLike
 
-from jaxnn.ops.batch_statistics import normalised
 from jaxnn.ops.checks import accumulator, floating, spatial
-from jaxnn.ops.moments import Axes, count_of, finished, fitted, from_front, moments, positive, widened
+from jaxnn.ops.moments import Scope, finished, fitted, from_front, positive, widened
+from jaxnn.ops.normalised import normalised
+from jaxnn.ops.sums import spread
 
 
 def batch_norm(
@@ -52,7 +53,11 @@ def batch_norm(
     x = _channels_last(op, x)
     mean = fitted(op, "mean", mean, x, (x.ndim - 1,))
     var = fitted(op, "var", var, x, (x.ndim - 1,))
-    return finished(op, x, widened(x) - mean, var, (x.ndim - 1,), scale, bias, epsilon)
+    positive(op, epsilon)
+    gain = lax.rsqrt(var + epsilon)
+    # One pass less over x.
+    gain = gain if scale is None else gain * fitted(op, "scale", scale, x, (x.ndim - 1,))
+    return finished(op, x, (widened(x) - mean) * gain, (x.ndim - 1,), None, bias)
 
 
 def batch_norm_train(
@@ -95,24 +100,15 @@ def batch_norm_train(
     """
     op = "batch_norm"
     x = _channels_last(op, x)
-    axes = tuple(range(x.ndim - 1))
-    count = count_of(x, axes, axis_name)
+    scope = Scope(tuple(range(x.ndim - 1)), axis_name=axis_name)
+    count = scope.count(x)
     if not is_symbolic_dim(count) and count < 2:
         raise ValueError(
             f"{op}: training needs at least two values a channel, got {count} from x of shape "
             f"{x.shape}; use a larger batch"
         )
-    positive(op, epsilon)
-    last = (x.ndim - 1,)
-    y, mean, var = normalised(
-        axes,
-        axis_name,
-        x,
-        None if scale is None else fitted(op, "scale", scale, x, last),
-        None if bias is None else fitted(op, "bias", bias, x, last),
-        jnp.asarray(epsilon, accumulator(x.dtype)),
-    )
-    return y, lax.squeeze(mean, axes), lax.squeeze(var, axes), count
+    y, mean, var = _normalised(op, x, scope, scale, bias, epsilon)
+    return y.astype(x.dtype), lax.squeeze(mean, scope.axes), lax.squeeze(var, scope.axes), count
 
 
 def layer_norm(
@@ -151,8 +147,8 @@ def layer_norm(
     op = "layer_norm"
     x = floating(op, x)
     over = from_front(op, x, axes)
-    found = moments(x, _several(op, x, over))
-    return finished(op, x, found.centred, found.var, over, scale, bias, epsilon)
+    scope = _several(op, x, Scope(over))
+    return finished(op, x, _normalised(op, x, scope, None, None, epsilon)[0], over, scale, bias)
 
 
 def rms_norm(
@@ -186,8 +182,10 @@ def rms_norm(
     op = "rms_norm"
     x = floating(op, x)
     over = from_front(op, x, axes)
+    positive(op, epsilon)
     wide = widened(x)
-    return finished(op, x, wide, jnp.mean(lax.square(wide), over, keepdims=True), over, scale, None, epsilon)
+    gain = lax.rsqrt(jnp.mean(lax.square(wide), over, keepdims=True) + epsilon)
+    return finished(op, x, wide * spread(gain, over, wide), over, scale, None)
 
 
 def group_norm(
@@ -268,19 +266,38 @@ def _group_norm(
     channels = x.shape[-1]
     if groups < 1 or channels % groups:
         raise ValueError(f"{op}: groups must be at least 1 and divide the {channels} channels, got {groups}")
-    share = channels // groups
-    found = moments(x, _several(op, x, tuple(range(1, x.ndim - 1)), share), share=share)
-    return finished(op, x, found.centred, found.var, (x.ndim - 1,), scale, bias, epsilon)
+    scope = _several(op, x, Scope(tuple(range(1, x.ndim - 1)), share=channels // groups))
+    return _normalised(op, x, scope, scale, bias, epsilon)[0].astype(x.dtype)
 
 
-def _several(op: str, x: jax.Array, axes: Axes, share: int = 1) -> Axes:
-    """``axes``; raises if they hold one value only: less its mean it is 0, whatever the input says."""
-    count = count_of(x, axes, None) * share
+def _normalised(
+    op: str,
+    x: jax.Array,
+    scope: Scope,
+    scale: ArrayLike | None,
+    bias: ArrayLike | None,
+    epsilon: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """y, mean and variance, widened, with a scale and a bias for each channel."""
+    positive(op, epsilon)
+    last = (x.ndim - 1,)
+    return normalised(
+        scope,
+        x,
+        None if scale is None else fitted(op, "scale", scale, x, last),
+        None if bias is None else fitted(op, "bias", bias, x, last),
+        jnp.asarray(epsilon, accumulator(x.dtype)),
+    )
+
+
+def _several(op: str, x: jax.Array, scope: Scope) -> Scope:
+    """``scope``; raises if it holds one value only: less its mean it is 0, whatever the input says."""
+    count = scope.count(x)
     if not is_symbolic_dim(count) and count < 2:
         raise ValueError(
             f"{op}: x must hold at least two values to normalise over, got {count} in shape {x.shape}"
         )
-    return axes
+    return scope
 
 
 def _channels_last(op: str, x: ArrayLike) -> jax.Array:

@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops.checks import floating
-from jaxnn.ops.moments import count_of, from_front, moments, trailing, widened
+from jaxnn.ops.moments import Scope, from_front, moments, trailing, widened
 
 
 def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax.Array, jax.Array]:
@@ -39,9 +39,9 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
     x = floating(op, x)
     feature_shape(op, x, axes)
     over = from_front(op, x, axes)
-    if count_of(x, over, None) == 0:
+    if Scope(over).count(x) == 0:
         raise ValueError(f"{op}: x must hold at least one value a feature, got shape {x.shape}")
-    found = moments(x, over)
+    found = moments(x, Scope(over))
     # Rounding of the mean would leave a constant feature with a tiny deviation, which then magnifies noise.
     least = widened(jnp.min(x, over, keepdims=True))
     constant = least == widened(jnp.max(x, over, keepdims=True))

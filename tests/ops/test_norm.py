@@ -186,6 +186,17 @@ def test_statistics_are_right_where_the_first_rows_are_nothing_like_the_rest():
     np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=3e-6)
 
 
+def test_a_far_first_value_costs_the_others_no_digits():
+    """The mean is taken about it."""
+    x = rng_array(3, 50, 4)
+    x[:, 0] = 1e6
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(1, keepdims=True)) / exact.std(1, keepdims=True)
+    y = np.asarray(norm.layer_norm(x, axes=1), np.float64)
+    np.testing.assert_allclose(y, exact, atol=2e-7 * exact.max())
+    np.testing.assert_allclose(y[:, 1:] - y[:, 1:2], exact[:, 1:] - exact[:, 1:2], atol=4e-9 * exact.max())
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -123.456])
 def test_equal_values_give_the_bias_and_no_nan(value):
     x = jnp.full((33, 7, 3), value, jnp.float32)

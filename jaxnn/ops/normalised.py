@@ -1,0 +1,54 @@
+"""Values less their mean over their deviation, with a derivative of its own: two sums and one pass over x.
+
+Automatic differentiation of the statistics also stores x − mean, and sums more than once.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+from jax import lax
+
+from jaxnn.ops.moments import Scope, centred, mean, moments, widened
+from jaxnn.ops.sums import spread
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def normalised(
+    scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(x − E[x]) · scale / √(Var[x] + ε) + bias, E[x] and Var[x], which keep the reduced axes as ones.
+
+    ``scale`` and ``bias`` have as many axes as ``x``, ones where ``scope`` has its axes. They and all results
+    are, like epsilon, of the accumulator's dtype.
+    """
+    middle, rest, var = moments(x, scope)
+    wide = widened(x)
+    y = centred(wide, middle, rest, scope) * spread(_gain(scale, var, epsilon), scope.axes, wide)
+    return y if bias is None else y + bias, middle, var
+
+
+@normalised.defjvp
+def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
+    x, scale, bias, epsilon = primals
+    middle, rest, var = moments(x, scope)
+
+    # What this makes of x is made again in reverse mode, where it is read anyway, rather than stored.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def linear(x: jax.Array, tangents: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        d_x, d_scale, d_bias, d_epsilon = tangents
+        wide, d_wide = widened(x), widened(d_x)
+        over = partial(spread, axes=scope.axes, like=wide)
+        rests = centred(wide, middle, rest, scope)
+        d_mean, d_var = mean(d_wide, scope), 2 * mean(d_wide * rests, scope)
+        gain, d_gain = jax.jvp(_gain, (scale, var, epsilon), (d_scale, d_var, d_epsilon))
+        # What is the same for all that share a mean stays apart: the transpose then sums the cotangent alone.
+        d_bias = -d_mean * gain if bias is None else d_bias - d_mean * gain
+        return d_wide * over(gain) + rests * over(d_gain) + over(d_bias), d_mean, d_var
+
+    return normalised(scope, *primals), linear(x, tangents)
+
+
+def _gain(scale: jax.Array | None, var: jax.Array, epsilon: jax.Array) -> jax.Array:
+    gain = lax.rsqrt(var + epsilon)
+    return gain if scale is None else gain * scale

@@ -1,0 +1,131 @@
+"""Sums over axes and copies along them, each the other's transpose; on a CPU sums have a form of their own.
+
+There XLA hands sums to a library that finds its operand in memory: a difference or a product that is to be
+summed is written out for it. Here an axis is cut into a few slices, and one loop computes what is to be
+summed and adds up the slices; only these partial sums, a few times fewer, are written and left to the
+library. A primitive is what may have both a form for each platform and a transpose of its own, and the
+transpose of a copy is such a sum again.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxnn.ops.stored import stored
+
+Axes = tuple[int, ...]
+
+#: A cache holds about so many lines of places a power of two apart: of more slices, they displace each other.
+MOST_SLICES = 8
+#: Slices of the last axis are no shorter.
+SHORTEST_ROW = 16
+#: Fewer values are in the nearest cache, and a second loop costs more than it saves.
+FEWEST_VALUES = 1 << 16
+
+
+def total(x: jax.Array, axes: Axes) -> jax.Array:
+    """The sum over ``axes``, which are kept as ones."""
+    result: jax.Array = _total.bind(x, axes=axes, slices=_slices(jax.typeof(x), axes))
+    return result
+
+
+def spread(x: jax.Array, axes: Axes, like: jax.Array) -> jax.Array:
+    """Copies along ``axes``, of size 1, to the sizes that these have in ``like``."""
+    return _copies(x, axes, jax.typeof(like))
+
+
+def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:
+    sizes, parts = ([values[axis] for axis in axes] for values in (like.shape, like.sharding.spec))
+    result: jax.Array = _spread.bind(x, axes=axes, sizes=tuple(sizes), parts=tuple(parts))
+    return result
+
+
+def _slices(x: Any, axes: Axes) -> tuple[int, int] | None:
+    """The axis to cut and into how many slices: not the batch, nor what is spread over devices."""
+    cuts = []
+    for axis in axes:
+        size = x.shape[axis]
+        if axis > 0 and isinstance(size, int) and x.sharding.spec[axis] is None:
+            most = size // SHORTEST_ROW if axis == x.ndim - 1 else size
+            cuts += [(n, -axis) for n in range(2, min(most, MOST_SLICES) + 1) if size % n == 0]
+    count, axis = max(cuts, default=(0, 0))
+    return (-axis, count) if cuts else None
+
+
+def _summed(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None) -> jax.Array:
+    return jnp.sum(x, axes, keepdims=True)
+
+
+def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None) -> jax.Array:
+    if slices and isinstance(x.size, int) and x.size >= FEWEST_VALUES:
+        axis, count = slices
+        x = stored(reduce(jnp.add, jnp.split(x, count, axis)))
+    return jnp.sum(x, axes, keepdims=True)
+
+
+def _copied(x: jax.Array, **params: Any) -> jax.Array:
+    like = _type_of_copies(jax.typeof(x), **params)
+    sharding = None if like.sharding.mesh.empty else like.sharding
+    return lax.broadcast_in_dim(x, like.shape, tuple(range(x.ndim)), out_sharding=sharding)
+
+
+def _type_of_total(x: Any, *, axes: Axes, slices: Any) -> Any:
+    return _type_of_copies(x, axes=axes, sizes=[1] * len(axes), parts=[None] * len(axes))
+
+
+def _type_of_copies(x: Any, *, axes: Axes, sizes: Sequence[Any], parts: Sequence[Any]) -> Any:
+    shape, spec = list(x.shape), list(x.sharding.spec)
+    for axis, size, part in zip(axes, sizes, parts, strict=True):
+        shape[axis], spec[axis] = size, part
+    return x.update(shape=tuple(shape), weak_type=False, sharding=x.sharding.update(spec=spec))
+
+
+def _batched(primitive: Primitive, args: Sequence[jax.Array], dims: Sequence[int], **params: Any) -> Any:
+    """The mapped axis comes first."""
+    params["axes"] = tuple(axis + 1 for axis in params["axes"])
+    if params.get("slices"):
+        axis, count = params["slices"]
+        params["slices"] = axis + 1, count
+    return primitive.bind(jnp.moveaxis(args[0], dims[0], 0), **params), 0
+
+
+def _primitive(
+    name: str,
+    *,
+    form: Callable[..., jax.Array],
+    cpu: Callable[..., jax.Array],
+    type_of: Callable[..., Any],
+    transpose: Callable[..., list[jax.Array]],
+) -> Primitive:
+    primitive = Primitive(f"jaxnn_{name}")
+    # Called eagerly, it is compiled like everything else.
+    settings = ("axes", "slices") if name == "total" else ("axes", "sizes", "parts")
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=settings))
+    primitive.def_abstract_eval(type_of)
+    mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    ad.deflinear2(primitive, transpose)
+    batching.primitive_batchers[primitive] = partial(_batched, primitive)
+    return primitive
+
+
+_total = _primitive(
+    "total",
+    form=_summed,
+    cpu=_summed_by_slices,
+    type_of=_type_of_total,
+    transpose=lambda cotangent, x, *, axes, slices: [_copies(cotangent, axes, x.aval)],
+)
+_spread = _primitive(
+    "spread",
+    form=_copied,
+    cpu=_copied,
+    type_of=_type_of_copies,
+    transpose=lambda cotangent, x, *, axes, sizes, parts: [total(cotangent, axes)],
+)

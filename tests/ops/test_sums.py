@@ -1,0 +1,69 @@
+"""Sums and copies, each the other's transpose, at sizes that are cut into slices and at others."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn.ops.sums import FEWEST_VALUES, spread, total
+from tests.support import assert_close, rng_array
+
+SLICED = [
+    ((5, 64, 30, 9), (0, 1, 2)),
+    ((5, 64, 30, 9), (1, 2)),
+    ((4, 31, 56, 11), (1, 2)),
+    ((3, 100, 256), (2,)),
+]
+WHOLE = [((8000, 9), (0,)), ((4, 31, 29, 37), (1, 2)), ((3, 4, 8), (1, 2)), ((0, 64, 8), (1,))]
+
+
+@pytest.mark.parametrize(("shape", "axes"), SLICED + WHOLE)
+def test_sums_and_copies(shape, axes):
+    x = rng_array(*shape)
+    exact = x.astype(np.float64).sum(axes, keepdims=True)
+    scale = np.abs(x).sum(axes, keepdims=True).max(initial=1.0)
+    for function in (total, jax.jit(total, static_argnums=1)):
+        np.testing.assert_allclose(function(x, axes), exact, atol=1e-6 * scale)
+    copies = spread(jnp.asarray(exact, jnp.float32), axes, x)
+    np.testing.assert_array_equal(copies, np.broadcast_to(exact.astype(np.float32), shape))
+
+
+@pytest.mark.parametrize(("shape", "axes"), SLICED)
+def test_a_sum_by_slices_writes_no_array_of_its_size(shape, axes):
+    """What is summed is computed where it is added up."""
+    x = jnp.asarray(rng_array(*shape))
+    assert x.size >= FEWEST_VALUES
+    compiled = jax.jit(lambda x: total(jnp.exp(x) * x, axes)).lower(x).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
+
+
+@pytest.mark.parametrize(("shape", "axes"), SLICED[:2] + WHOLE[:3])
+def test_each_is_the_transpose_of_the_other(shape, axes):
+    x = jnp.asarray(rng_array(*shape))
+    sums, pull = jax.vjp(lambda x: total(x, axes), x)
+    (copies,) = pull(sums)
+    assert_close(copies, spread(sums, axes, x))
+    _, pull = jax.vjp(lambda sums: spread(sums, axes, x), sums)
+    assert_close(pull(x)[0], sums)
+    assert_close(jax.jvp(lambda x: total(x, axes), (x,), (x,))[1], sums)
+
+
+@pytest.mark.parametrize("mapped", [0, 2, 3])
+def test_a_mapped_axis_is_left_alone(mapped):
+    x = rng_array(4, 40, 6, 80)
+    y = jax.jit(jax.vmap(lambda x: total(x, (1, 2)), mapped))(x)
+    exact = np.moveaxis(x, mapped, 0).astype(np.float64).sum((2, 3), keepdims=True)
+    np.testing.assert_allclose(y, exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", [("d",), (None, "d"), (None, None, "d")])
+def test_explicit_sharding(spec):
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    x = rng_array(8, 128, 96)
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(x, jax.P(*spec))
+        y, pull = jax.vjp(jax.jit(lambda x: total(x, (1, 2))), sharded)
+        assert jax.typeof(y).sharding.spec == jax.P(spec[0], None, None)
+        (back,) = pull(y)
+        assert jax.typeof(back).sharding == jax.typeof(sharded).sharding
+    np.testing.assert_allclose(y, x.sum((1, 2), keepdims=True), atol=1e-3)
