@@ -5,7 +5,7 @@ a NaN. Everything keeps the dtype of its input.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from math import pi, sqrt
 from typing import Any
 
@@ -341,7 +341,32 @@ def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
             "channels"
         )
     split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
-    return jnp.max(jnp.reshape(x, split), axis + 1)
+    y: jax.Array = _largest(axis + 1, jnp.reshape(x, split))
+    return y
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _largest(axis: int, x: jax.Array) -> jax.Array:
+    """The largest along a short axis."""
+    return _joined(jnp.maximum, axis, x)
+
+
+@_largest.defjvp
+def _largest_jvp(axis: int, primals: Any, tangents: Any) -> Any:
+    (x,), (tangent,) = primals, tangents
+    y = stored(_largest(axis, x))
+    taken = x == jnp.expand_dims(y, axis)
+    ties = stored(_joined(jnp.add, axis, taken.astype(x.dtype)))
+    # A sum and no slices: its transpose is a copy, not pads.
+    of_taken = jnp.sum(jnp.where(taken, tangent, jnp.zeros_like(tangent)), axis)
+    return y, stored(of_taken) / ties
+
+
+def _joined(function: Callable[[jax.Array, jax.Array], jax.Array], axis: int, x: jax.Array) -> jax.Array:
+    """Slice by slice where there are few: a CPU reduces along a short last axis slowly."""
+    if x.shape[axis] > 4:
+        return jnp.max(x, axis) if function is jnp.maximum else jnp.sum(x, axis)
+    return reduce(function, (lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])))
 
 
 def hard_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:

@@ -257,6 +257,17 @@ def test_maxout_takes_neighbours(x, pieces):
     assert_close(activation.maxout(x.T, pieces, axis=0), activation.maxout(x, pieces).T)
 
 
+@pytest.mark.parametrize("pieces", [2, 3, 4, 6])
+def test_maxout_shares_its_derivative_among_ties(pieces):
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 12)), jnp.float32)
+    groups = np.asarray(x).reshape(50, -1, pieces)
+    taken = groups == groups.max(-1, keepdims=True)
+    cotangent = rng_array(*groups.shape[:2])
+    exact = (cotangent[..., None] * taken / taken.sum(-1, keepdims=True)).reshape(x.shape)
+    (found,) = jax.vjp(lambda x: activation.maxout(x, pieces), x)[1](cotangent)
+    assert_close(found, exact.astype(np.float32))
+
+
 @given(x=rows, shared=st.booleans())
 def test_prelu(x, shared):
     x = x.astype(np.float32)
