@@ -15,8 +15,9 @@ from jaxnn.inspection.jaxprs import called, opened
 #: They move values, cast them, or make them from nothing.
 _MOVES = """
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p dynamic_slice
-    dynamic_update_slice gather iota jaxnn_spread jaxnn_stored optimization_barrier pad pcast pvary reshape
-    reshard rev scatter sharding_constraint slice split squeeze stack stop_gradient transpose unstack
+    dynamic_update_slice gather iota jaxnn_spread jaxnn_stored jaxnn_stored_in_reverse optimization_barrier
+    pad pcast pvary reshape reshard rev scatter sharding_constraint slice split squeeze stack stop_gradient
+    transpose unstack
 """
 _REDUCTIONS = """
     argmax argmin jaxnn_total reduce reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum

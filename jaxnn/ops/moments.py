@@ -16,7 +16,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops.checks import accumulator, floating
-from jaxnn.ops.stored import stored
+from jaxnn.ops.stored import stored, stored_in_reverse
 from jaxnn.ops.sums import Axes, spread, total
 
 
@@ -98,7 +98,7 @@ def finished(
         y = y * spread(fitted(op, "scale", scale, x, axes), others, y)
     if bias is not None:
         y = y + spread(fitted(op, "bias", bias, x, axes), others, y)
-    return y.astype(x.dtype)
+    return stored_in_reverse(y.astype(x.dtype))
 
 
 def positive(op: str, epsilon: float) -> None:

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxnn.ops.checks import accumulator, floating, spatial
 from jaxnn.ops.moments import Scope, finished, fitted, from_front, positive, widened
 from jaxnn.ops.normalised import normalised
+from jaxnn.ops.stored import stored, stored_in_reverse
 from jaxnn.ops.sums import spread
 
 
@@ -108,7 +109,12 @@ def batch_norm_train(
             f"{x.shape}; use a larger batch"
         )
     y, mean, var = _normalised(op, x, scope, scale, bias, epsilon)
-    return y.astype(x.dtype), lax.squeeze(mean, scope.axes), lax.squeeze(var, scope.axes), count
+    return (
+        stored_in_reverse(y.astype(x.dtype)),
+        lax.squeeze(mean, scope.axes),
+        lax.squeeze(var, scope.axes),
+        count,
+    )
 
 
 def layer_norm(
@@ -183,7 +189,7 @@ def rms_norm(
     x = floating(op, x)
     over = from_front(op, x, axes)
     positive(op, epsilon)
-    wide = widened(x)
+    wide = widened(stored(x))
     gain = lax.rsqrt(jnp.mean(lax.square(wide), over, keepdims=True) + epsilon)
     return finished(op, x, wide * spread(gain, over, wide), over, scale, None)
 
@@ -267,7 +273,7 @@ def _group_norm(
     if groups < 1 or channels % groups:
         raise ValueError(f"{op}: groups must be at least 1 and divide the {channels} channels, got {groups}")
     scope = _several(op, x, Scope(tuple(range(1, x.ndim - 1)), share=channels // groups))
-    return _normalised(op, x, scope, scale, bias, epsilon)[0].astype(x.dtype)
+    return stored_in_reverse(_normalised(op, x, scope, scale, bias, epsilon)[0].astype(x.dtype))
 
 
 def _normalised(
@@ -281,9 +287,10 @@ def _normalised(
     """y, mean and variance, widened, with a scale and a bias for each channel."""
     positive(op, epsilon)
     last = (x.ndim - 1,)
+    # Several loops read x, and its cotangent: neither is to be computed anew in each, or sliced from a scan's.
     return normalised(
         scope,
-        x,
+        stored(x),
         None if scale is None else fitted(op, "scale", scale, x, last),
         None if bias is None else fitted(op, "bias", bias, x, last),
         jnp.asarray(epsilon, accumulator(x.dtype)),

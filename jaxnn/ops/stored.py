@@ -19,6 +19,12 @@ def stored(x: jax.Array) -> jax.Array:
     return result
 
 
+def stored_in_reverse(x: jax.Array) -> jax.Array:
+    """``x`` as it comes, whose cotangent on a CPU is stored."""
+    result: jax.Array = _stored_in_reverse.bind(x)
+    return result
+
+
 @jax.jit
 def _itself(x: jax.Array) -> jax.Array:
     return x
@@ -30,10 +36,16 @@ def _called(x: jax.Array) -> jax.Array:
     return result
 
 
-_stored = Primitive("jaxnn_stored")
-_stored.def_impl(lambda x: x)
-_stored.def_abstract_eval(lambda x: x)
-mlir.register_lowering(_stored, lambda context, x: [x])
+def _identity(name: str) -> Primitive:
+    primitive = Primitive(name)
+    primitive.def_impl(lambda x: x)
+    primitive.def_abstract_eval(lambda x: x)
+    mlir.register_lowering(primitive, lambda context, x: [x])
+    ad.deflinear2(primitive, lambda cotangent, x: [stored(cotangent)])
+    batching.defvectorized(primitive)
+    return primitive
+
+
+_stored = _identity("jaxnn_stored")
 mlir.register_lowering(_stored, mlir.lower_fun(_called, multiple_results=False), platform="cpu")
-ad.deflinear2(_stored, lambda cotangent, x: [stored(cotangent)])
-batching.defvectorized(_stored)
+_stored_in_reverse = _identity("jaxnn_stored_in_reverse")
