@@ -287,7 +287,7 @@ def _normalised(
     """y, mean and variance, widened, with a scale and a bias for each channel."""
     positive(op, epsilon)
     last = (x.ndim - 1,)
-    # Several loops read x and y's cotangent, which are not to be computed anew, or cut from a scan's, in each.
+    # Several loops read x and the cotangent: neither is to be computed anew, or cut from a scan's, in each.
     return normalised(
         scope,
         stored(x),
