@@ -12,7 +12,6 @@ from jaxnn.ops.checks import accumulator, floating, spatial
 from jaxnn.ops.moments import Scope, finished, fitted, from_front, positive, widened
 from jaxnn.ops.normalised import normalised
 from jaxnn.ops.stored import stored, stored_in_reverse
-from jaxnn.ops.sums import spread
 
 
 def batch_norm(
@@ -189,9 +188,9 @@ def rms_norm(
     x = floating(op, x)
     over = from_front(op, x, axes)
     positive(op, epsilon)
-    wide = widened(stored(x))
+    wide = widened(x)
     gain = lax.rsqrt(jnp.mean(lax.square(wide), over, keepdims=True) + epsilon)
-    return finished(op, x, wide * spread(gain, over, wide), over, scale, None)
+    return finished(op, x, wide * gain, over, scale, None)
 
 
 def group_norm(
