@@ -11,7 +11,7 @@ Nothing here computes anything.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
@@ -170,8 +170,20 @@ def as_layer(layer: LayerLike) -> Layer:
         return layer
     if not callable(layer):
         raise TypeError(f"a layer must be a Layer or a function of one array, got {layer!r}")
-    function = layer
-    return stateless(_function_name(function), lambda key, x: {}, lambda weights, x: function(x))
+    function = _traced_once(layer) if _is_known(layer) else layer
+    return stateless(_function_name(layer), lambda key, x: {}, lambda weights, x: function(x))
+
+
+def _is_known(function: Callable[..., Any]) -> bool:
+    """Whether it is a function of JAX or of this library by itself: those are known to be pure."""
+    library = str(getattr(function, "__module__", "")).partition(".")[0]
+    return library in ("jax", "jaxnn") and "<" not in getattr(function, "__qualname__", "<")
+
+
+@cache
+def _traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, traced once a shape instead of at every call."""
+    return jax.jit(function, inline=True)
 
 
 def _function_name(function: Callable[..., Any]) -> str:

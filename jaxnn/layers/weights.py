@@ -50,8 +50,7 @@ def _draw(
     return weights
 
 
-@partial(
-    jax.jit, static_argnums=(1, 2, 3)
-)  # one program for all that a layer draws: to start four costs more
+@partial(jax.jit, static_argnums=(1, 2, 3))
 def _default(key: Key, dtype: Any, kernel: tuple[int, ...], bias: tuple[int, ...] | None) -> Weights:
+    """One program for all that a layer draws: to start four costs more."""
     return _draw(key, dtype, kernel, HE_NORMAL, bias, ZEROS)

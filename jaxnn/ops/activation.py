@@ -21,6 +21,7 @@ from jax.nn import (
     leaky_relu,
     log_sigmoid,
     log_softmax,
+    relu,
     relu6,
     selu,
     sigmoid,
@@ -66,9 +67,6 @@ __all__ = [
     "tanh_shrink",
     "threshold",
 ]
-
-#: That of jax.nn, which is traced and differentiated anew at every call: once a shape is enough.
-relu = jax.jit(jax.nn.relu, inline=True)
 
 
 # x · gate(x), of jax.nn, differentiates to gate(x) + x · gate'(x), and at x = ±∞ the second term is ∞ · 0, a
