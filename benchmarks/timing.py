@@ -12,11 +12,12 @@ import numpy as np
 
 #: Lets the worker threads of the one before go to sleep.
 PAUSE = 0.01
-#: A sample lasts at least this long: short calls are repeated within it.
-SHORTEST = 0.001
+#: A sample lasts at least this long, and as many calls go before it that do not count: after a pause a machine
+#: needs a while to wake up, and a program with many small steps the longest.
+SHORTEST = 0.02
 #: Before the rounds each contender is called for at most so many seconds, or fifty times.
 SETTLE = 0.3
-#: Above this, a sample is not preceded by a call that does not count.
+#: A call that takes longer is not preceded by another.
 LONG = 0.1
 #: No contender stops before it has so many samples.
 FEWEST = 3
@@ -87,9 +88,10 @@ def settled(call: Callable[[], object], seconds: float = SETTLE) -> float:
 
 def one_sample(call: Callable[[], object], about: float) -> float:
     """Seconds of a warm call that takes ``about`` so long, the mean of several if it is short."""
+    times = min(1000, int(SHORTEST / max(about, 1e-6)) + 1)
     if about < LONG:
-        call()  # what a pause has cooled down is none of its cost
-    return _time(call, min(100, int(SHORTEST / max(about, 1e-6)) + 1))
+        _time(call, times)
+    return _time(call, times)
 
 
 def _time(call: Callable[[], object], times: int = 1) -> float:
