@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ def describe(**options: Any) -> dict[str, Any]:
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         # Where the file lies says nothing about its numbers, and may name a private folder.
-        "command": " ".join(["python -m", *_module(), *without_out(sys.argv[1:])]),
+        "command": "python -m " + shlex.join([*_module(), *without_out(sys.argv[1:])]),
         "options": {name: str(value) for name, value in options.items() if name != "out"},
     }
 

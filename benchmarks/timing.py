@@ -12,8 +12,8 @@ import numpy as np
 
 #: Lets the worker threads of the one before go to sleep.
 PAUSE = 0.01
-#: A sample lasts at least this long, and as many calls go before it that do not count: after a pause a machine
-#: needs a while to wake up, and a program with many small steps the longest.
+#: A sample lasts at least this long, and as many calls go before it that do not count: after a pause a
+#: machine needs a while to wake up, and a program with many small steps the longest.
 SHORTEST = 0.02
 #: Before the rounds each contender is called for at most so many seconds, or fifty times.
 SETTLE = 0.3
