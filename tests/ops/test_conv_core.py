@@ -55,7 +55,7 @@ def forms_for_large_sizes(form: str, floats: int = 10**6):
     """As if small sizes were large: every dense convolution is ``unfolded`` in parts, or ``banded``."""
     none = {"_PAIRS": (10**9, 0), "_CHANNELS": 10**9}
     limits = {
-        conv_parts: {"_FLOATS": floats, "_WORK": 0},
+        conv_parts: {"_FLOATS": floats, "_WORK": 0, "_PART": 0},
         conv_unfolded: none if form == "banded" else {"_PAIRS": (0, 10**9), "_CHANNELS": 0},
         conv_banded: {"_LINES": 0 if form == "banded" else 10**9},
     }
@@ -78,7 +78,7 @@ def test_three_axes_by_bands():
         check(Settings((4, 3, 5), (2, 1, 3), (1, 2, 2), ((1, 0), (0, 0), (1, 2)), (1, 1, 2)), 2, 3)
 
 
-def spread(x, kernel):
+def gradients(x, kernel):
     """The gradients of a convolution that is worth a loop over parts of the batch."""
     return jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a))), (0, 1))(x, kernel)
 
@@ -87,10 +87,21 @@ def test_a_batch_is_parted_only_on_one_device():
     x, kernel = jnp.asarray(rng_array(32, 18, 18, 64)), jnp.asarray(rng_array(3, 3, 64, 64, seed=1))
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     parts = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
-    alone, apart = (jax.jit(spread).lower(a, kernel) for a in (x, parts))
+    alone, apart = (jax.jit(gradients).lower(a, kernel) for a in (x, parts))
     assert alone.as_text().count("stablehlo.while") == 3
     assert apart.as_text().count("stablehlo.while") == 0
     assert_close(apart.compile()(parts, kernel), alone.compile()(x, kernel), scale=100)
+
+
+def test_an_empty_batch_of_a_size_that_would_be_parted():
+    x, kernel = jnp.ones((0, 8, 8, 64)), jnp.ones((3, 3, 64, 64))
+    assert jax.jit(conv)(x, kernel).shape == (0, 6, 6, 64)
+    assert all((g == 0).all() for g in jax.jit(gradients)(x, kernel))
+
+
+def test_a_prime_number_of_small_images_is_not_parted():
+    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((127, 8, 8, 64), (3, 3, 64, 64)))
+    assert "stablehlo.while" not in jax.jit(gradients).lower(x, kernel).as_text()
 
 
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make
