@@ -339,8 +339,9 @@ def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
             "channels"
         )
     split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
-    y: jax.Array = _largest(axis + 1, jnp.reshape(x, split))
-    return y
+    # A CPU would convert halves to and fro for every comparison.
+    y: jax.Array = _largest(axis + 1, jnp.reshape(x.astype(accumulator(x.dtype)), split))
+    return y.astype(x.dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.ops.checks import accumulator
 from jaxnn.ops.pool_windows import AnyWindows, Windows, along, few, padded, slices, unfold
 from jaxnn.ops.stored import stored
 
@@ -24,10 +25,12 @@ def ordered(op: str, x: ArrayLike) -> jax.Array:
 
 def pooled(x: jax.Array, axes: dict[int, Windows], smallest: bool) -> jax.Array:
     """The extreme of each window, one axis after the other, the last one first."""
-    x = stored(x)
+    dtype, x = x.dtype, stored(x)
+    if jnp.issubdtype(dtype, jnp.floating):
+        x = x.astype(accumulator(dtype))  # a CPU would convert halves to and fro for every comparison
     for axis in reversed(axes):
         x = extreme(stored(x) if axes[axis].overlap else x, axis, axes[axis], smallest)
-    return x
+    return x.astype(dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
