@@ -1,6 +1,5 @@
 """The weights that layers of products share, a kernel and a bias if wanted, and the default initialisers."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +21,10 @@ ZEROS = compiled(initializers.zeros)
 ONES = compiled(initializers.ones)
 
 
+#: Name, initialiser and shape of each array that a layer draws.
+Plan = tuple[tuple[str, Initializer, tuple[int, ...]], ...]
+
+
 def kernel_and_bias(
     key: Key,
     dtype: Any,
@@ -31,26 +34,17 @@ def kernel_and_bias(
     bias_init: Initializer,
 ) -> Weights:
     """``{"kernel": ..., "bias": ...}`` of these shapes, each from its own key; no bias if that is None."""
-    if kernel_init is HE_NORMAL and bias_init is ZEROS:
-        return _default(key, jnp.dtype(dtype), kernel, bias)
-    return _draw(key, dtype, kernel, kernel_init, bias, bias_init)
-
-
-def _draw(
-    key: Key,
-    dtype: Any,
-    kernel: tuple[int, ...],
-    kernel_init: Initializer,
-    bias: tuple[int, ...] | None,
-    bias_init: Initializer,
-) -> Weights:
-    weights = {"kernel": kernel_init(fold_name(key, "kernel"), kernel, dtype)}
+    plan: Plan = (("kernel", kernel_init, kernel),)
     if bias is not None:
-        weights["bias"] = bias_init(fold_name(key, "bias"), bias, dtype)
+        plan += (("bias", bias_init, bias),)
+    # The defaults as one program: to start one for each key and each array costs more.
+    draw = _compiled if kernel_init is HE_NORMAL and bias_init is ZEROS else _draw
+    weights: Weights = draw(key, jnp.dtype(dtype), plan)
     return weights
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def _default(key: Key, dtype: Any, kernel: tuple[int, ...], bias: tuple[int, ...] | None) -> Weights:
-    """One program for all that a layer draws: to start four costs more."""
-    return _draw(key, dtype, kernel, HE_NORMAL, bias, ZEROS)
+def _draw(key: Key, dtype: Any, plan: Plan) -> Weights:
+    return {name: init(fold_name(key, name), shape, dtype) for name, init, shape in plan}
+
+
+_compiled = jax.jit(_draw, static_argnums=(1, 2))

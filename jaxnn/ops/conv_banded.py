@@ -5,14 +5,13 @@ x as the channels, and one of y, there are many. The kernel between two lines is
 are more products, at a rate that is higher by more. What is not finite in a line reaches all of it.
 """
 
-from collections.abc import Callable
 from math import prod
 
 import jax
 import numpy as np
 from jax import lax
 
-from jaxnn.ops.conv_settings import Settings
+from jaxnn.ops.conv_settings import Dense, Settings
 
 #: The most channels and pairs of channels that count as few, the largest kernel of bands, in values, and the
 #: fewest lines that are worth making it.
@@ -28,9 +27,7 @@ def applies(s: Settings, batch: int, c_in: int, c_out: int) -> bool:
     return few and values <= _VALUES and batch * prod(s.out[:-1]) >= _LINES
 
 
-def forward(
-    dense: Callable[[jax.Array, jax.Array, Settings], jax.Array], x: jax.Array, kernel: jax.Array, s: Settings
-) -> jax.Array:
+def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o], by a ``dense`` one of lower rank."""
     *window, taps, c_in, c_out = kernel.shape
     # Which place of the line the tap of an output reads: (taps, places, outputs), one or zero.

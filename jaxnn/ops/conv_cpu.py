@@ -15,8 +15,17 @@ from jax import lax
 
 from jaxnn.ops import conv_banded, conv_depthwise, conv_groups, conv_parts, conv_unfolded
 from jaxnn.ops.checks import accumulator
-from jaxnn.ops.conv_groups import Dense
-from jaxnn.ops.conv_settings import Settings, channels_last, fit, pad, swap_channels
+from jaxnn.ops.conv_settings import (
+    Dense,
+    Settings,
+    channels_last,
+    fit,
+    pad,
+    shifted,
+    summed_products,
+    swap_channels,
+    times,
+)
 from jaxnn.ops.stored import stored
 from jaxnn.ops.windows import Pairs
 
@@ -30,7 +39,10 @@ def forward(
     """
     wide = _wider(x, kernel)
     kernel = kernel.astype(wide)
-    dense, floats = (_dense, 0) if spread else _in_parts(s, x.shape[0], *kernel.shape[-2:])
+    c_in, c_out = kernel.shape[-2:]
+    unfolds = not spread and conv_unfolded.applies(s, c_in, c_out)
+    floats = _in_parts(s, x.shape[0], c_in, c_out, unfolds=unfolds)
+    dense = conv_unfolded.forward if floats else _dense
 
     def part(x: jax.Array) -> jax.Array:
         return _forward(dense, x.astype(wide), kernel, s).astype(dtype)
@@ -38,16 +50,10 @@ def forward(
     return conv_parts.mapped(part, x, floats)
 
 
-def _in_parts(s: Settings, batch: int, c_in: int, c_out: int) -> tuple[Dense, int]:
-    """The form of a dense convolution, and the floats it writes out for each example of a part of the batch.
-
-    0 floats if the batch is not to be parted.
-    """
-    if conv_unfolded.applies(s, c_in, c_out):
-        floats = conv_unfolded.floats(s, c_in, c_out)
-        if conv_parts.pays(s, batch, c_in, c_out, floats):
-            return conv_unfolded.forward, floats
-    return _dense, 0
+def _in_parts(s: Settings, batch: int, c_in: int, c_out: int, *, unfolds: bool) -> int:
+    """The floats that windows unfolded write out for each example; 0 if the batch is not to be parted."""
+    floats = conv_unfolded.floats(s, c_in, c_out)
+    return floats if unfolds and conv_parts.pays(s, batch, c_in, c_out, floats) else 0
 
 
 def _forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -60,10 +66,7 @@ def _forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.
 
 def _dense(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     if prod(s.window) == 1:
-        last = ((x.ndim - 1,), (0,))
-        return lax.dot_general(
-            _at_strides(x, s), kernel.reshape(kernel.shape[-2:]), (last, ((), ())), precision=s.precision
-        )
+        return times(_only_tap(x, s), kernel.reshape(kernel.shape[-2:]), s)
     if conv_banded.applies(s, x.shape[0], *kernel.shape[-2:]):
         return conv_banded.forward(_dense, x, kernel, s)
     return _canonical(x, kernel, s.strides, s.padding, s.dilation, s)
@@ -90,11 +93,9 @@ def _canonical(
     )
 
 
-def _at_strides(x: jax.Array, s: Settings) -> jax.Array:
-    """The values of x that a window of one tap reads."""
-    x = pad(x, s.padding)
-    ends = [(out - 1) * step + 1 for out, step in zip(s.out, s.strides, strict=True)]
-    return lax.slice(x, [0] * x.ndim, (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
+def _only_tap(x: jax.Array, s: Settings) -> jax.Array:
+    """The values of x that windows of one tap read."""
+    return shifted(pad(x, s.padding), (0,) * s.rank, s.out, s)
 
 
 def input_gradient(
@@ -105,7 +106,9 @@ def input_gradient(
     kernel = kernel.astype(wide)
     if s.groups == 1 and all(k <= step for k, step in zip(s.span, s.strides, strict=True)):
         return _stamps(kernel, y.astype(wide), s).astype(dtype)
-    dense, floats = (_dense, 0) if spread else _in_parts(s, y.shape[0], c_out, c_in)
+    unfolds = not spread and conv_unfolded.applies(s, c_out, c_in)
+    floats = _in_parts(s, y.shape[0], c_out, c_in, unfolds=unfolds)
+    dense = conv_unfolded.forward if floats else _dense
 
     def part(y: jax.Array) -> jax.Array:
         return _phases(dense, kernel, y.astype(wide), s).astype(dtype)
@@ -194,24 +197,15 @@ def kernel_gradient(
     if isinstance(x.shape[0], int) and x.shape[0] == 0:
         return jnp.zeros(shape, dtype)
     wide = _wider(x, y)
-    dense: Dense = _dense_kernel_gradient
-    floats = 0
-    if not spread:
-        dense, floats = _kernel_in_parts(s, x.shape[0], shape[-2], shape[-1])
+    c_in, c_out = shape[-2:]
+    unfolds = not spread and conv_unfolded.applies_to_kernel(s, c_in)
+    floats = _in_parts(s, x.shape[0], c_in, c_out, unfolds=unfolds)
+    dense = conv_unfolded.kernel_gradient if floats else _dense_kernel_gradient
 
     def part(x: jax.Array, y: jax.Array) -> jax.Array:
         return _kernel_gradient(dense, x.astype(wide), y.astype(wide), s)
 
     return conv_parts.summed(part, x, y, floats).astype(dtype)
-
-
-def _kernel_in_parts(s: Settings, batch: int, c_in: int, c_out: int) -> tuple[Dense, int]:
-    """The same of the gradient of a kernel."""
-    if conv_unfolded.applies_to_kernel(s, c_in):
-        floats = conv_unfolded.floats(s, c_in, c_out)
-        if conv_parts.pays(s, batch, c_in, c_out, floats):
-            return conv_unfolded.kernel_gradient, floats
-    return _dense_kernel_gradient, 0
 
 
 def _kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
@@ -226,9 +220,7 @@ def _kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> j
 def _dense_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """A convolution whose window is y and whose batch is the channels of x; its channels are the batch."""
     if prod(s.window) == 1:
-        rows = tuple(range(s.rank + 1))
-        product = lax.dot_general(_at_strides(x, s), y, ((rows, rows), ((), ())), precision=s.precision)
-        return product.reshape(*s.window, *product.shape)
+        return summed_products(_only_tap(x, s), y, s).reshape(*s.window, x.shape[-1], y.shape[-1])
     axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
     pairs = tuple(
         (low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes

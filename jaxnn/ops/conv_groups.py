@@ -4,14 +4,10 @@ Large groups are one dense convolution each. Small ones would leave a matrix uni
 together, with a kernel that is zero between them.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from jaxnn.ops.conv_settings import Settings
-
-Dense = Callable[[jax.Array, jax.Array, Settings], jax.Array]
+from jaxnn.ops.conv_settings import Dense, Settings
 
 #: Input channels from which on a dense convolution earns its keep, and how many of them there may be.
 _CHANNELS, _MOST = 16, 32

@@ -1,6 +1,6 @@
 """What a convolution is apart from its operands, and what all of its forms need to know of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -35,6 +35,10 @@ class Settings(NamedTuple):
         return tuple((n + low + high - k) // s + 1 for n, k, s, (low, high) in axes)
 
 
+#: A form of a convolution without groups, or of the gradient of its kernel.
+Dense = Callable[[jax.Array, jax.Array, Settings], jax.Array]
+
+
 def channels_last(rank: int) -> lax.ConvDimensionNumbers:
     """Where lax finds batch, channels and space in ``(N, *space, C)`` and ``(*window, I, O)``."""
     data = (0, rank + 1, *range(1, rank + 1))
@@ -65,6 +69,17 @@ def shifted(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -
     starts = [j * d for j, d in zip(tap, s.dilation, strict=True)]
     ends = [start + (n - 1) * step + 1 for start, n, step in zip(starts, out, s.strides, strict=True)]
     return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
+
+
+def times(rows: jax.Array, matrix: jax.Array, s: Settings) -> jax.Array:
+    """``(…, A), (A, B) → (…, B)``."""
+    return lax.dot_general(rows, matrix, (((rows.ndim - 1,), (0,)), ((), ())), precision=s.precision)
+
+
+def summed_products(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """``(…, A), (…, B) → (A, B)``: a sum over all places, the transpose of ``times`` in its matrix."""
+    places = tuple(range(x.ndim - 1))
+    return lax.dot_general(x, y, ((places, places), ((), ())), precision=s.precision)
 
 
 def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops.conv_settings import Settings, pad, padded, shifted
+from jaxnn.ops.conv_settings import Settings, pad, padded, shifted, summed_products, times
 from jaxnn.ops.stored import stored
 
 #: The fewest and the most pairs of channels for which XLA's convolution is slow, and the fewest input
@@ -23,12 +23,16 @@ _PAIRS, _CHANNELS = (2048, 8192), 16
 
 def applies(s: Settings, c_in: int, c_out: int) -> bool:
     """Whether XLA's own form of a convolution, or of the gradient of its input, is slower than a product."""
-    return s.rank == 2 and s.groups == 1 and prod(s.window) > 1 and _PAIRS[0] <= c_in * c_out <= _PAIRS[1]
+    return _has_windows(s) and _PAIRS[0] <= c_in * c_out <= _PAIRS[1]
 
 
 def applies_to_kernel(s: Settings, c_in: int) -> bool:
     """The same of the gradient of a kernel."""
-    return s.rank == 2 and s.groups == 1 and prod(s.window) > 1 and c_in >= _CHANNELS
+    return _has_windows(s) and c_in >= _CHANNELS
+
+
+def _has_windows(s: Settings) -> bool:
+    return s.rank == 2 and s.groups == 1 and prod(s.window) > 1
 
 
 def floats(s: Settings, c_in: int, c_out: int) -> int:
@@ -41,9 +45,9 @@ def floats(s: Settings, c_in: int, c_out: int) -> int:
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
     if not _is_by_rows(s):
-        return _product(_unfolded(x, s), kernel.reshape(-1, kernel.shape[-1]), s)
+        return times(_unfolded(x, s), kernel.reshape(-1, kernel.shape[-1]), s)
     rows, c_out = s.window[0], kernel.shape[-1]
-    y = _product(_unfolded(x, _line(s)), jnp.moveaxis(kernel, 0, -2).reshape(-1, rows * c_out), s)
+    y = times(_unfolded(x, _line(s)), jnp.moveaxis(kernel, 0, -2).reshape(-1, rows * c_out), s)
     y = stored(y)
     return reduce(jnp.add, (_cut(y[..., row * c_out :][..., :c_out], row, s) for row in range(rows)))
 
@@ -52,10 +56,10 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
     c_in, c_out = x.shape[-1], y.shape[-1]
     if not _is_by_rows(s):
-        return _rows_product(_unfolded(x, s), y, s).reshape(*s.window, c_in, c_out)
+        return summed_products(_unfolded(x, s), y, s).reshape(*s.window, c_in, c_out)
     # The transpose: each row of the window meets y where it gave it.
     y = jnp.concatenate([_place(y, row, s) for row in range(s.window[0])], -1)
-    kernel = _rows_product(_unfolded(x, _line(s)), y, s)
+    kernel = summed_products(_unfolded(x, _line(s)), y, s)
     return jnp.moveaxis(kernel.reshape(*s.window[1:], c_in, s.window[0], c_out), -2, 0)
 
 
@@ -89,13 +93,3 @@ def _unfolded(x: jax.Array, s: Settings) -> jax.Array:
     """``(N, *space, C) → (N, *out, taps · C)``: what each window reads, side by side."""
     x = stored(padded(x, s))
     return jnp.concatenate([shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))], -1)
-
-
-def _rows_product(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """``(…, A), (…, B) → (A, B)``: a sum over all places."""
-    places = tuple(range(x.ndim - 1))
-    return lax.dot_general(x, y, ((places, places), ((), ())), precision=s.precision)
-
-
-def _product(rows: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
-    return lax.dot_general(rows, kernel, (((rows.ndim - 1,), (0,)), ((), ())), precision=s.precision)

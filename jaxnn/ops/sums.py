@@ -97,6 +97,7 @@ def _batched(primitive: Primitive, args: Sequence[jax.Array], dims: Sequence[int
 
 def _primitive(
     name: str,
+    settings: tuple[str, ...],
     *,
     form: Callable[..., jax.Array],
     cpu: Callable[..., jax.Array],
@@ -105,7 +106,6 @@ def _primitive(
 ) -> Primitive:
     primitive = Primitive(f"jaxnn_{name}")
     # Called eagerly, it is compiled like everything else.
-    settings = ("axes", "slices") if name == "total" else ("axes", "sizes", "parts")
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=settings))
     primitive.def_abstract_eval(type_of)
     mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results=False))
@@ -117,6 +117,7 @@ def _primitive(
 
 _total = _primitive(
     "total",
+    ("axes", "slices"),
     form=_summed,
     cpu=_summed_by_slices,
     type_of=_type_of_total,
@@ -124,6 +125,7 @@ _total = _primitive(
 )
 _spread = _primitive(
     "spread",
+    ("axes", "sizes", "parts"),
     form=_copied,
     cpu=_copied,
     type_of=_type_of_copies,
