@@ -79,7 +79,8 @@ def draw(data: Images, result: nn.Fit, predicted: np.ndarray, out: Path) -> list
         data.names[p] if p == t else f"{data.names[p]}\nnot {data.names[t]}"
         for p, t in zip(predicted[shown], y[shown], strict=True)
     ]
-    heading = f"{wrong.sum():,} mistakes in {len(y):,} test images; those shown are framed"
+    mistakes = "mistake" if wrong.sum() == 1 else "mistakes"
+    heading = f"{wrong.sum():,} {mistakes} in {len(y):,} test images; those shown are framed"
     kernel = result.params.weights["fine"]["conv_0"]["kernel"]
     figures = {
         "learning_curves": plots.learning_curves(result.history),
