@@ -19,8 +19,10 @@ SHORTEST = 0.02
 SETTLE = 0.3
 #: A call that takes longer is not preceded by another.
 LONG = 0.1
-#: No contender stops before it has so many samples.
+#: No contender stops before it has so many samples,
 FEWEST = 3
+#: but a call that takes longer is not made again: what settled it is its sample.
+ENDLESS = 10.0
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,23 @@ def alternate(
     """Times every call ``rounds`` times, in turn, forwards and backwards.
 
     The calls must have been made before (compiled, warm) and must block. One that has used up its ``seconds``
-    leaves the rounds once it has a few samples, so that a slow one costs little.
+    leaves the rounds once it has a few samples, and one of more than ``ENDLESS`` after a single call, so that a
+    slow one costs little.
     """
-    taken: dict[str, list[float]] = {name: [] for name in calls}
     about = {name: settled(call, min(SETTLE, seconds / 4)) for name, call in calls.items()}
-    spent = dict.fromkeys(calls, 0.0)
+    endless = {name: [once] for name, once in about.items() if once > ENDLESS}
+    taken: dict[str, list[float]] = {name: [] for name in calls if name not in endless}
+    spent = dict.fromkeys(taken, 0.0)
     for i in range(rounds):
-        for name in list(calls)[:: 1 if i % 2 == 0 else -1]:
+        for name in list(taken)[:: 1 if i % 2 == 0 else -1]:
             if spent[name] > seconds and len(taken[name]) >= min(FEWEST, rounds):
                 continue
             time.sleep(PAUSE)
             start = time.perf_counter()
             taken[name].append(one_sample(calls[name], about[name]))
             spent[name] += time.perf_counter() - start
-    return {name: Sample(tuple(values)) for name, values in taken.items()}
+    taken |= endless
+    return {name: Sample(tuple(taken[name])) for name in calls}
 
 
 def ratio(a: Sample, b: Sample) -> tuple[float, float, float]:

@@ -53,6 +53,20 @@ def test_a_slow_contender_leaves_the_rounds_after_a_few_samples(clock):
     assert samples["slow"].n == timing.FEWEST
 
 
+def test_an_endless_call_is_made_once(clock):
+    calls = []
+
+    def endless():
+        calls.append(None)
+        clock(60)
+
+    samples = alternate({"fast": lambda: clock(0.01), "endless": endless}, rounds=10)
+    assert len(calls) == 1
+    assert list(samples) == ["fast", "endless"]
+    assert samples["endless"].seconds == (60,)
+    assert ratio(samples["endless"], samples["fast"]) == pytest.approx((6000,) * 3)
+
+
 def test_the_ratio_is_taken_round_by_round():
     drifting = [1.0, 2.0, 4.0]
     a, b = Sample(tuple(3 * t for t in drifting)), Sample(tuple(drifting))
