@@ -3,6 +3,7 @@
 python -m benchmarks.report                            prints Markdown for the latest run of each program
 python -m benchmarks.report --charts                   draws the charts beside the JSON files too
 python -m benchmarks.report --charts --insert README.md
+python -m benchmarks.report --brief ops.json           training and gradients at top level only, for a README
 python -m benchmarks.report --full A.json B.json       every row of these runs
 
 ``--insert`` replaces what stands between ``<!-- benchmarks:start -->`` and ``<!-- benchmarks:end -->``.
@@ -11,7 +12,9 @@ python -m benchmarks.report --full A.json B.json       every row of these runs
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -71,8 +74,19 @@ def ops_tables(run: Run) -> str:
     return "\n\n".join(blocks)
 
 
-def behind(run: Run) -> str:
-    """Every row in which another is ahead by more than a twentieth, as a table; "" if there is none."""
+def behind(run: Run, *, brief: bool = False) -> str:
+    """Every row in which another is ahead by more than a twentieth, as a table; "" if there is none.
+
+    In brief, who is ahead how often.
+    """
+    compared = [row for row in run.rows if row.ratio is not None and row.contender != OURS]
+    ahead = [row for row in compared if row.ratio < LEVEL]
+    counted = f"**Behind** in {len(ahead)} of {len(compared)} comparisons"
+    if not ahead:
+        return ""
+    if brief:
+        who = Counter(row.contender for row in ahead)
+        return f"{counted}: {', '.join(f'{name} {count}' for name, count in who.most_common())}."
     lines = [
         [
             row.contender,
@@ -81,14 +95,16 @@ def behind(run: Run) -> str:
             f"{row.ratio_q1:.2f} to {row.ratio_q3:.2f}",
             row.note,
         ]
-        for row in run.rows
-        if row.ratio is not None and row.contender != OURS and row.ratio < LEVEL
+        for row in ahead
     ]
-    if not lines:
-        return ""
     head = ["who is ahead", "where", "its time ÷ jaxnn's", "quartiles", ""]
-    counted = sum(row.ratio is not None and row.contender != OURS for row in run.rows)
-    return f"**Behind** in {len(lines)} of {counted} comparisons:\n\n{tables.markdown(head, lines)}"
+    return f"{counted}:\n\n{tables.markdown(head, lines)}"
+
+
+def gradients(run: Run) -> Run:
+    """What of a run tells a reader in a hurry most: forward+backward, or a training step, at top level."""
+    chosen = (row for row in run.rows if row.mode in ("both", "step") and row.place == "top")
+    return replace(run, rows=tuple(chosen))
 
 
 def _place(place: str) -> str:
@@ -130,11 +146,14 @@ def overhead_table(run: Run) -> str:
 TABLES = {"ops": ops_tables, "training": training_table, "overhead": overhead_table}
 
 
-def markdown(runs: Sequence[Run], charts: Sequence[Path] = (), *, beside: Path | None = None) -> str:
+def markdown(
+    runs: Sequence[Run], charts: Sequence[Path] = (), *, beside: Path | None = None, brief: bool = False
+) -> str:
     """All runs as Markdown; charts as images, their paths relative to the folder ``beside``."""
     blocks = []
     for run in sorted(runs, key=lambda run: PROGRAMS.index(run.program)):
-        parts = [TABLES[run.program](run), behind(run) if run.program != "overhead" else "", conditions(run)]
+        losses = behind(run, brief=brief) if run.program != "overhead" else ""
+        parts = [TABLES[run.program](run), losses, conditions(run)]
         blocks.append("\n\n".join(part for part in parts if part))
     for chart in charts:
         path = Path(os.path.relpath(chart.resolve(), (beside or Path.cwd()).resolve()))
@@ -176,17 +195,22 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument(
         "--insert", type=Path, metavar="FILE", help="put the text between the markers of FILE"
     )
-    parser.add_argument("--full", action="store_true", help="every row, not the summary")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--full", action="store_true", help="every row, not the summary")
+    length.add_argument("--brief", action="store_true", help="gradients and training steps at top level only")
     given = parser.parse_args(arguments)
     runs = [record.load(path) for path in given.files] or record.latest(PROGRAMS, given.results)
     if not runs:
         parser.error(f"no runs in {given.results}; python -m benchmarks makes some")
+    if given.brief:
+        runs = [shorter for shorter in map(gradients, runs) if shorter.rows]
     charts: list[Path] = []
     if given.charts:
         from benchmarks.charts import draw  # matplotlib is optional
 
         charts = [path for run in runs for path in draw(run, given.results)]
-    text = markdown(runs, charts, beside=given.insert.parent if given.insert else Path.cwd())
+    beside = given.insert.parent if given.insert else Path.cwd()
+    text = markdown(runs, charts, beside=beside, brief=given.brief)
     if given.full:
         text = "\n\n".join(f"{conditions(run)}\n\n```\n{tables.terminal(run.rows)}\n```" for run in runs)
     if given.insert:

@@ -47,8 +47,8 @@ def alternate(
     """Times every call ``rounds`` times, in turn, forwards and backwards.
 
     The calls must have been made before (compiled, warm) and must block. One that has used up its ``seconds``
-    leaves the rounds once it has a few samples, and one of more than ``ENDLESS`` after a single call, so that a
-    slow one costs little.
+    leaves the rounds once it has a few samples, and one of more than ``ENDLESS`` after a single call, so that
+    a slow one costs little.
     """
     about = {name: settled(call, min(SETTLE, seconds / 4)) for name, call in calls.items()}
     endless = {name: [once] for name, once in about.items() if once > ENDLESS}

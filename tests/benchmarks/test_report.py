@@ -14,7 +14,7 @@ ENVIRONMENT = {
 def row(contender="jaxnn", median=1.0, spread=0.01, case="a", **more):
     figures = {"q1": median - spread, "median": median, "q3": median + spread, "n": 9, "ratio": median}
     figures |= {"ratio_q1": median - spread, "ratio_q3": median + spread, "flops": 10**9, "bytes": 10**9}
-    return Row("ops", "conv", case, contender, "both", **(figures | more))
+    return Row("ops", "conv", case, contender, **({"mode": "both"} | figures | more))
 
 
 def untimed(contender, status, note, case="a"):
@@ -54,6 +54,20 @@ def test_where_jaxnn_is_behind_is_listed():
     assert "| lax | conv · a · forward+backward · float32 | 0.50 | 0.49 to 0.51 |  |" in text
     assert "| all | 2 | 1.00 (0.50 to 2.00) | 0.96 |" in text
     assert "Behind" not in report.markdown([run(row(), row("lax", 1.0))])
+
+
+def test_in_brief_gradients_at_top_level_are_left_and_who_is_ahead_is_counted(tmp_path):
+    forward = [row(mode="forward"), row("lax", 7.0, mode="forward")]
+    scan = [row(place="scan"), row("lax", 0.7, place="scan")]
+    both = [row(), row("lax", 3.0), row("torch", 0.5)]
+    saved = [
+        run(*forward, *scan, *both).save(tmp_path),
+        run(row(mode="call"), program="overhead").save(tmp_path),
+    ]
+    text = report.main(["--brief", *map(str, saved)])
+    assert "| all | 1 | 3.00 | 0.50 |" in text
+    assert "**Behind** in 1 of 2 comparisons: torch 1." in text
+    assert "Overhead" not in text
 
 
 def test_what_was_not_timed_is_named_below_the_table():
