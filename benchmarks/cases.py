@@ -68,6 +68,9 @@ GROUPED = ConvTranspose(4, 2, 1, features=64, groups=4)
 CASES = [
     Case("dense", "MNIST 784 → 50", Dense(50), (100, 784), "small"),
     Case("dense", "transformer 768 → 3072", Dense(3072), (8, 128, 768)),
+    Case("dense", "MLP 1024 → 1024", Dense(1024), (128, 1024)),
+    Case("dense", "ResNet-50's head 2048 → 1000", Dense(1000), (64, 2048)),
+    Case("dense", "a head of ten classes, 1024 → 10", Dense(10), (256, 1024)),
     Case("conv", "LeNet 5×5, 1 → 6", Conv(5, padding=2, features=6), (100, 28, 28, 1), "small"),
     Case("conv", "3×3, 16 → 16", Conv(3, padding=1, features=16), (32, 16, 16, 16), "small"),
     Case("conv", "ResNet stem 7×7 s2, 3 → 64", Conv(7, 2, 3, features=64), (8, 128, 128, 3)),

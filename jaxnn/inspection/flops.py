@@ -62,7 +62,7 @@ def _count(eqn: JaxprEqn) -> int | None:
         return 0
     if name in _REDUCTIONS.split():
         return _size(given[0])
-    if name == "dot_general":
+    if name in ("dot_general", "jaxnn_matrix_product"):
         (contracted, _), _ = params["dimension_numbers"]
         return 2 * _size(made[0]) * prod(given[0].shape[axis] for axis in contracted)
     if name == "conv_general_dilated":

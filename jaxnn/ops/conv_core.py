@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxnn.ops import conv_cpu, conv_plain
 from jaxnn.ops.conv_settings import Settings
+from jaxnn.ops.varying import equally_varying
 
 X, KERNEL, Y = range(3)
 
@@ -57,14 +57,8 @@ def _bind(face: Face, a: jax.Array, b: jax.Array, settings: Settings, dtype: Any
     if settings.precision is None:
         # It is asked for where the call is traced, which is not where it is lowered.
         settings = settings._replace(precision=jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
-    # Under shard_map both operands must vary over the same axes of the mesh, as lax's own primitives see to.
-    axes = jax.typeof(a).mat.varying | jax.typeof(b).mat.varying
-    a, b = (_varying(operand, axes - jax.typeof(operand).mat.varying) for operand in (a, b))
+    a, b = equally_varying(a, b)
     return face.primitive.bind(a, b, settings=settings, dtype=jnp.dtype(dtype))
-
-
-def _varying(a: jax.Array, axes: frozenset[Any]) -> jax.Array:
-    return lax.pcast(a, tuple(axes), to="varying") if axes else a
 
 
 def _shape(role: int, a: Any, b: Any, settings: Settings) -> tuple[int, ...]:

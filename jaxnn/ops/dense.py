@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from jaxnn.ops import checks
 from jaxnn.ops.conv import add_bias
+from jaxnn.ops.matrix_product import matrix_product
 
 
 def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
@@ -43,7 +44,4 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
 
 @partial(jax.jit, inline=True)  # so that it is traced and differentiated once a shape, not at every call
 def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-    y = lax.dot_general(
-        x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=checks.accumulator(x.dtype)
-    )
-    return lax.convert_element_type(add_bias(y, bias), x.dtype)
+    return lax.convert_element_type(add_bias(matrix_product(x, kernel), bias), x.dtype)

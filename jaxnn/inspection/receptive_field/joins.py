@@ -116,6 +116,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"), _cumulative),
     "concatenate": _concatenate,
     "dot_general": _dot_general,
+    "jaxnn_matrix_product": _dot_general,
     "jaxnn_spread": lambda eqn, values: values,
     "jaxnn_total": _total,
     "optimization_barrier": lambda eqn, values: values,
