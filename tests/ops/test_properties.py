@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
+from tests.derivatives import check_derivatives
 from tests.ops.case import Case
 from tests.support import assert_close, rng_array
 
@@ -44,9 +44,7 @@ def test_gradients(case, x64):
         grads = pull(jax.tree.map(jnp.ones_like, case.op(*args)))
         assert all((np.asarray(g) == 0).all() for g in grads)
         return
-    order = 2 if case.second_order else 1
-    modes = ["rev", "fwd"] if case.forward_mode else ["rev"]
-    check_grads(jax.jit(case.op), args, order=order, modes=modes, atol=1e-4, rtol=1e-4)
+    check_derivatives(case.op, args, order=2 if case.second_order else 1, forward_mode=case.forward_mode)
 
 
 @every_case
