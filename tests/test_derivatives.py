@@ -47,7 +47,7 @@ def test_a_wrong_curvature(args, forward_mode):
     slope.defjvp(lambda primals, tangents: (slope(*primals), 6.01 * primals[0] * tangents[0]))
     cube.defjvp(lambda primals, tangents: (cube(*primals), slope(*primals) * tangents[0]))
     check_derivatives(cube, args[:1], order=1)
-    with pytest.raises(AssertionError, match="derivative in .* over reverse mode"):
+    with pytest.raises(AssertionError, match=r"derivative in .* over reverse mode"):
         check_derivatives(cube, args[:1], forward_mode=forward_mode)
 
 
