@@ -84,6 +84,8 @@ def test_overhead(tmp_path):
 def test_all_of_it_in_a_small_version_then_report_and_compare(tmp_path, capsys, monkeypatch):
     # The parts are tested above; here only that they fit together.
     monkeypatch.setattr(ops, "MODES", ("both",))
+    monkeypatch.setattr(ops, "PLACES", ("top",))
+    monkeypatch.setattr(overhead, "MODES", ("init", "call"))
     few = ["--only", "dense"]
     for program in (ops, training):
         whole = program.main
