@@ -65,6 +65,8 @@ def _count(eqn: JaxprEqn) -> int | None:
     if name in ("dot_general", "jaxnn_matrix_product"):
         (contracted, _), _ = params["dimension_numbers"]
         return 2 * _size(made[0]) * prod(given[0].shape[axis] for axis in contracted)
+    if name == "jaxnn_matrix_gradient":
+        return 2 * _size(given[0]) * given[1].shape[-1]
     if name == "conv_general_dilated":
         return _convolution(given[0], given[1], made[0], params)
     if name in _FACES:

@@ -7,7 +7,6 @@ accumulator's dtype.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.ops.checks import accumulator, floating, same_dtype
+from jaxnn.ops.matrix_product import matrix_product
 
 Activation = Callable[[jax.Array], jax.Array]
 HiddenAndCell = tuple[jax.Array, jax.Array]
@@ -131,20 +131,8 @@ GRU = Cell(gru_total, gru_step, gru_slopes, gru_tangent, reads_h=True)
 
 
 def gates(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """x·kernel + bias: one share of the gates."""
-    return plus(product(x, kernel), bias)
-
-
-def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x·kernel over the last axis of ``x``, which is rounded to the kernel's dtype; sums are not."""
-    rows = x.astype(kernel.dtype)
-    # As one matrix: of an array with more axes, the kernel's gradient would first be transposed, and slowly.
-    # But an axis that is spread over devices can't be merged into the one before it.
-    if all(axis is None for axis in jax.typeof(x).sharding.spec[1:-1]):
-        rows = lax.reshape(rows, (prod(x.shape[:-1]), x.shape[-1]))
-    contracted = (((rows.ndim - 1,), (0,)), ((), ()))
-    y = lax.dot_general(rows, kernel, contracted, preferred_element_type=accumulator(kernel.dtype))
-    return lax.reshape(y, (*x.shape[:-1], kernel.shape[1]))
+    """x·kernel + bias: one share of the gates. x is rounded to the kernel's dtype; sums are not."""
+    return plus(matrix_product(x.astype(kernel.dtype), kernel), bias)
 
 
 def plus(x: jax.Array, bias: jax.Array | None) -> jax.Array:

@@ -1,12 +1,12 @@
-"""Rows times a matrix, with a derivative that XLA's matrix product for CPUs is fast at.
+"""Rows times a matrix: ``lax.dot_general``, but for the gradient of the matrix on a CPU.
 
-The gradient of the matrix is xᵀ · dy, and a left operand that lies transposed costs that product its speed:
-it goes to a slower library, and where rows are a multiple of a kilobyte long their columns displace each
-other in the cache. So one of the two is turned round first: x, or dy where its rows are short, and then the
-gradient is (dyᵀ · x)ᵀ. On other platforms the compiler sees ordinary transpositions.
+That gradient is xᵀ · dy, summed over all rows. XLA's fast matrix product for CPUs wants operands that lie as
+they are read, and axes that are one. Rows along several axes are therefore merged, and where a transposed
+operand is slow, one of the two is turned round first: x, or dy where its rows are short, and then the
+gradient is (dyᵀ · x)ᵀ. What has a form of its own on one platform must be a primitive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, Literal
 
@@ -22,10 +22,10 @@ from jaxnn.ops.varying import equally_varying
 
 #: Fewer multiplications are done before a second loop has started.
 _FEWEST_FOR_DY, _FEWEST_FOR_X = 1 << 17, 1 << 20
-#: So many examples are few, and so many are enough for a gradient of any size; one that is large beside them
+#: So many rows are few, and so many are enough for a gradient of any size; one that is large beside them
 #: takes its time to be written, and nothing is gained.
 _FEW, _ENOUGH, _LARGE = 64, 512, 1 << 19
-#: Rows of dy that are short, by whether the examples are few: then turning the result counts.
+#: Rows of dy that are short, by whether they are few: then turning the result counts.
 _SHORT = {True: 16, False: 64}
 #: Rows of a multiple of so many values have their columns in the same places of the cache.
 _ALIASED = 256
@@ -33,77 +33,128 @@ _ALIASED = 256
 
 def matrix_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
     """``(..., F), (F, O) → (..., O)``, summed, and given, in float32 at least."""
-    turned = _to_turn(x, matrix)
-    if turned is None:
-        return _product(x, matrix)
-    result: jax.Array = _matrix_product.bind(
-        *equally_varying(x, matrix),
-        turned=turned,
-        dimension_numbers=_numbers(x),
-        # It is asked for where the call is traced, which is not where it is lowered.
-        precision=jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
-    )
+    if any(part for a in (x, matrix) for part in jax.typeof(a).sharding.spec):
+        return _product(x, matrix)  # which knows what becomes of axes that are sharded explicitly
+    numbers = (((x.ndim - 1,), (0,)), ((), ()))
+    # It is asked for where the call is traced, which is not where it is lowered.
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return _bound(_PRODUCT, x, matrix, dimension_numbers=numbers, precision=precision)
+
+
+def _bound(primitive: Primitive, a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
+    result: jax.Array = primitive.bind(*equally_varying(a, b), **params)
     return result
 
 
-def _to_turn(x: jax.Array, matrix: jax.Array) -> Literal["x", "dy"] | None:
-    """Which operand of the matrix's gradient, if any."""
-    spread = any(part for a in (x, matrix) for part in jax.typeof(a).sharding.spec)
-    if spread or not isinstance(x.size, int):
+def _product(x: jax.Array, matrix: jax.Array, precision: Any = None, **_: Any) -> jax.Array:
+    numbers, wide = (((x.ndim - 1,), (0,)), ((), ())), accumulator(x.dtype)
+    return lax.dot_general(x, matrix, numbers, precision=precision, preferred_element_type=wide)
+
+
+def _gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
+    rows = tuple(range(x.ndim - 1))
+    return lax.dot_general(
+        x, dy, ((rows, rows), ((), ())), precision=precision, preferred_element_type=dy.dtype
+    )
+
+
+def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+    rows = prod(x.shape[:-1])
+    x, dy = (lax.reshape(a, (rows, a.shape[-1])) for a in (x, dy))
+    turned = _to_turn(rows, x.shape[1], dy.shape[1])
+    if turned == "dy":
+        return stored(_product(stored(dy.T), x.astype(dy.dtype), precision)).T
+    if turned == "x":
+        return _product(stored(x.T).astype(dy.dtype), dy, precision)
+    return _gradient(x, dy, precision)
+
+
+def _to_turn(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] | None:
+    work = rows * features * outputs
+    if not isinstance(work, int):  # of symbolic size
         return None
-    features, outputs = matrix.shape
-    examples = prod(x.shape[:-1])
-    few, work = examples <= _FEW, examples * features * outputs
+    few = rows <= _FEW
     if work >= _FEWEST_FOR_DY and outputs <= _SHORT[few]:
         return "dy"
     slow = few or features % _ALIASED == 0
-    pays = work >= _FEWEST_FOR_X and (examples >= _ENOUGH or matrix.size <= _LARGE)
+    pays = work >= _FEWEST_FOR_X and (rows >= _ENOUGH or features * outputs <= _LARGE)
     return "x" if slow and pays else None
 
 
-def _numbers(x: Any) -> lax.DotDimensionNumbers:
-    return ((x.ndim - 1,), (0,)), ((), ())
+def _product_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
+    """The value is an ordinary product, which a policy of ``jax.checkpoint`` may look for."""
+    (x, matrix), (d_x, d_matrix) = primals, tangents
+    terms = []
+    if not isinstance(d_x, ad.Zero):
+        terms.append(_product(d_x, matrix, **params))
+    if not isinstance(d_matrix, ad.Zero):
+        terms.append(_PRODUCT.bind(x, d_matrix, **params))
+    return _product(x, matrix, **params), sum(terms[1:], terms[0])
 
 
-def _product(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike = None, **_: Any) -> jax.Array:
-    wide = accumulator(x.dtype)
-    return lax.dot_general(x, matrix, _numbers(x), precision=precision, preferred_element_type=wide)
+def _product_transpose(dy: jax.Array, x: Any, matrix: Any, **params: Any) -> list[Any]:
+    if ad.is_undefined_primal(x):
+        return [*jax.linear_transpose(lambda x: _product(x, matrix, **params), x.aval)(dy), None]
+    gradient = _bound(_GRADIENT, x, dy, precision=params["precision"])
+    return [None, gradient.astype(matrix.aval.dtype)]
 
 
-def _type_of_product(x: Any, matrix: Any, **_: Any) -> Any:
-    shape, dtype = (*x.shape[:-1], matrix.shape[1]), jnp.dtype(accumulator(x.dtype))
-    return x.update(shape=shape, dtype=dtype, weak_type=False)
-
-
-def _gradient_of_x(dy: jax.Array, x: Any, matrix: jax.Array, **params: Any) -> jax.Array:
-    (result,) = jax.linear_transpose(lambda x: _product(x, matrix, **params), x.aval)(dy)
+def _transposed_in_x(d_matrix: jax.Array, x: Any, dy: jax.Array, *, precision: Any) -> jax.Array:
+    (result,) = jax.linear_transpose(lambda x: _gradient(x, dy, precision), x.aval)(d_matrix)
     return result
 
 
-def _gradient_of_matrix(
-    dy: jax.Array, x: jax.Array, matrix: Any, *, turned: str, precision: lax.PrecisionLike, **_: Any
-) -> jax.Array:
-    a, b = (dy, x) if turned == "dy" else (x, dy)
-    examples = tuple(range(x.ndim - 1))
-    rows_of_a = stored(jnp.moveaxis(a, -1, 0))
-    numbers = (tuple(axis + 1 for axis in examples), examples), ((), ())
-    result = lax.dot_general(rows_of_a, b, numbers, precision=precision, preferred_element_type=dy.dtype)
-    return (stored(result).T if turned == "dy" else result).astype(matrix.aval.dtype)
+def _transposed_in_dy(d_matrix: jax.Array, x: jax.Array, dy: Any, *, precision: Any) -> jax.Array:
+    (result,) = jax.linear_transpose(lambda dy: _gradient(x, dy, precision), dy.aval)(d_matrix)
+    return result
 
 
-def _batched(args: Sequence[jax.Array], dims: Sequence[int | None], **params: Any) -> tuple[jax.Array, int]:
+def _product_type(x: Any, matrix: Any, **_: Any) -> Any:
+    shape, wide = (*x.shape[:-1], matrix.shape[1]), jnp.dtype(accumulator(x.dtype))
+    return x.update(shape=shape, dtype=wide, weak_type=False)
+
+
+def _gradient_type(x: Any, dy: Any, **_: Any) -> Any:
+    return dy.update(shape=(x.shape[-1], dy.shape[-1]), weak_type=False)
+
+
+def _product_batch(args: Sequence[jax.Array], dims: Sequence[int | None], **params: Any) -> Any:
     (x, matrix), (axis, of_matrix) = args, dims
-    if axis is not None and of_matrix is None:  # more examples
+    if axis is not None and of_matrix is None:  # one more axis of rows
         x = jnp.moveaxis(x, axis, 0)
-        return _matrix_product.bind(x, matrix, **params | {"dimension_numbers": _numbers(x)}), 0
+        numbers = (((x.ndim - 1,), (0,)), ((), ()))
+        return _PRODUCT.bind(x, matrix, **params | {"dimension_numbers": numbers}), 0
     return jax.vmap(lambda x, matrix: _product(x, matrix, **params), tuple(dims))(x, matrix), 0
 
 
-_matrix_product = Primitive("jaxnn_matrix_product")
-_SETTINGS = ("turned", "dimension_numbers", "precision")
-# Called eagerly, it is compiled like everything else.
-_matrix_product.def_impl(jax.jit(_matrix_product.bind, static_argnames=_SETTINGS))
-_matrix_product.def_abstract_eval(_type_of_product)
-mlir.register_lowering(_matrix_product, mlir.lower_fun(_product, multiple_results=False))
-ad.defbilinear(_matrix_product, _gradient_of_x, _gradient_of_matrix)
-batching.primitive_batchers[_matrix_product] = _batched
+def _gradient_batch(args: Sequence[jax.Array], dims: Sequence[int | None], *, precision: Any) -> Any:
+    return jax.vmap(lambda x, dy: _gradient(x, dy, precision), tuple(dims))(*args), 0
+
+
+def _primitive(
+    name: str, settings: Sequence[str], form: Callable[..., Any], type_of: Callable[..., Any], batch: Any
+) -> Primitive:
+    primitive = Primitive(f"jaxnn_{name}")
+    # Called eagerly, it is compiled like everything else.
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=settings))
+    primitive.def_abstract_eval(type_of)
+    mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results=False))
+    batching.primitive_batchers[primitive] = batch
+    return primitive
+
+
+def _lowered_on_a_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
+    # Rows that are spread over devices can't be merged where they are.
+    spread = getattr(context.module_context.axis_context, "num_devices", None) != 1
+    form = _gradient if spread else _gradient_on_a_cpu
+    return mlir.lower_fun(form, multiple_results=False)(context, *args, **params)
+
+
+_PRODUCT = _primitive(
+    "matrix_product", ("dimension_numbers", "precision"), _product, _product_type, _product_batch
+)
+ad.primitive_jvps[_PRODUCT] = _product_jvp
+ad.primitive_transposes[_PRODUCT] = _product_transpose
+_GRADIENT = _primitive("matrix_gradient", ("precision",), _gradient, _gradient_type, _gradient_batch)
+mlir.register_lowering(_GRADIENT, _lowered_on_a_cpu, platform="cpu")
+ad.defbilinear(_GRADIENT, _transposed_in_x, _transposed_in_dy)

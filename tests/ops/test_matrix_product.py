@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn.ops.matrix_product import matrix_product
-from tests.support import assert_close, rng_array
+from jaxnn.inspection.flops import count_flops
+from jaxnn.ops.matrix_product import _gradient_on_a_cpu, matrix_product
+from tests.support import assert_close, equations, rng_array
 
 X_TURNED = [((8, 600), 300), ((9, 10, 256), 65)]
 DY_TURNED = [((3, 30, 80), 50), ((100, 784), 10), ((20, 512), 16), ((16384,), 16)]
@@ -20,11 +21,11 @@ def drawn(shape, outputs, dtype=np.float32):
 
 
 def turned(shape, outputs):
-    """What of the matrix's gradient the program of a derivative turns round."""
-    x, matrix, dy = drawn(shape, outputs)
-    program = jax.make_jaxpr(lambda x, matrix: jax.vjp(matrix_product, x, matrix)[1](dy))(x, matrix)
-    stored = [eqn.invars[0].aval.shape for eqn in program.eqns if eqn.primitive.name == "jaxnn_stored"]
-    return {(shape[-1], *shape[:-1]): "x", (outputs, *shape[:-1]): "dy"}[stored[0]] if stored else None
+    """What of the matrix's gradient is turned round on a CPU."""
+    x, _, dy = drawn(shape, outputs)
+    program = jax.make_jaxpr(_gradient_on_a_cpu, static_argnums=2)(x, dy, None)
+    stored = [eqn.invars[0].aval.shape[0] for eqn in program.eqns if eqn.primitive.name == "jaxnn_stored"]
+    return {shape[-1]: "x", outputs: "dy"}[stored[0]] if stored else None
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,30 @@ def test_a_symbolic_batch_is_a_plain_product():
     assert_close(exported.call(ones[1], ones[0]), 3 * ones[1])
 
 
+def test_a_policy_of_checkpoint_finds_the_products():
+    """What is saved is the product, not the input of the activation's derivative computed anew."""
+
+    def loss(weights, x):
+        for matrix in weights:
+            x = jnp.sin(matrix_product(x, matrix))
+        return x.sum()
+
+    saved = jax.checkpoint(loss, policy=jax.checkpoint_policies.dots_saveable)
+    args = [jnp.ones((4, 4)), jnp.ones((4, 5))], jnp.ones((3, 4))
+
+    def count(f, name):
+        program = jax.make_jaxpr(jax.grad(f))(*args)
+        return sum(eqn.primitive.name == name for eqn in equations(program.jaxpr))
+
+    assert count(saved, "dot_general") == count(loss, "dot_general") == 2 + 1
+    assert count(jax.checkpoint(loss), "dot_general") > count(loss, "dot_general")
+    assert count(saved, "jaxnn_matrix_gradient") == 2
+
+
 def test_inspection_knows_it():
     table = nn.summary(nn.serial(nn.conv(4, 3), nn.flatten, nn.dense(64)), (64, 8, 8, 4))
     assert table.rows[-1].flops == 2 * 64 * 144 * 64 + 64 * 64
     assert table.rows[-1].field == (8, 8)
+    gradient = jax.grad(lambda matrix, x: jnp.vdot(x, matrix_product(x, matrix)))
+    program = jax.make_jaxpr(gradient)(jnp.ones((4, 4)), jnp.ones((3, 4)))
+    assert count_flops(program) == 2 * (2 * 3 * 4 * 4) + 2 * (2 * 12)
