@@ -27,8 +27,8 @@ _FEWEST_FOR_DY, _FEWEST_FOR_X = 1 << 17, 1 << 20
 _FEW, _ENOUGH, _LARGE = 64, 512, 1 << 19
 #: Rows of dy that are short, by whether they are few: then turning the result counts.
 _SHORT = {True: 16, False: 64}
-#: Rows of a multiple of so many values have their columns in the same places of the cache.
-_ALIASED = 256
+#: Of rows of a multiple of so many values the columns lie in few places of the cache; of many rows, sooner.
+_MANY, _ALIASED = 4096, {True: 64, False: 256}
 
 
 def matrix_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -58,7 +58,8 @@ def _gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
     )
 
 
-def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+def gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+    """``(..., F), (..., O) → (F, O)``: the sum over all rows of x times dy."""
     rows = prod(x.shape[:-1])
     x, dy = (lax.reshape(a, (rows, a.shape[-1])) for a in (x, dy))
     turned = _to_turn(rows, x.shape[1], dy.shape[1])
@@ -76,7 +77,7 @@ def _to_turn(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] | Non
     few = rows <= _FEW
     if work >= _FEWEST_FOR_DY and outputs <= _SHORT[few]:
         return "dy"
-    slow = few or features % _ALIASED == 0
+    slow = few or features % _ALIASED[rows >= _MANY] == 0
     pays = work >= _FEWEST_FOR_X and (rows >= _ENOUGH or features * outputs <= _LARGE)
     return "x" if slow and pays else None
 
@@ -146,7 +147,7 @@ def _primitive(
 def _lowered_on_a_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
     # Rows that are spread over devices can't be merged where they are.
     spread = getattr(context.module_context.axis_context, "num_devices", None) != 1
-    form = _gradient if spread else _gradient_on_a_cpu
+    form = _gradient if spread else gradient_on_a_cpu
     return mlir.lower_fun(form, multiple_results=False)(context, *args, **params)
 
 
