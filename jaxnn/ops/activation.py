@@ -25,7 +25,6 @@ from jax.nn import (
     relu6,
     selu,
     sigmoid,
-    softmax,
     softplus,
     tanh,
 )
@@ -33,6 +32,7 @@ from jax.typing import ArrayLike
 
 from jaxnn.ops.checks import accumulator, floating, same_dtype
 from jaxnn.ops.stored import stored
+from jaxnn.ops.sums import many_rows
 
 __all__ = [
     "arctan",
@@ -441,6 +441,42 @@ def threshold(x: ArrayLike, threshold: float, value: float) -> jax.Array:
     """
     x = floating("threshold", x)
     return jnp.where(x <= threshold, jnp.full_like(x, value), x)
+
+
+def softmax(x: ArrayLike, axis: int | Sequence[int] | None = -1, where: ArrayLike | None = None) -> jax.Array:
+    """``jax.nn.softmax``: any shape → the same shape. yᵢ = exp(xᵢ) / Σⱼ exp(xⱼ).
+
+    Args:
+      x: floating-point.
+      axis: the axis, or axes, that sum to 1; None for all.
+      where: booleans, broadcast to ``x``: what is False is left out of the sum and gives 0; a row that is all
+        False gives zeros.
+
+    >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
+    >>> print(np.asarray(nn.ops.softmax(jnp.array([0.0, 1.0, -1e4]))).round(3))
+    [0.269 0.731 0.   ]
+    """
+    array = jnp.asarray(x)
+    rows = where is None and axis in (-1, array.ndim - 1) and many_rows(array, (array.ndim - 1,))
+    if rows and jnp.issubdtype(array.dtype, jnp.floating):
+        y: jax.Array = _softmax_of_rows(array)
+    else:
+        y = jax.nn.softmax(x, axis, where)
+    return y
+
+
+@jax.custom_jvp
+def _softmax_of_rows(x: jax.Array) -> jax.Array:
+    y: jax.Array = jax.nn.softmax(x)
+    return y
+
+
+@_softmax_of_rows.defjvp
+def _softmax_of_rows_jvp(primals: Any, tangents: Any) -> Any:
+    # What is stored need not be computed again, and a CPU's library then does both ways a few rows at a time.
+    y = stored(_softmax_of_rows(*primals))
+    (tangent,) = tangents
+    return y, y * (tangent - jnp.sum(y * tangent, -1, keepdims=True))
 
 
 def softmin(x: ArrayLike, axis: int | Sequence[int] = -1, where: ArrayLike | None = None) -> jax.Array:

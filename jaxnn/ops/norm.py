@@ -12,6 +12,7 @@ from jaxnn.ops.checks import accumulator, floating, spatial
 from jaxnn.ops.moments import Scope, finished, fitted, from_front, positive, widened
 from jaxnn.ops.normalised import normalised
 from jaxnn.ops.stored import stored, stored_in_reverse
+from jaxnn.ops.sums import many_rows
 
 
 def batch_norm(
@@ -152,7 +153,7 @@ def layer_norm(
     op = "layer_norm"
     x = floating(op, x)
     over = from_front(op, x, axes)
-    scope = _several(op, x, Scope(over))
+    scope = _several(op, x, Scope(over, many_rows=many_rows(x, over)))
     return finished(op, x, _normalised(op, x, scope, None, None, epsilon)[0], over, scale, bias)
 
 

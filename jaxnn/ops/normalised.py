@@ -31,6 +31,8 @@ def normalised(
 @normalised.defjvp
 def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
     x, scale, bias, epsilon = primals
+    # The derivative reads the moments too, and the library's calls have one result each.
+    scope = scope._replace(many_rows=False)
     middle, rest, var = moments(x, scope)
 
     # What this makes of x is made again in reverse mode, where it is read anyway, rather than stored.

@@ -27,6 +27,8 @@ MOST_SLICES = 8
 SHORTEST_ROW = 16
 #: Fewer values are in the nearest cache, and a second loop costs more than it saves.
 FEWEST_VALUES = 1 << 16
+#: From so many rows on XLA leaves to the library what is done with their sums, too.
+FEWEST_ROWS = 1 << 12
 
 
 def total(x: jax.Array, axes: Axes) -> jax.Array:
@@ -38,6 +40,13 @@ def total(x: jax.Array, axes: Axes) -> jax.Array:
 def spread(x: jax.Array, axes: Axes, like: jax.Array) -> jax.Array:
     """Copies along ``axes``, of size 1, to the sizes that these have in ``like``."""
     return _copies(x, axes, jax.typeof(like))
+
+
+def many_rows(x: jax.Array, axes: Axes) -> bool:
+    """Whether ``axes`` is the last alone, and the rows are so many that the library may do all of one."""
+    if x.ndim == 0 or axes != (x.ndim - 1,) or not isinstance(x.size, int):
+        return False
+    return x.size >= FEWEST_ROWS * x.shape[-1] > 0
 
 
 def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:

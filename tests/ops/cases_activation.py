@@ -50,6 +50,7 @@ CASES = [
     Case("maxout-axis", partial(activation.maxout, pieces=2, axis=1), ((2, 4, 3),)),
     Case("glu", activation.glu, ((2, 6),)),
     Case("softmax", activation.softmax, ((2, 3, 4),), large=((4, 20, 500),)),
+    Case("softmax-many-rows", activation.softmax, ((512, 8, 3),)),
     Case("softmax-masked", masked(activation.softmax), ((2, 5),)),
     Case("log-softmax", activation.log_softmax, ((2, 3, 4),), large=((4, 20, 500),)),
     Case("log-softmax-masked", masked(activation.log_softmax), ((2, 5),)),

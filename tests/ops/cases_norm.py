@@ -31,6 +31,7 @@ CASES = [
     ),
     Case("batch-norm-train-0d-plain", batch_norm_train, ((6, 2),), rows=False),
     Case("layer-norm", norm.layer_norm, ((2, 3, 5), (5,), (5,)), large=((2, 40, 450), (450,), (450,))),
+    Case("layer-norm-many-rows", norm.layer_norm, ((512, 8, 3), (3,), (3,))),
     Case("layer-norm-axes", partial(norm.layer_norm, axes=(1, -1)), ((2, 3, 2, 4), (3, 4), (3, 4))),
     Case("rms-norm", norm.rms_norm, ((2, 3, 5), (5,)), large=((2, 40, 450), (450,))),
     Case(

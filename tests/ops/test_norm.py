@@ -158,6 +158,29 @@ def test_mean_1e4_and_deviation_001_are_right_to_a_thousandth(name, jit):
     np.testing.assert_allclose(y, exact, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("value", [0.0, 1e4])
+@pytest.mark.parametrize("rows", [(4096,), (16, 300), (100,)])
+def test_many_far_rows_are_right_to_a_thousandth(rows, value):
+    x = (value + 0.01 * rng_array(*rows, 40, dtype=np.float64)).astype(np.float32)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-12)
+    y = jax.jit(partial(norm.layer_norm, epsilon=1e-12))(x)
+    np.testing.assert_allclose(y, exact, atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -123.456])
+def test_many_equal_rows_give_the_bias(value):
+    x = jnp.full((4096, 37), value, jnp.float32)
+    y = jax.jit(norm.layer_norm)(x, jnp.ones(37, jnp.float32), jnp.full(37, 2, jnp.float32))
+    np.testing.assert_allclose(y, np.full(x.shape, 2.0), atol=1e-6)
+
+
+def test_a_norm_of_many_rows_writes_no_array_of_its_size_but_the_result():
+    x, scale = jnp.ones((8192, 64), jnp.float32), jnp.ones(64, jnp.float32)
+    compiled = jax.jit(norm.layer_norm).lower(x, scale, scale).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
+
+
 def test_the_statistics_of_a_far_batch_are_right_to_a_thousandth():
     x = (1e4 + 0.01 * rng_array(512, 3, dtype=np.float64)).astype(np.float32)
     _, mean, var, _ = norm.batch_norm_train(x)
