@@ -75,6 +75,8 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     if slices and isinstance(x.size, int) and x.size >= FEWEST_VALUES:
         axis, count = slices
         x = stored(reduce(jnp.add, jnp.split(x, count, axis)))
+        # Of many rows the library would otherwise take over what reads their sums, and have it copied first.
+        return stored(jnp.sum(x, axes, keepdims=True))
     return jnp.sum(x, axes, keepdims=True)
 
 
