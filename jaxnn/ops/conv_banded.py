@@ -5,7 +5,7 @@ x as the channels, and one of y, there are many. The kernel between two lines is
 are more products, at a rate that is higher by more. What is not finite in a line reaches all of it.
 """
 
-from math import prod
+from math import inf, prod
 
 import jax
 import numpy as np
@@ -16,15 +16,19 @@ from jaxnn.ops.conv_settings import Dense, Settings
 #: The most channels and pairs of channels that count as few, the largest kernel of bands, in values, and the
 #: fewest lines that are worth making it.
 _CHANNELS, _PAIRS, _VALUES, _LINES = 16, 100, 2**18, 64
+#: Blocks shorter than a line do as well if they have so many channels, but for wide windows and many lines.
+_BLOCK, _WIDE, _MANY = 16, 5, 2048
 
 
-def applies(s: Settings, batch: int, c_in: int, c_out: int) -> bool:
-    """Whether channels are few and lines short."""
+def applies(s: Settings, batch: int, c_in: int, c_out: int, block: int) -> bool:
+    """Whether channels are few and lines short, and a ``block`` of outputs has too few channels."""
     if s.rank == 1 or prod(s.window) == 1 or not isinstance(batch, int):
         return False
     values = prod(s.window[:-1]) * s.space[-1] * s.out[-1] * c_in * c_out
     few = max(c_in, c_out) <= _CHANNELS and c_in * c_out <= _PAIRS
-    return few and values <= _VALUES and batch * prod(s.out[:-1]) >= _LINES
+    lines = batch * prod(s.out[:-1])
+    enough = lines >= (_LINES if block < _BLOCK else _MANY if s.window[-1] >= _WIDE else inf)
+    return few and values <= _VALUES and enough
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:

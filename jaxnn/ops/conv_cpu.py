@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops import conv_banded, conv_depthwise, conv_groups, conv_parts, conv_unfolded
+from jaxnn.ops import conv_banded, conv_blocks, conv_depthwise, conv_groups, conv_parts, conv_unfolded
 from jaxnn.ops.checks import accumulator
 from jaxnn.ops.conv_settings import (
     Dense,
@@ -27,7 +27,6 @@ from jaxnn.ops.conv_settings import (
     times,
 )
 from jaxnn.ops.stored import stored
-from jaxnn.ops.windows import Pairs
 
 
 def forward(
@@ -67,27 +66,24 @@ def _forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.
 def _dense(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     if prod(s.window) == 1:
         return times(_only_tap(x, s), kernel.reshape(kernel.shape[-2:]), s)
-    if conv_banded.applies(s, x.shape[0], *kernel.shape[-2:]):
+    c_in, c_out = kernel.shape[-2:]
+    together = conv_blocks.together(s, c_in, c_out)
+    if conv_banded.applies(s, x.shape[0], c_in, c_out, together * c_out):
         return conv_banded.forward(_dense, x, kernel, s)
-    return _canonical(x, kernel, s.strides, s.padding, s.dilation, s)
+    if together > 1:
+        return conv_blocks.forward(_canonical, x, kernel, s, together)
+    return _canonical(x, kernel, s)
 
 
-def _canonical(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, ...],
-    padding: Pairs,
-    dilation: tuple[int, ...],
-    s: Settings,
-) -> jax.Array:
+def _canonical(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """The convolution that XLA is fast at. Axes that are cropped are cropped beforehand."""
-    crop = tuple(pair if min(pair) < 0 else (0, 0) for pair in padding)
+    crop = tuple(pair if min(pair) < 0 else (0, 0) for pair in s.padding)
     return lax.conv_general_dilated(
         pad(x, crop),
         kernel,
-        strides,
-        [(0, 0) if min(pair) < 0 else pair for pair in padding],
-        rhs_dilation=dilation,
+        s.strides,
+        [(0, 0) if min(pair) < 0 else pair for pair in s.padding],
+        rhs_dilation=s.dilation,
         dimension_numbers=channels_last(s.rank),
         precision=s.precision,
     )
@@ -218,15 +214,23 @@ def _kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> j
 
 
 def _dense_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """A convolution whose window is y and whose batch is the channels of x; its channels are the batch."""
     if prod(s.window) == 1:
         return summed_products(_only_tap(x, s), y, s).reshape(*s.window, x.shape[-1], y.shape[-1])
+    together = conv_blocks.together_for_kernel(s, y.shape[-1])
+    if together > 1:
+        return conv_blocks.kernel_gradient(_canonical_kernel_gradient, x, y, s, together)
+    return _canonical_kernel_gradient(x, y, s)
+
+
+def _canonical_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """A convolution whose window is y and whose batch is the channels of x; its channels are the batch."""
     axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
     pairs = tuple(
         (low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes
     )
     by_channel, window = jnp.swapaxes(x, 0, -1), jnp.moveaxis(y, 0, -2)
-    kernel = _canonical(by_channel, window, s.dilation, pairs, s.strides, s)
+    turned = s._replace(strides=s.dilation, padding=pairs, dilation=s.strides)
+    kernel = _canonical(by_channel, window, turned)
     return jnp.moveaxis(kernel, 0, -2)
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jax import lax
 
-from jaxnn.ops import conv_banded, conv_core, conv_cpu, conv_parts, conv_plain, conv_unfolded
+from jaxnn.ops import conv_banded, conv_blocks, conv_core, conv_cpu, conv_parts, conv_plain, conv_unfolded
 from jaxnn.ops.conv import conv
 from jaxnn.ops.conv_settings import Settings
 from tests.support import assert_close, rng_array
@@ -51,13 +51,14 @@ def test_the_forms_for_cpu_are_the_plain_ones(s, c_in, c_out):
 
 
 @contextmanager
-def forms_for_large_sizes(form: str, floats: int = 10**6):
-    """As if small sizes were large: every dense convolution is ``unfolded`` in parts, or ``banded``."""
+def forms_for_other_sizes(form: str, floats: int = 10**6):
+    """As if sizes were others: dense convolutions are ``unfolded`` in parts, ``banded`` or in ``blocks``."""
     none = {"_PAIRS": (10**9, 0), "_CHANNELS": 10**9}
     limits = {
         conv_parts: {"_FLOATS": floats, "_WORK": 0, "_PART": 0},
-        conv_unfolded: none if form == "banded" else {"_PAIRS": (0, 10**9), "_CHANNELS": 0},
-        conv_banded: {"_LINES": 0 if form == "banded" else 10**9},
+        conv_unfolded: {"_PAIRS": (0, 10**9), "_CHANNELS": 0} if form == "unfolded" else none,
+        conv_banded: {"_LINES": 0 if form == "banded" else 10**9, "_BLOCK": 10**9},
+        conv_blocks: {"_FEW_IN": 10**9 if form == "blocks" else 0},
     }
     with ExitStack() as stack:
         for module, values in limits.items():
@@ -65,16 +66,16 @@ def forms_for_large_sizes(form: str, floats: int = 10**6):
         yield
 
 
-@pytest.mark.parametrize("form", ["unfolded", "banded"])
+@pytest.mark.parametrize("form", ["unfolded", "banded", "blocks"])
 @given(s=settings(), c_in=st.integers(1, 2), c_out=st.integers(1, 2), floats=st.sampled_from((60, 10**6)))
-def test_the_forms_for_large_sizes_are_the_plain_ones(form, s, c_in, c_out, floats):
+def test_the_forms_for_other_sizes_are_the_plain_ones(form, s, c_in, c_out, floats):
     assume(all(out > 0 for out in s.out))
-    with forms_for_large_sizes(form, floats):
+    with forms_for_other_sizes(form, floats):
         check(s._replace(groups=1), c_in, c_out, n=6)
 
 
 def test_three_axes_by_bands():
-    with forms_for_large_sizes("banded"):
+    with forms_for_other_sizes("banded"):
         check(Settings((4, 3, 5), (2, 1, 3), (1, 2, 2), ((1, 0), (0, 0), (1, 2)), (1, 1, 2)), 2, 3)
 
 
@@ -178,7 +179,7 @@ def test_explicit_sharding_of_anything_but_the_batch_raises():
             conv(x, jnp.ones((3, 1, 1)))
 
 
-@pytest.mark.parametrize("form", ["unfolded", "banded", None])
+@pytest.mark.parametrize("form", ["unfolded", "banded", "blocks", None])
 def test_gradients_under_shard_map(form):
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     x, kernel = rng_array(8, 5, 4, 2), jnp.asarray(rng_array(3, 2, 2, 2, seed=1))
@@ -188,5 +189,5 @@ def test_gradients_under_shard_map(form):
 
     sharded = jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=(jax.P(), jax.P("batch")), out_specs=jax.P())
     whole = jax.grad(lambda k: jnp.sum(jnp.square(conv(x, k))) / 4)(kernel)
-    with forms_for_large_sizes(form, 50) if form else nullcontext():
+    with forms_for_other_sizes(form, 50) if form else nullcontext():
         assert_close(jax.jit(sharded)(kernel, x), whole, scale=10)

@@ -1,0 +1,75 @@
+"""Convolution of few channels: several neighbouring outputs are computed as so many channels of one.
+
+XLA's code for CPUs computes output channels side by side, and is nearly idle if there are few. The kernel of
+a block of outputs holds the kernel once for each of them, a stride further each time, and zeros elsewhere.
+So there are more products, at a rate that is higher by more. What is not finite reaches all of its block.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.ops.conv_settings import Dense, Settings
+
+#: The most input channels that count as few, and for the gradient of the kernel the most output channels.
+_FEW_IN, _FEW_OUT = 16, 15
+#: The most outputs of a block, and the channels it may have. Up to 32 of them XLA is slow at odd inputs.
+_OUTPUTS, _CHANNELS, _CHANNELS_OF_ODD = 8, 32, 64
+
+
+def together(s: Settings, c_in: int, c_out: int) -> int:
+    """How many outputs of the last axis to take together, a divisor of their number."""
+    if c_in > _FEW_IN:
+        return 1
+    return _divisor(s, (_CHANNELS_OF_ODD if c_in % 2 and c_in > 1 else _CHANNELS) // c_out)
+
+
+def together_for_kernel(s: Settings, c_out: int) -> int:
+    """The same for the gradient of the kernel."""
+    return 1 if c_out > _FEW_OUT else _divisor(s, _CHANNELS // c_out)
+
+
+def _divisor(s: Settings, most: int) -> int:
+    return max((m for m in range(1, min(most, _OUTPUTS) + 1) if s.out[-1] % m == 0), default=1)
+
+
+def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) -> jax.Array:
+    """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o], ``m`` outputs at a time."""
+    *window, _, c_in, c_out = kernel.shape
+    blocks = _blocks(s, m)
+    kernel = _with_zeros(kernel, s.strides[-1] * m, s.dilation[-1] - 1)
+    kernel = jnp.broadcast_to(jnp.expand_dims(kernel, -4), (*window, m, *kernel.shape[-3:]))
+    # Rows longer than the window by a stride, cut into rows as long as it: each begins a stride later.
+    kernel = kernel.reshape(*window, -1, c_in, c_out)[..., : m * blocks.window[-1], :, :]
+    kernel = jnp.moveaxis(kernel.reshape(*window, m, -1, c_in, c_out), -4, -2)
+    y = dense(x, kernel.reshape(*blocks.window, c_in, m * c_out), blocks)
+    return y.reshape(x.shape[0], *s.out, c_out)
+
+
+def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: int) -> jax.Array:
+    """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o], a sum over the places in a block."""
+    window, c_in, c_out = s.window[:-1], x.shape[-1], y.shape[-1]
+    blocks = _blocks(s, m)
+    kernel = dense(x, y.reshape(*y.shape[:-2], s.out[-1] // m, m * c_out), blocks)
+    kernel = jnp.moveaxis(kernel.reshape(*blocks.window, c_in, m, c_out), -2, -4)
+    # The other way round: rows longer by a stride bring the taps of all below each other.
+    kernel = _with_zeros(kernel.reshape(*window, -1, c_in, c_out), s.strides[-1] * m)
+    kernel = kernel.reshape(*window, m, -1, c_in, c_out)
+    return lax.slice_in_dim(kernel, 0, s.span[-1], s.dilation[-1], kernel.ndim - 3).sum(-4)
+
+
+def _blocks(s: Settings, m: int) -> Settings:
+    """The convolution that gives ``m`` outputs of the last axis at a time."""
+    step = s.strides[-1]
+    return s._replace(
+        window=(*s.window[:-1], s.span[-1] + step * (m - 1)),
+        strides=(*s.strides[:-1], step * m),
+        dilation=(*s.dilation[:-1], 1),
+    )
+
+
+def _with_zeros(kernel: jax.Array, after: int, between: int = 0) -> jax.Array:
+    """The kernel with zeros after the taps of its last axis, and between them."""
+    pairs = [(0, 0, 0)] * kernel.ndim
+    pairs[-3] = (0, after, between)
+    return lax.pad(kernel, jnp.zeros((), kernel.dtype), pairs)
