@@ -5,32 +5,43 @@ a block of outputs holds the kernel once for each of them, a stride further each
 So there are more products, at a rate that is higher by more. What is not finite reaches all of its block.
 """
 
+from math import prod
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.ops.conv_settings import Dense, Settings
 
-#: The most input channels that count as few, and for the gradient of the kernel the most output channels.
-_FEW_IN, _FEW_OUT = 16, 15
-#: The most outputs of a block, and the channels it may have. Up to 32 of them XLA is slow at odd inputs.
-_OUTPUTS, _CHANNELS, _CHANNELS_OF_ODD = 8, 32, 64
+#: The most input channels that count as few, and for the gradient of the kernel the most output channels and
+#: the largest batch, which then takes the place of the input channels.
+_FEW_IN, _FEW_OUT, _BATCH = 16, 15, 16
+#: The most outputs of a block and the channels it may have, the shortest line and the fewest outputs of all.
+_OUTPUTS, _CHANNELS, _LINE, _LEAST = 8, 32, 8, 256
+#: With an odd number of input channels XLA is slow at more channels than the first and up to the second.
+_SLOW = 16, 32
 
 
-def together(s: Settings, c_in: int, c_out: int) -> int:
+def together(s: Settings, batch: int, c_in: int, c_out: int) -> int:
     """How many outputs of the last axis to take together, a divisor of their number."""
-    if c_in > _FEW_IN:
+    if c_in > _FEW_IN or not isinstance(batch, int) or batch * prod(s.out) < _LEAST:
         return 1
-    return _divisor(s, (_CHANNELS_OF_ODD if c_in % 2 and c_in > 1 else _CHANNELS) // c_out)
+    if c_in == 1 or c_in % 2 == 0:
+        return _divisor(s, _CHANNELS // s.strides[-1] // c_out)
+    most = _divisor(s, 2 * _CHANNELS // c_out)
+    return most if most * c_out > _SLOW[1] else _divisor(s, _SLOW[0] // c_out)
 
 
-def together_for_kernel(s: Settings, c_out: int) -> int:
+def together_for_kernel(s: Settings, batch: int, c_out: int) -> int:
     """The same for the gradient of the kernel."""
-    return 1 if c_out > _FEW_OUT else _divisor(s, _CHANNELS // c_out)
+    few = isinstance(batch, int) and batch <= _BATCH and c_out <= _FEW_OUT
+    return _divisor(s, _CHANNELS // c_out) if few else 1
 
 
 def _divisor(s: Settings, most: int) -> int:
-    return max((m for m in range(1, min(most, _OUTPUTS) + 1) if s.out[-1] % m == 0), default=1)
+    outputs = s.out[-1]
+    most = min(most, _OUTPUTS, outputs // 2) if outputs >= _LINE else 1
+    return max((m for m in range(1, most + 1) if outputs % m == 0), default=1)
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) -> jax.Array:

@@ -28,6 +28,9 @@ from jaxnn.ops.conv_settings import (
 )
 from jaxnn.ops.stored import stored
 
+#: The most channels for which a matrix product is slower than XLA's convolution.
+_FEW = 16
+
 
 def forward(
     x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, spread: bool = False
@@ -64,10 +67,12 @@ def _forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.
 
 
 def _dense(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
-    if prod(s.window) == 1:
-        return times(_only_tap(x, s), kernel.reshape(kernel.shape[-2:]), s)
     c_in, c_out = kernel.shape[-2:]
-    together = conv_blocks.together(s, c_in, c_out)
+    if prod(s.window) == 1:
+        if s.out == s.space and max(c_in, c_out) > _FEW:
+            return times(_only_tap(x, s), kernel.reshape(c_in, c_out), s)
+        return _canonical(x, kernel, s)
+    together = conv_blocks.together(s, x.shape[0], c_in, c_out)
     if conv_banded.applies(s, x.shape[0], c_in, c_out, together * c_out):
         return conv_banded.forward(_dense, x, kernel, s)
     if together > 1:
@@ -194,7 +199,7 @@ def kernel_gradient(
         return jnp.zeros(shape, dtype)
     wide = _wider(x, y)
     c_in, c_out = shape[-2:]
-    unfolds = not spread and conv_unfolded.applies_to_kernel(s, c_in)
+    unfolds = not spread and conv_unfolded.applies_to_kernel(s, c_in, c_out)
     floats = _in_parts(s, x.shape[0], c_in, c_out, unfolds=unfolds)
     dense = conv_unfolded.kernel_gradient if floats else _dense_kernel_gradient
 
@@ -216,7 +221,7 @@ def _kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> j
 def _dense_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     if prod(s.window) == 1:
         return summed_products(_only_tap(x, s), y, s).reshape(*s.window, x.shape[-1], y.shape[-1])
-    together = conv_blocks.together_for_kernel(s, y.shape[-1])
+    together = conv_blocks.together_for_kernel(s, x.shape[0], y.shape[-1])
     if together > 1:
         return conv_blocks.kernel_gradient(_canonical_kernel_gradient, x, y, s, together)
     return _canonical_kernel_gradient(x, y, s)

@@ -21,8 +21,8 @@ def pays(s: Settings, batch: int, c_in: int, c_out: int, floats: int) -> bool:
     number of small images have no good parts.
     """
     work = prod(s.out) * prod(s.window) * c_in * c_out
-    # A batch without a size yet has no parts.
-    if not isinstance(batch, int) or floats > _FLOATS or batch * work < _WORK:
+    # A batch without a size yet has no parts, and a single example none either.
+    if not isinstance(batch, int) or batch < 2 or floats > _FLOATS or batch * work < _WORK:
         return False
     few = _few(batch, floats)
     return few == batch or few * work >= _PART

@@ -1,8 +1,9 @@
 """Convolution as matrix products of unfolded windows, a few examples at a time.
 
-On CPUs XLA's convolution has half the rate of its matrix product where channels are few, and its kernel
-gradient has less. Windows written side by side as rows make products of both. Those of a whole batch are many
-times larger than the batch and would have to come from memory; those of a few examples stay in the cache.
+On CPUs XLA's kernel gradient has half the rate of its matrix product or less, and in JAX 0.10 its convolution
+too where channels are few: one core computes it. Windows written side by side as rows make products of both.
+Those of a whole batch are many times larger than the batch and would have to come from memory; those of a few
+examples stay in the cache.
 """
 
 from functools import reduce
@@ -16,19 +17,23 @@ from jax import lax
 from jaxnn.ops.conv_settings import Settings, pad, padded, shifted, summed_products, times
 from jaxnn.ops.stored import stored
 
-#: The fewest and the most pairs of channels for which XLA's convolution is slow, and the fewest input
-#: channels for which its kernel gradient is.
-_PAIRS, _CHANNELS = (2048, 8192), 16
+#: The fewest and the most pairs of channels for which XLA's convolution is slow: none in newer versions.
+_PAIRS = (2048, 8192) if jax.__version_info__ < (0, 11) else (1, 0)
+#: The most taps that are worth writing out one by one.
+_TAPS = 9
+#: The fewest input and output channels for which XLA's kernel gradient is slow.
+_CHANNELS = (16, 17)
 
 
 def applies(s: Settings, c_in: int, c_out: int) -> bool:
     """Whether XLA's own form of a convolution, or of the gradient of its input, is slower than a product."""
-    return _has_windows(s) and _PAIRS[0] <= c_in * c_out <= _PAIRS[1]
+    slow = _PAIRS[0] <= c_in * c_out <= _PAIRS[1]
+    return slow and _has_windows(s) and (_is_by_rows(s) or prod(s.window) <= _TAPS)
 
 
-def applies_to_kernel(s: Settings, c_in: int) -> bool:
+def applies_to_kernel(s: Settings, c_in: int, c_out: int) -> bool:
     """The same of the gradient of a kernel."""
-    return _has_windows(s) and c_in >= _CHANNELS
+    return _has_windows(s) and c_in >= _CHANNELS[0] and c_out >= _CHANNELS[1]
 
 
 def _has_windows(s: Settings) -> bool:

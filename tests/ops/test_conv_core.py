@@ -53,12 +53,12 @@ def test_the_forms_for_cpu_are_the_plain_ones(s, c_in, c_out):
 @contextmanager
 def forms_for_other_sizes(form: str, floats: int = 10**6):
     """As if sizes were others: dense convolutions are ``unfolded`` in parts, ``banded`` or in ``blocks``."""
-    none = {"_PAIRS": (10**9, 0), "_CHANNELS": 10**9}
+    none = {"_PAIRS": (10**9, 0), "_CHANNELS": (10**9, 10**9)}
     limits = {
         conv_parts: {"_FLOATS": floats, "_WORK": 0, "_PART": 0},
-        conv_unfolded: {"_PAIRS": (0, 10**9), "_CHANNELS": 0} if form == "unfolded" else none,
+        conv_unfolded: {"_PAIRS": (0, 10**9), "_CHANNELS": (0, 0)} if form == "unfolded" else none,
         conv_banded: {"_LINES": 0 if form == "banded" else 10**9, "_BLOCK": 10**9},
-        conv_blocks: {"_FEW_IN": 10**9 if form == "blocks" else 0},
+        conv_blocks: {"_FEW_IN": 10**9 if form == "blocks" else 0, "_LINE": 2, "_LEAST": 0},
     }
     with ExitStack() as stack:
         for module, values in limits.items():
@@ -89,7 +89,8 @@ def test_a_batch_is_parted_only_on_one_device():
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     parts = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
     alone, apart = (jax.jit(gradients).lower(a, kernel) for a in (x, parts))
-    assert alone.as_text().count("stablehlo.while") == 3
+    loops = 3 if jax.__version_info__ < (0, 11) else 1
+    assert alone.as_text().count("stablehlo.while") == loops
     assert apart.as_text().count("stablehlo.while") == 0
     assert_close(apart.compile()(parts, kernel), alone.compile()(x, kernel), scale=100)
 
