@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops.conv_settings import Dense, Settings
+from jaxnn.ops.conv_settings import Dense, Settings, fit
 
 #: The most input channels that count as few, and for the gradient of the kernel the most output channels and
 #: the largest batch, which then takes the place of the input channels.
@@ -38,6 +38,12 @@ def together_for_kernel(s: Settings, batch: int, c_out: int) -> int:
     return _divisor(s, _CHANNELS // c_out) if few else 1
 
 
+def at_once(s: Settings, c_in: int, c_out: int) -> bool:
+    """Whether the phases of an input gradient are few channels together, from few."""
+    plain = s.groups == 1 and max(s.dilation) == 1 < max(s.strides)
+    return plain and c_in * prod(s.strides) <= _CHANNELS and c_out <= _CHANNELS
+
+
 def _divisor(s: Settings, most: int) -> int:
     outputs = s.out[-1]
     most = min(most, _OUTPUTS, outputs // 2) if outputs >= _LINE else 1
@@ -55,6 +61,33 @@ def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) 
     kernel = jnp.moveaxis(kernel.reshape(*window, m, -1, c_in, c_out), -4, -2)
     y = dense(x, kernel.reshape(*blocks.window, c_in, m * c_out), blocks)
     return y.reshape(x.shape[0], *s.out, c_out)
+
+
+def input_gradient(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """x[n, s·i + j − low, c] += y[n, i, o] · kernel[j, c, o], all places of a stride as so many channels."""
+    c_in, c_out = kernel.shape[-2:]
+    spans, sizes, taps, padding = [], [], [], []
+    for out, n, k, step, (low, _) in zip(s.out, s.space, s.window, s.strides, s.padding, strict=True):
+        # So many zeros before the taps and after them: those that meet one y at a stride follow each other.
+        before = -low % step
+        sizes.append(-(-n // step))
+        taps.append(-(-(before + k) // step))
+        spans.append((before, taps[-1] * step - before - k, 0))
+        first = taps[-1] - 1 - (low + before) // step
+        padding.append((first, sizes[-1] + taps[-1] - 1 - out - first))
+    kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), (*spans, (0, 0, 0), (0, 0, 0)))
+    kernel = kernel.reshape(*(n for pair in zip(taps, s.strides, strict=True) for n in pair), c_in, c_out)
+    # (taps, stride, taps, stride, …, I, O) to (taps, taps, …, O, strides and I), the taps reversed.
+    rank = s.rank
+    axes = (*range(0, 2 * rank, 2), 2 * rank + 1, *range(1, 2 * rank, 2), 2 * rank)
+    kernel = lax.rev(kernel, range(0, 2 * rank, 2)).transpose(axes).reshape(*taps, c_out, -1)
+    one = (1,) * rank
+    x = dense(y, kernel, Settings(s.out, tuple(taps), one, tuple(padding), one, precision=s.precision))
+    x = x.reshape(x.shape[0], *sizes, *s.strides, c_in)
+    beside = (axis for i in range(1, rank + 1) for axis in (i, rank + i))
+    x = x.transpose(0, *beside, 2 * rank + 1)
+    shape = (size * step for size, step in zip(sizes, s.strides, strict=True))
+    return fit(x.reshape(x.shape[0], *shape, c_in), [0] * rank, s.space)
 
 
 def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: int) -> jax.Array:

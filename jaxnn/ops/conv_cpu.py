@@ -105,8 +105,11 @@ def input_gradient(
     """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], without dilating y."""
     wide, (c_in, c_out) = _wider(kernel, y), kernel.shape[-2:]
     kernel = kernel.astype(wide)
-    if s.groups == 1 and all(k <= step for k, step in zip(s.span, s.strides, strict=True)):
+    overlaps = any(k > step for k, step in zip(s.span, s.strides, strict=True))
+    if s.groups == 1 and not overlaps and max(s.strides) > 1:
         return _stamps(kernel, y.astype(wide), s).astype(dtype)
+    if conv_blocks.at_once(s, c_in, c_out):
+        return conv_blocks.input_gradient(_canonical, kernel, y.astype(wide), s).astype(dtype)
     unfolds = not spread and conv_unfolded.applies(s, c_out, c_in)
     floats = _in_parts(s, y.shape[0], c_out, c_in, unfolds=unfolds)
     dense = conv_unfolded.forward if floats else _dense

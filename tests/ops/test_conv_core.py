@@ -74,6 +74,13 @@ def test_the_forms_for_other_sizes_are_the_plain_ones(form, s, c_in, c_out, floa
         check(s._replace(groups=1), c_in, c_out, n=6)
 
 
+@given(s=settings(), c_in=st.integers(1, 2), c_out=st.integers(1, 2))
+def test_phases_one_by_one_are_the_plain_ones(s, c_in, c_out):
+    assume(all(out > 0 for out in s.out))
+    with patch.multiple(conv_blocks, _CHANNELS=0):
+        check(s._replace(groups=1), c_in, c_out)
+
+
 def test_three_axes_by_bands():
     with forms_for_other_sizes("banded"):
         check(Settings((4, 3, 5), (2, 1, 3), (1, 2, 2), ((1, 0), (0, 0), (1, 2)), (1, 1, 2)), 2, 3)
