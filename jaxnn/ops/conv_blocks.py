@@ -13,9 +13,9 @@ from jax import lax
 
 from jaxnn.ops.conv_settings import Dense, Settings, fit
 
-#: The most input channels that count as few, and for the gradient of the kernel the most output channels and
-#: the largest batch, which then takes the place of the input channels.
-_FEW_IN, _FEW_OUT, _BATCH = 16, 15, 16
+#: The most input channels and pairs of channels that count as few; for the kernel gradient the most output
+#: channels and the largest batch, which then takes the place of the input channels.
+_FEW_IN, _PAIRS, _FEW_OUT, _BATCH = 16, 100, 15, 16
 #: The most outputs of a block and the channels it may have, the shortest line and the fewest outputs of all.
 _OUTPUTS, _CHANNELS, _LINE, _LEAST = 8, 32, 8, 256
 #: With an odd number of input channels XLA is slow at more channels than the first and up to the second.
@@ -24,7 +24,8 @@ _SLOW = 16, 32
 
 def together(s: Settings, batch: int, c_in: int, c_out: int) -> int:
     """How many outputs of the last axis to take together, a divisor of their number."""
-    if c_in > _FEW_IN or not isinstance(batch, int) or batch * prod(s.out) < _LEAST:
+    few = c_in <= _FEW_IN and c_in * c_out <= _PAIRS
+    if not few or not isinstance(batch, int) or batch * prod(s.out) < _LEAST:
         return 1
     if c_in == 1 or c_in % 2 == 0:
         return _divisor(s, _CHANNELS // s.strides[-1] // c_out)
