@@ -58,16 +58,24 @@ def _gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
     )
 
 
-def gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
-    """``(..., F), (..., O) → (F, O)``: the sum over all rows of x times dy."""
-    rows = prod(x.shape[:-1])
-    x, dy = (lax.reshape(a, (rows, a.shape[-1])) for a in (x, dy))
-    turned = _to_turn(rows, x.shape[1], dy.shape[1])
+def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+    x, dy = _rows(x), _rows(dy)
+    turned = _to_turn(x.shape[0], x.shape[1], dy.shape[1])
     if turned == "dy":
-        return stored(_product(stored(dy.T), x.astype(dy.dtype), precision)).T
+        return narrow_gradient(x, dy, precision)
     if turned == "x":
         return _product(stored(x.T).astype(dy.dtype), dy, precision)
     return _gradient(x, dy, precision)
+
+
+def narrow_gradient(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+    """``(..., F), (..., O) → (F, O)`` for small O: the sum of x times dy over all rows, as (dyᵀ · x)ᵀ."""
+    x, dy = _rows(x), _rows(dy)
+    return stored(_product(stored(dy.T), x.astype(dy.dtype), precision)).T
+
+
+def _rows(a: jax.Array) -> jax.Array:
+    return lax.reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
 
 
 def _to_turn(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] | None:
@@ -147,7 +155,7 @@ def _primitive(
 def _lowered_on_a_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
     # Rows that are spread over devices can't be merged where they are.
     spread = getattr(context.module_context.axis_context, "num_devices", None) != 1
-    form = _gradient if spread else gradient_on_a_cpu
+    form = _gradient if spread else _gradient_on_a_cpu
     return mlir.lower_fun(form, multiple_results=False)(context, *args, **params)
 
 

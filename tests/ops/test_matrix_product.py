@@ -7,7 +7,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.inspection.flops import count_flops
-from jaxnn.ops.matrix_product import gradient_on_a_cpu, matrix_product
+from jaxnn.ops.matrix_product import _gradient_on_a_cpu, matrix_product
 from tests.support import assert_close, equations, rng_array
 
 X_TURNED = [((8, 600), 300), ((9, 10, 256), 65), ((64, 64, 64), 65)]
@@ -23,7 +23,7 @@ def drawn(shape, outputs, dtype=np.float32):
 def turned(shape, outputs):
     """What of the matrix's gradient is turned round on a CPU."""
     x, _, dy = drawn(shape, outputs)
-    program = jax.make_jaxpr(gradient_on_a_cpu, static_argnums=2)(x, dy, None)
+    program = jax.make_jaxpr(_gradient_on_a_cpu, static_argnums=2)(x, dy, None)
     stored = [eqn.invars[0].aval.shape[0] for eqn in program.eqns if eqn.primitive.name == "jaxnn_stored"]
     return {shape[-1]: "x", outputs: "dy"}[stored[0]] if stored else None
 
