@@ -14,17 +14,17 @@ lowered, by platform: ``conv_cpu``, or ``conv_plain`` for the rest.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxnn.ops import conv_cpu, conv_plain
 from jaxnn.ops.conv_settings import Settings
+from jaxnn.ops.primitive import primitive
 from jaxnn.ops.varying import equally_varying
 
 X, KERNEL, Y = range(3)
@@ -141,39 +141,38 @@ def _fold(a: jax.Array, mapped: int | None, axis: int, size: int) -> jax.Array:
 
 
 def _face(name: str, roles: tuple[int, int], result: int) -> Face:
-    face = Face(roles, result, Primitive(f"jaxnn_conv_{name}"))
-    primitive = face.primitive
-    # Called eagerly, it is compiled like everything else.
-    compiled = jax.jit(primitive.bind, static_argnames=("settings", "dtype"))
-    primitive.def_impl(compiled)
-
-    def abstract(a: Any, b: Any, *, settings: Settings, dtype: Any) -> Any:
+    def type_of(a: Any, b: Any, *, settings: Settings, dtype: Any) -> Any:
         shape = _shape(result, a, b, settings)
         return a.update(shape=shape, dtype=dtype, weak_type=False, sharding=_sharding(face, a, b))
 
-    primitive.def_abstract_eval(abstract)
+    def computed(form: Callable[..., jax.Array], a: jax.Array, b: jax.Array) -> jax.Array:
+        if AxisType.Explicit not in jax.typeof(a).sharding.mesh.axis_types:
+            return form(a, b)
+        # The result's sharding is settled; how the form gets there is the compiler's affair.
+        spec = _sharding(face, jax.typeof(a), jax.typeof(b)).spec
+        return jax.sharding.auto_axes(form, out_sharding=spec)(a, b)
 
-    def lowered(form: Callable[..., jax.Array]) -> Any:
-        def run(a: jax.Array, b: jax.Array, *, settings: Settings, dtype: Any) -> jax.Array:
-            def compute(a: jax.Array, b: jax.Array) -> jax.Array:
-                return form(a, b, settings, dtype)
+    def plain(a: jax.Array, b: jax.Array, *, settings: Settings, dtype: Any) -> jax.Array:
+        form = getattr(conv_plain, name)
+        return computed(lambda a, b: form(a, b, settings, dtype), a, b)
 
-            if AxisType.Explicit not in jax.typeof(a).sharding.mesh.axis_types:
-                return compute(a, b)
-            # The result's sharding is settled; how the form gets there is the compiler's affair.
-            spec = _sharding(face, jax.typeof(a), jax.typeof(b)).spec
-            return jax.sharding.auto_axes(compute, out_sharding=spec)(a, b)
+    def cpu(a: jax.Array, b: jax.Array, *, settings: Settings, dtype: Any, spread: bool) -> jax.Array:
+        form = getattr(conv_cpu, name)
+        return computed(lambda a, b: form(a, b, settings, dtype, spread=spread), a, b)
 
-        return mlir.lower_fun(run, multiple_results=False)
-
-    def lowered_for_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
-        devices = getattr(context.module_context.axis_context, "num_devices", None)
-        return lowered(partial(getattr(conv_cpu, name), spread=devices != 1))(context, *args, **params)
-
-    mlir.register_lowering(primitive, lowered(getattr(conv_plain, name)))
-    mlir.register_lowering(primitive, lowered_for_cpu, platform="cpu")
-    ad.defbilinear(primitive, _transpose(face, 0), _transpose(face, 1))
-    batching.primitive_batchers[primitive] = _batch(face)
+    face = Face(
+        roles,
+        result,
+        primitive(
+            f"conv_{name}",
+            ("settings", "dtype"),
+            type_of=type_of,
+            form=plain,
+            cpu=cpu,
+            batch=lambda *args, **params: _batch(face)(*args, **params),
+        ),
+    )
+    ad.defbilinear(face.primitive, _transpose(face, 0), _transpose(face, 1))
     return face
 
 

@@ -6,7 +6,7 @@ operand is slow, one of the two is turned round first: x, or dy where its rows a
 gradient is (dyᵀ · x)ᵀ. What has a form of its own on one platform must be a primitive.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
 from jaxnn.ops.checks import accumulator
+from jaxnn.ops.primitive import primitive
 from jaxnn.ops.stored import stored
 from jaxnn.ops.varying import equally_varying
 
@@ -58,7 +59,9 @@ def _gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
     )
 
 
-def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any, spread: bool) -> jax.Array:
+    if spread:  # rows of several axes could not be merged where they are
+        return _gradient(x, dy, precision)
     x, dy = _rows(x), _rows(dy)
     turned = _to_turn(x.shape[0], x.shape[1], dy.shape[1])
     if turned == "dy":
@@ -140,30 +143,22 @@ def _gradient_batch(args: Sequence[jax.Array], dims: Sequence[int | None], *, pr
     return jax.vmap(lambda x, dy: _gradient(x, dy, precision), tuple(dims))(*args), 0
 
 
-def _primitive(
-    name: str, settings: Sequence[str], form: Callable[..., Any], type_of: Callable[..., Any], batch: Any
-) -> Primitive:
-    primitive = Primitive(f"jaxnn_{name}")
-    # Called eagerly, it is compiled like everything else.
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=settings))
-    primitive.def_abstract_eval(type_of)
-    mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results=False))
-    batching.primitive_batchers[primitive] = batch
-    return primitive
-
-
-def _lowered_on_a_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
-    # Rows that are spread over devices can't be merged where they are.
-    spread = getattr(context.module_context.axis_context, "num_devices", None) != 1
-    form = _gradient if spread else _gradient_on_a_cpu
-    return mlir.lower_fun(form, multiple_results=False)(context, *args, **params)
-
-
-_PRODUCT = _primitive(
-    "matrix_product", ("dimension_numbers", "precision"), _product, _product_type, _product_batch
+_PRODUCT = primitive(
+    "matrix_product",
+    ("dimension_numbers", "precision"),
+    type_of=_product_type,
+    form=_product,
+    cpu=_product,
+    batch=_product_batch,
 )
 ad.primitive_jvps[_PRODUCT] = _product_jvp
 ad.primitive_transposes[_PRODUCT] = _product_transpose
-_GRADIENT = _primitive("matrix_gradient", ("precision",), _gradient, _gradient_type, _gradient_batch)
-mlir.register_lowering(_GRADIENT, _lowered_on_a_cpu, platform="cpu")
+_GRADIENT = primitive(
+    "matrix_gradient",
+    ("precision",),
+    type_of=_gradient_type,
+    form=_gradient,
+    cpu=_gradient_on_a_cpu,
+    batch=_gradient_batch,
+)
 ad.defbilinear(_GRADIENT, _transposed_in_x, _transposed_in_dy)

@@ -7,16 +7,17 @@ library. A primitive is what may have both a form for each platform and a transp
 transpose of a copy is such a sum again.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
+from jaxnn.ops.primitive import primitive
 from jaxnn.ops.stored import stored
 
 Axes = tuple[int, ...]
@@ -67,11 +68,11 @@ def _slices(x: Any, axes: Axes) -> tuple[int, int] | None:
     return (-axis, count) if cuts else None
 
 
-def _summed(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None) -> jax.Array:
+def _summed(x: jax.Array, *, axes: Axes, **_: Any) -> jax.Array:
     return jnp.sum(x, axes, keepdims=True)
 
 
-def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None) -> jax.Array:
+def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None, **_: Any) -> jax.Array:
     if slices and isinstance(x.size, int) and x.size >= FEWEST_VALUES:
         axis, count = slices
         x = stored(reduce(jnp.add, jnp.split(x, count, axis)))
@@ -80,7 +81,7 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     return jnp.sum(x, axes, keepdims=True)
 
 
-def _copied(x: jax.Array, **params: Any) -> jax.Array:
+def _copied(x: jax.Array, *, spread: bool = False, **params: Any) -> jax.Array:
     like = _type_of_copies(jax.typeof(x), **params)
     sharding = None if like.sharding.mesh.empty else like.sharding
     return lax.broadcast_in_dim(x, like.shape, tuple(range(x.ndim)), out_sharding=sharding)
@@ -97,48 +98,30 @@ def _type_of_copies(x: Any, *, axes: Axes, sizes: Sequence[Any], parts: Sequence
     return x.update(shape=tuple(shape), weak_type=False, sharding=x.sharding.update(spec=spec))
 
 
-def _batched(primitive: Primitive, args: Sequence[jax.Array], dims: Sequence[int], **params: Any) -> Any:
+def _batch(which: Primitive, args: Sequence[jax.Array], dims: Sequence[int], **params: Any) -> Any:
     """The mapped axis comes first."""
     params["axes"] = tuple(axis + 1 for axis in params["axes"])
     if params.get("slices"):
         axis, count = params["slices"]
         params["slices"] = axis + 1, count
-    return primitive.bind(jnp.moveaxis(args[0], dims[0], 0), **params), 0
+    return which.bind(jnp.moveaxis(args[0], dims[0], 0), **params), 0
 
 
-def _primitive(
-    name: str,
-    settings: tuple[str, ...],
-    *,
-    form: Callable[..., jax.Array],
-    cpu: Callable[..., jax.Array],
-    type_of: Callable[..., Any],
-    transpose: Callable[..., list[jax.Array]],
-) -> Primitive:
-    primitive = Primitive(f"jaxnn_{name}")
-    # Called eagerly, it is compiled like everything else.
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=settings))
-    primitive.def_abstract_eval(type_of)
-    mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
-    ad.deflinear2(primitive, transpose)
-    batching.primitive_batchers[primitive] = partial(_batched, primitive)
-    return primitive
-
-
-_total = _primitive(
+_total: Primitive = primitive(
     "total",
     ("axes", "slices"),
+    type_of=_type_of_total,
     form=_summed,
     cpu=_summed_by_slices,
-    type_of=_type_of_total,
-    transpose=lambda cotangent, x, *, axes, slices: [_copies(cotangent, axes, x.aval)],
+    batch=lambda *args, **params: _batch(_total, *args, **params),
 )
-_spread = _primitive(
+_spread: Primitive = primitive(
     "spread",
     ("axes", "sizes", "parts"),
+    type_of=_type_of_copies,
     form=_copied,
     cpu=_copied,
-    type_of=_type_of_copies,
-    transpose=lambda cotangent, x, *, axes, sizes, parts: [total(cotangent, axes)],
+    batch=lambda *args, **params: _batch(_spread, *args, **params),
 )
+ad.deflinear2(_total, lambda cotangent, x, *, axes, slices: [_copies(cotangent, axes, x.aval)])
+ad.deflinear2(_spread, lambda cotangent, x, *, axes, sizes, parts: [total(cotangent, axes)])

@@ -23,7 +23,7 @@ def drawn(shape, outputs, dtype=np.float32):
 def turned(shape, outputs):
     """What of the matrix's gradient is turned round on a CPU."""
     x, _, dy = drawn(shape, outputs)
-    program = jax.make_jaxpr(_gradient_on_a_cpu, static_argnums=2)(x, dy, None)
+    program = jax.make_jaxpr(lambda x, dy: _gradient_on_a_cpu(x, dy, None, spread=False))(x, dy)
     stored = [eqn.invars[0].aval.shape[0] for eqn in program.eqns if eqn.primitive.name == "jaxnn_stored"]
     return {shape[-1]: "x", outputs: "dy"}[stored[0]] if stored else None
 
