@@ -48,7 +48,7 @@ def learn(net: nn.Layer, params: nn.Params, x: Any, y: Any, counts: Any, steps: 
 
 def products(net: nn.Layer, params: nn.Params, x: Any) -> int:
     """How many matrix products stand in the program."""
-    return str(jax.make_jaxpr(net.apply)(params, x)).count("dot_general[")
+    return jax.jit(net.apply).lower(params, x).as_text().count("dot_general ")
 
 
 def draw(quick: bool = False) -> Exhibit:
