@@ -46,8 +46,10 @@ def draw(run: Run, folder: Path) -> list[Path]:
             if chosen:
                 figures["-".join(kind)] = ratios(chosen)
     paths = []
+    shapes = run.environment.get("options", {}).get("shapes")
     for name, figure in figures.items():
-        path = folder / f"{run.program}-{name}-{run.environment['platform']}.png"
+        words = [run.program, shapes, name, run.environment["platform"]]
+        path = folder / f"{'-'.join(filter(None, words))}.png"
         figure.savefig(path, dpi=120, bbox_inches="tight")
         paths.append(path)
     return paths
@@ -73,7 +75,7 @@ def ratios(rows: Sequence[Row]) -> Figure:
     for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         ticks(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axes.set_yticks(range(len(groups)), [members[0].case for members in groups])
-    axes.invert_yaxis()
+    axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("time over jaxnn's; right of the line jaxnn is faster")
     first = rows[0]
