@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     if given.charts:
         from benchmarks.charts import draw  # matplotlib is optional
 
-        charts = [path for run in runs for path in draw(run, given.results)]
+        charts = list(dict.fromkeys(path for run in runs for path in draw(run, given.results)))
     beside = given.insert.parent if given.insert else Path.cwd()
     text = markdown(runs, charts, beside=beside, brief=given.brief)
     if given.full:
