@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops.matrix_product import narrow_gradient
+from jaxnn.ops.matrix_product import NARROW, gradient, narrow_gradient, product
 from jaxnn.ops.windows import Pairs, dilated
 
 
@@ -35,9 +35,6 @@ class Settings(NamedTuple):
         axes = zip(self.space, self.span, self.strides, self.padding, strict=True)
         return tuple((n + low + high - k) // s + 1 for n, k, s, (low, high) in axes)
 
-
-#: So few channels of y are turned round sooner than those of x, which lax turns.
-_NARROW = 64
 
 #: A form of a convolution without groups, or of the gradient of its kernel.
 Dense = Callable[[jax.Array, jax.Array, Settings], jax.Array]
@@ -77,15 +74,14 @@ def shifted(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -
 
 def times(rows: jax.Array, matrix: jax.Array, s: Settings) -> jax.Array:
     """``(…, A), (A, B) → (…, B)``."""
-    return lax.dot_general(rows, matrix, (((rows.ndim - 1,), (0,)), ((), ())), precision=s.precision)
+    return product(rows, matrix, s.precision)
 
 
 def summed_products(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """``(…, A), (…, B) → (A, B)``: a sum over all places, the transpose of ``times`` in its matrix."""
-    if y.shape[-1] <= _NARROW < x.shape[-1]:
-        return narrow_gradient(x, y, s.precision)
-    places = tuple(range(x.ndim - 1))
-    return lax.dot_general(x, y, ((places, places), ((), ())), precision=s.precision)
+    # So few channels of y are turned round sooner than those of x, which lax turns.
+    form = narrow_gradient if y.shape[-1] <= NARROW < x.shape[-1] else gradient
+    return form(x, y, s.precision)
 
 
 def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:

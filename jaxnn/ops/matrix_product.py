@@ -27,7 +27,8 @@ _FEWEST_FOR_DY, _FEWEST_FOR_X = 1 << 17, 1 << 20
 #: takes its time to be written, and nothing is gained.
 _FEW, _ENOUGH, _LARGE = 64, 512, 1 << 19
 #: Rows of dy that are short, by whether they are few: then turning the result counts.
-_SHORT = {True: 16, False: 64}
+NARROW = 64
+_SHORT = {True: 16, False: NARROW}
 #: Of rows of a multiple of so many values the columns lie in few places of the cache; of many rows, sooner.
 _MANY, _ALIASED = 4096, {True: 64, False: 256}
 
@@ -35,11 +36,10 @@ _MANY, _ALIASED = 4096, {True: 64, False: 256}
 def matrix_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
     """``(..., F), (F, O) → (..., O)``, summed, and given, in float32 at least."""
     if any(part for a in (x, matrix) for part in jax.typeof(a).sharding.spec):
-        return _product(x, matrix)  # which knows what becomes of axes that are sharded explicitly
-    numbers = (((x.ndim - 1,), (0,)), ((), ()))
+        return product(x, matrix)  # which knows what becomes of axes that are sharded explicitly
     # It is asked for where the call is traced, which is not where it is lowered.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return _bound(_PRODUCT, x, matrix, dimension_numbers=numbers, precision=precision)
+    return _bound(_PRODUCT, x, matrix, dimension_numbers=_numbers(x), precision=precision)
 
 
 def _bound(primitive: Primitive, a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
@@ -47,12 +47,18 @@ def _bound(primitive: Primitive, a: jax.Array, b: jax.Array, **params: Any) -> j
     return result
 
 
-def _product(x: jax.Array, matrix: jax.Array, precision: Any = None, **_: Any) -> jax.Array:
-    numbers, wide = (((x.ndim - 1,), (0,)), ((), ())), accumulator(x.dtype)
-    return lax.dot_general(x, matrix, numbers, precision=precision, preferred_element_type=wide)
+def _numbers(x: jax.Array) -> lax.DotDimensionNumbers:
+    return ((x.ndim - 1,), (0,)), ((), ())
 
 
-def _gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
+def product(x: jax.Array, matrix: jax.Array, precision: Any = None, **_: Any) -> jax.Array:
+    """``(..., F), (F, O) → (..., O)`` as ``lax`` does it."""
+    wide = accumulator(x.dtype)
+    return lax.dot_general(x, matrix, _numbers(x), precision=precision, preferred_element_type=wide)
+
+
+def gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
+    """``(..., F), (..., O) → (F, O)`` as ``lax`` does it: the sum of x times dy over all rows."""
     rows = tuple(range(x.ndim - 1))
     return lax.dot_general(
         x, dy, ((rows, rows), ((), ())), precision=precision, preferred_element_type=dy.dtype
@@ -61,20 +67,20 @@ def _gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
 
 def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any, spread: bool) -> jax.Array:
     if spread:  # rows of several axes could not be merged where they are
-        return _gradient(x, dy, precision)
+        return gradient(x, dy, precision)
     x, dy = _rows(x), _rows(dy)
     turned = _to_turn(x.shape[0], x.shape[1], dy.shape[1])
     if turned == "dy":
         return narrow_gradient(x, dy, precision)
     if turned == "x":
-        return _product(stored(x.T).astype(dy.dtype), dy, precision)
-    return _gradient(x, dy, precision)
+        return product(stored(x.T).astype(dy.dtype), dy, precision)
+    return gradient(x, dy, precision)
 
 
 def narrow_gradient(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
-    """``(..., F), (..., O) → (F, O)`` for small O: the sum of x times dy over all rows, as (dyᵀ · x)ᵀ."""
+    """``(..., F), (..., O) → (F, O)`` for small O, as (dyᵀ · x)ᵀ."""
     x, dy = _rows(x), _rows(dy)
-    return stored(_product(stored(dy.T), x.astype(dy.dtype), precision)).T
+    return stored(product(stored(dy.T), x.astype(dy.dtype), precision)).T
 
 
 def _rows(a: jax.Array) -> jax.Array:
@@ -98,26 +104,26 @@ def _product_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
     (x, matrix), (d_x, d_matrix) = primals, tangents
     terms = []
     if not isinstance(d_x, ad.Zero):
-        terms.append(_product(d_x, matrix, **params))
+        terms.append(product(d_x, matrix, **params))
     if not isinstance(d_matrix, ad.Zero):
         terms.append(_PRODUCT.bind(x, d_matrix, **params))
-    return _product(x, matrix, **params), sum(terms[1:], terms[0])
+    return product(x, matrix, **params), sum(terms[1:], terms[0])
 
 
 def _product_transpose(dy: jax.Array, x: Any, matrix: Any, **params: Any) -> list[Any]:
     if ad.is_undefined_primal(x):
-        return [*jax.linear_transpose(lambda x: _product(x, matrix, **params), x.aval)(dy), None]
-    gradient = _bound(_GRADIENT, x, dy, precision=params["precision"])
-    return [None, gradient.astype(matrix.aval.dtype)]
+        return [*jax.linear_transpose(lambda x: product(x, matrix, **params), x.aval)(dy), None]
+    result = _bound(_GRADIENT, x, dy, precision=params["precision"])
+    return [None, result.astype(matrix.aval.dtype)]
 
 
 def _transposed_in_x(d_matrix: jax.Array, x: Any, dy: jax.Array, *, precision: Any) -> jax.Array:
-    (result,) = jax.linear_transpose(lambda x: _gradient(x, dy, precision), x.aval)(d_matrix)
+    (result,) = jax.linear_transpose(lambda x: gradient(x, dy, precision), x.aval)(d_matrix)
     return result
 
 
 def _transposed_in_dy(d_matrix: jax.Array, x: jax.Array, dy: Any, *, precision: Any) -> jax.Array:
-    (result,) = jax.linear_transpose(lambda dy: _gradient(x, dy, precision), dy.aval)(d_matrix)
+    (result,) = jax.linear_transpose(lambda dy: gradient(x, dy, precision), dy.aval)(d_matrix)
     return result
 
 
@@ -134,21 +140,19 @@ def _product_batch(args: Sequence[jax.Array], dims: Sequence[int | None], **para
     (x, matrix), (axis, of_matrix) = args, dims
     if axis is not None and of_matrix is None:  # one more axis of rows
         x = jnp.moveaxis(x, axis, 0)
-        numbers = (((x.ndim - 1,), (0,)), ((), ()))
-        return _PRODUCT.bind(x, matrix, **params | {"dimension_numbers": numbers}), 0
-    return jax.vmap(lambda x, matrix: _product(x, matrix, **params), tuple(dims))(x, matrix), 0
+        return _PRODUCT.bind(x, matrix, **params | {"dimension_numbers": _numbers(x)}), 0
+    return jax.vmap(lambda x, matrix: product(x, matrix, **params), tuple(dims))(x, matrix), 0
 
 
 def _gradient_batch(args: Sequence[jax.Array], dims: Sequence[int | None], *, precision: Any) -> Any:
-    return jax.vmap(lambda x, dy: _gradient(x, dy, precision), tuple(dims))(*args), 0
+    return jax.vmap(lambda x, dy: gradient(x, dy, precision), tuple(dims))(*args), 0
 
 
 _PRODUCT = primitive(
     "matrix_product",
     ("dimension_numbers", "precision"),
     type_of=_product_type,
-    form=_product,
-    cpu=_product,
+    form=product,
     batch=_product_batch,
 )
 ad.primitive_jvps[_PRODUCT] = _product_jvp
@@ -157,7 +161,7 @@ _GRADIENT = primitive(
     "matrix_gradient",
     ("precision",),
     type_of=_gradient_type,
-    form=_gradient,
+    form=gradient,
     cpu=_gradient_on_a_cpu,
     batch=_gradient_batch,
 )

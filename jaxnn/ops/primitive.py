@@ -19,8 +19,8 @@ def primitive(
     *,
     type_of: Callable[..., Any],
     form: Form,
-    cpu: Form,
     batch: Callable[..., tuple[jax.Array, int]],
+    cpu: Form | None = None,
 ) -> Primitive:
     """A primitive of one result, called ``jaxnn_<name>``, whose derivatives are still to be said.
 
@@ -29,20 +29,23 @@ def primitive(
       settings: the names of its parameters.
       type_of: the type of the result, from those of the operands.
       form: the result, from the operands.
-      cpu: the same on a CPU. It is also told whether arrays may be ``spread`` over several devices.
       batch: what ``vmap`` does: from operands and their mapped axes to the result and its mapped axis.
+      cpu: the result on a CPU, if it has a form of its own there. It is also told whether arrays may be
+        ``spread`` over several devices.
     """
     made = Primitive(f"jaxnn_{name}")
     # Called eagerly, it is compiled like everything else.
     made.def_impl(jax.jit(made.bind, static_argnames=settings))
     made.def_abstract_eval(type_of)
     batching.primitive_batchers[made] = batch
+    mlir.register_lowering(made, mlir.lower_fun(form, multiple_results=False))
+    if cpu is None:
+        return made
 
     def lowered_for_a_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
         devices = getattr(context.module_context.axis_context, "num_devices", None)
         lower = mlir.lower_fun(cpu, multiple_results=False)
         return lower(context, *args, **params, spread=devices != 1)
 
-    mlir.register_lowering(made, mlir.lower_fun(form, multiple_results=False))
     mlir.register_lowering(made, lowered_for_a_cpu, platform="cpu")
     return made

@@ -81,7 +81,7 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     return jnp.sum(x, axes, keepdims=True)
 
 
-def _copied(x: jax.Array, *, spread: bool = False, **params: Any) -> jax.Array:
+def _copied(x: jax.Array, **params: Any) -> jax.Array:
     like = _type_of_copies(jax.typeof(x), **params)
     sharding = None if like.sharding.mesh.empty else like.sharding
     return lax.broadcast_in_dim(x, like.shape, tuple(range(x.ndim)), out_sharding=sharding)
@@ -120,7 +120,6 @@ _spread: Primitive = primitive(
     ("axes", "sizes", "parts"),
     type_of=_type_of_copies,
     form=_copied,
-    cpu=_copied,
     batch=lambda *args, **params: _batch(_spread, *args, **params),
 )
 ad.deflinear2(_total, lambda cotangent, x, *, axes, slices: [_copies(cotangent, axes, x.aval)])
