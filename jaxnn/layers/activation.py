@@ -9,7 +9,7 @@ from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, fold_name, sta
 from jaxnn.layers.dense import dense
 from jaxnn.layers.weights import HE_NORMAL, ZEROS
 from jaxnn.ops import activation as ops
-from jaxnn.ops.checks import at_least
+from jaxnn.ops.checks import integer
 
 
 def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Layer:
@@ -70,7 +70,10 @@ def maxout(
 
     Goodfellow et al., "Maxout networks", 2013.
     """
-    features, pieces = at_least("maxout", "features", features), at_least("maxout", "pieces", pieces)
+    features, pieces = (
+        integer("maxout", "features", features, least=1),
+        integer("maxout", "pieces", pieces, least=1),
+    )
     inner = dense(features * pieces, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, shape: Spec, /) -> Params:

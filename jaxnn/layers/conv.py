@@ -45,8 +45,8 @@ def conv(
     >>> nn.output_shape(nn.conv(8, 3, strides=2, padding="SAME"), (1, 28, 28, 1))
     (1, 14, 14, 8)
     """
-    features = checks.at_least("conv", "features", features)
-    groups = checks.at_least("conv", "groups", groups)
+    features = checks.integer("conv", "features", features, least=1)
+    groups = checks.integer("conv", "groups", groups, least=1)
     checks.groups_divide("conv", groups, "features", features)
     check_settings("conv", window, strides, padding, dilation)
 
@@ -91,7 +91,7 @@ def depthwise_conv(
     >>> nn.output_shape(nn.depthwise_conv(3, multiplier=2), (1, 28, 28, 4))
     (1, 26, 26, 8)
     """
-    multiplier = checks.at_least("depthwise_conv", "multiplier", multiplier)
+    multiplier = checks.integer("depthwise_conv", "multiplier", multiplier, least=1)
     check_settings("depthwise_conv", window, strides, padding, dilation)
 
     def init(key: Key, x: Any) -> Weights:
@@ -136,7 +136,7 @@ def separable_conv(
     >>> nn.output_shape(nn.separable_conv(8, 3, padding="SAME"), (1, 28, 28, 4))
     (1, 28, 28, 8)
     """
-    features = checks.at_least("separable_conv", "features", features)
+    features = checks.integer("separable_conv", "features", features, least=1)
     check_settings("separable_conv", window, strides, padding, dilation)
     depthwise = depthwise_conv(
         window,

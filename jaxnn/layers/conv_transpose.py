@@ -49,8 +49,8 @@ def conv_transpose(
     >>> nn.output_shape(nn.conv_transpose(8, 4, strides=2, padding="SAME"), (1, 7, 7, 16))
     (1, 14, 14, 8)
     """
-    features = checks.at_least("conv_transpose", "features", features)
-    groups = checks.at_least("conv_transpose", "groups", groups)
+    features = checks.integer("conv_transpose", "features", features, least=1)
+    groups = checks.integer("conv_transpose", "groups", groups, least=1)
     checks.groups_divide("conv_transpose", groups, "features", features)
     check_settings("conv_transpose", window, strides, padding, dilation)
     windows.any_axes("conv_transpose", "output_padding", output_padding, least=0)

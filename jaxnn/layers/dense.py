@@ -32,7 +32,7 @@ def dense(
     >>> nn.output_shape(nn.dense(10), (1, 64))
     (1, 10)
     """
-    features = checks.at_least("dense", "features", features)
+    features = checks.integer("dense", "features", features, least=1)
 
     def init(key: Key, x: Any) -> Weights:
         checks.floating_dtype("dense", x.dtype)

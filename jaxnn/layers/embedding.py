@@ -49,8 +49,8 @@ def embedding(
     >>> tokens.apply(tokens.init(jax.random.key(0), ids), ids).shape
     (2, 3, 16)
     """
-    vocabulary = checks.at_least("embedding", "vocabulary", vocabulary)
-    features = checks.at_least("embedding", "features", features)
+    vocabulary = checks.integer("embedding", "vocabulary", vocabulary, least=1)
+    features = checks.integer("embedding", "features", features, least=1)
     checks.floating_dtype("embedding", jnp.dtype(dtype), "dtype")
 
     def init(key: Key, ids: Any) -> Weights:

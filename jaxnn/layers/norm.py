@@ -23,7 +23,7 @@ from jaxnn.layer import (
 )
 from jaxnn.layers.weights import ONES, ZEROS
 from jaxnn.ops import norm as ops
-from jaxnn.ops.checks import accumulator, at_least
+from jaxnn.ops.checks import accumulator, integer
 from jaxnn.ops.moments import from_front
 
 
@@ -229,7 +229,7 @@ def group_norm(
     Wu and He, "Group normalization", 2018.
     """
     name = "group_norm"
-    groups = at_least(name, "groups", groups)
+    groups = integer(name, "groups", groups, least=1)
     _positive(name, epsilon)
 
     def init(key: Key, x: Any) -> Weights:

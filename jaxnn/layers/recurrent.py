@@ -85,7 +85,7 @@ def rnn(
     >>> nn.output_shape(nn.rnn(8), (1, 20, 3))
     (1, 20, 8)
     """
-    features = checks.at_least("rnn", "features", features)
+    features = checks.integer("rnn", "features", features, least=1)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
@@ -151,7 +151,7 @@ def lstm(
     >>> nn.output_shape(nn.serial(nn.lstm(8), nn.lstm(4, outputs="last"), nn.dense(2)), (1, 20, 3))
     (1, 2)
     """
-    features = checks.at_least("lstm", "features", features)
+    features = checks.integer("lstm", "features", features, least=1)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
@@ -205,7 +205,7 @@ def gru(
     >>> layer.apply(params, (jnp.ones((2, 6, 3)), jnp.array([6, 2]))).shape
     (2, 4)
     """
-    features = checks.at_least("gru", "features", features)
+    features = checks.integer("gru", "features", features, least=1)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None

@@ -28,7 +28,7 @@ from jaxnn.layer import (
     checks_params,
     fold_name,
 )
-from jaxnn.ops.checks import accumulator, at_least
+from jaxnn.ops.checks import accumulator, integer
 
 
 def weight_norm(layer: LayerLike) -> Layer:
@@ -106,7 +106,7 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
     Miyato et al., "Spectral normalization for generative adversarial networks", 2018.
     """
     layer = as_layer(layer)
-    iterations = at_least("spectral_norm", "iterations", iterations)
+    iterations = integer("spectral_norm", "iterations", iterations, least=1)
     if not epsilon > 0:
         raise ValueError(f"spectral_norm: epsilon must be positive, got {epsilon!r}")
 

@@ -61,7 +61,7 @@ def conv(
     x, kernel, bias = checks.operands("conv", x, kernel, bias)
     sizes = checks.spatial("conv", x)
     rank = len(sizes)
-    groups = checks.at_least("conv", "groups", groups)
+    groups = checks.integer("conv", "groups", groups, least=1)
     _check_channels(x, kernel, bias, groups)
     strides = windows.per_axis("conv", "strides", strides, rank)
     dilation = windows.per_axis("conv", "dilation", dilation, rank)

@@ -73,7 +73,7 @@ def conv_transpose(
     x, kernel, bias = checks.operands("conv_transpose", x, kernel, bias)
     sizes = checks.spatial("conv_transpose", x)
     rank = len(sizes)
-    groups = checks.at_least("conv_transpose", "groups", groups)
+    groups = checks.integer("conv_transpose", "groups", groups, least=1)
     _check_channels(x, kernel, bias, groups)
     strides = windows.per_axis("conv_transpose", "strides", strides, rank)
     dilation = windows.per_axis("conv_transpose", "dilation", dilation, rank)
