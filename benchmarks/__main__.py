@@ -34,12 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [*common, "--repeats", "3", "--depth", *("10 100" if given.shapes == "small" else "2 3").split()]
         ),
     ]
-    charts: list[Path] = []
-    if find_spec("matplotlib"):
-        from benchmarks.charts import draw
-
-        charts = [path for run in runs for path in draw(run, given.out)]
-    print(f"\n{report.markdown(runs, charts, beside=Path.cwd())}")
+    charts = given.out if find_spec("matplotlib") else None
+    print(f"\n{report.markdown(runs, charts=charts, beside=Path.cwd())}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python -m benchmarks.report                            prints Markdown for the latest run of each program
 python -m benchmarks.report --charts                   draws the charts beside the JSON files too
 python -m benchmarks.report --charts --insert README.md
-python -m benchmarks.report --brief ops.json           training and gradients at top level only, for a README
+python -m benchmarks.report --brief ops.json           training and gradients at top level only; by family
 python -m benchmarks.report --full A.json B.json       every row of these runs
 
 ``--insert`` replaces what stands between ``<!-- benchmarks:start -->`` and ``<!-- benchmarks:end -->``.
@@ -70,7 +70,7 @@ def ops_tables(run: Run) -> str:
         total = sum(row.contender == OURS for row in every)
         lines.append(["all", str(total), *(ratio_cell(_ratios(every, name)) for name in names), ""])
         head = ["family", "cases", *(f"{name} ÷ jaxnn" for name in names), "jaxnn of limit, at best"]
-        blocks.append(f"**Operations, {dtype}**\n\n{tables.markdown(head, lines)}")
+        blocks.append(tables.markdown(head, lines))
     return "\n\n".join(blocks)
 
 
@@ -107,6 +107,23 @@ def gradients(run: Run) -> Run:
     return replace(run, rows=tuple(chosen))
 
 
+def joined(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those of ``overhead`` under the same conditions as one: a chart shows all their depths."""
+    result: list[Run] = []
+    for run in runs:
+        alike = (
+            other
+            for other in result
+            if run.program == other.program == "overhead"
+            and all(run.environment.get(k) == other.environment.get(k) for k in ("device", "versions"))
+        )
+        if (other := next(alike, None)) is None:
+            result.append(run)
+        else:
+            result[result.index(other)] = replace(other, rows=(*other.rows, *run.rows))
+    return result
+
+
 def _place(place: str) -> str:
     return {"scan": "in a scan", "epoch": "epoch as one scan"}.get(place, "")
 
@@ -128,7 +145,7 @@ def training_table(run: Run) -> str:
         what = ", ".join(word for word in (first.case, _place(first.place), first.dtype) if word)
         lines.append([what, speed, *(ratio_cell(_ratios(members, name)) for name in names)])
     head = ["net", "jaxnn, examples/s", *(f"{name} ÷ jaxnn" for name in names)]
-    return f"**Training**\n\n{tables.markdown(head, lines)}"
+    return tables.markdown(head, lines)
 
 
 def overhead_table(run: Run) -> str:
@@ -140,25 +157,56 @@ def overhead_table(run: Run) -> str:
         first = next(iter(members.values()))
         times = [tables.seconds(members[name].median) if name in members else "–" for name in names]
         lines.append([f"{first.mode}, {first.family}, {first.case}", *times])
-    return f"**Overhead**\n\n{tables.markdown(['what', *names], lines)}"
+    return tables.markdown(["what", *names], lines)
 
 
 TABLES = {"ops": ops_tables, "training": training_table, "overhead": overhead_table}
 
 
-def markdown(
-    runs: Sequence[Run], charts: Sequence[Path] = (), *, beside: Path | None = None, brief: bool = False
-) -> str:
-    """All runs as Markdown; charts as images, their paths relative to the folder ``beside``."""
-    blocks = []
-    for run in sorted(runs, key=lambda run: PROGRAMS.index(run.program)):
-        losses = behind(run, brief=brief) if run.program != "overhead" else ""
-        parts = [TABLES[run.program](run), losses, conditions(run)]
-        blocks.append("\n\n".join(part for part in parts if part))
+def title(run: Run) -> str:
+    """What was measured and beside whom: two runs have one title only if one repeats the other."""
+    options = run.environment.get("options", {})
+    shapes = {"all": "small and real", "real": "real", "small": "small"}.get(options.get("shapes", ""))
+    places = {_place(row.place) for row in run.rows}
+    words = [
+        {"ops": "Operations", "training": "Training", "overhead": "Overhead"}[run.program],
+        ", ".join(sorted({row.dtype for row in run.rows if row.dtype})),
+        f"{shapes} shapes" if shapes else "",
+        places.pop() if len(places) == 1 else "",
+        _depths(run) if run.program == "overhead" else "",
+        f"beside {', '.join(names)}" if (names := others(run.rows)) else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
+def _depths(run: Run) -> str:
+    depths = {int(row.case.split()[0]) for row in run.rows if row.case.split()[0].isdigit()}
+    return f"{', '.join(map(str, sorted(depths)))} layers" if depths else ""
+
+
+def section(run: Run, *, charts: Sequence[Path] = (), beside: Path | None = None, brief: bool = False) -> str:
+    """A run as Markdown under its title; charts as images, their paths relative to the folder ``beside``."""
+    ahead = behind(run, brief=brief) if run.program != "overhead" else ""
+    parts = [f"**{title(run)}**", TABLES[run.program](run), ahead, conditions(run)]
     for chart in charts:
         path = Path(os.path.relpath(chart.resolve(), (beside or Path.cwd()).resolve()))
-        blocks.append(f"![{chart.stem}]({path.as_posix()})")
-    return "\n\n".join(blocks)
+        parts.append(f"![{chart.stem}]({path.as_posix()})")
+    return "\n\n".join(part for part in parts if part)
+
+
+def markdown(
+    runs: Sequence[Run], *, charts: Path | None = None, beside: Path | None = None, brief: bool = False
+) -> str:
+    """All runs as Markdown, a section each, with charts that are drawn into the folder ``charts``."""
+    sections = []
+    for run in sorted(joined(runs), key=lambda run: PROGRAMS.index(run.program)):
+        paths: list[Path] = []
+        if charts is not None:
+            from benchmarks.charts import draw  # matplotlib is optional
+
+            paths = draw(run, charts, title(run), brief=brief)
+        sections.append(section(run, charts=paths, beside=beside, brief=brief))
+    return "\n\n".join(sections)
 
 
 def conditions(run: Run) -> str:
@@ -204,13 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> str:
         parser.error(f"no runs in {given.results}; python -m benchmarks makes some")
     if given.brief:
         runs = [shorter for shorter in map(gradients, runs) if shorter.rows]
-    charts: list[Path] = []
-    if given.charts:
-        from benchmarks.charts import draw  # matplotlib is optional
-
-        charts = list(dict.fromkeys(path for run in runs for path in draw(run, given.results)))
     beside = given.insert.parent if given.insert else Path.cwd()
-    text = markdown(runs, charts, beside=beside, brief=given.brief)
+    text = markdown(runs, charts=given.results if given.charts else None, beside=beside, brief=given.brief)
     if given.full:
         text = "\n\n".join(f"{conditions(run)}\n\n```\n{tables.terminal(run.rows)}\n```" for run in runs)
     if given.insert:

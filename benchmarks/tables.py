@@ -9,7 +9,13 @@ from benchmarks.record import Row, Run
 
 HEAD = ("contender", "median", "quartiles", "× jaxnn", "rate", "bandwidth", "of limit", "error", "n")
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
-WORDS = {"both": "forward+backward", "top": "", "scan": "in a scan, a step", "epoch": "an epoch as one scan"}
+WORDS = {
+    "both": "forward+backward",
+    "step": "a training step",
+    "top": "",
+    "scan": "in a scan, a step",
+    "epoch": "an epoch as one scan",
+}
 
 
 def title(row: Row) -> str:

@@ -1,31 +1,11 @@
-"""What a script of the gallery gives, and how it is drawn: one style, and no fact that was not checked."""
+"""What a script of the gallery gives: figures, and no fact that was not checked."""
 
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from cycler import cycler
 from matplotlib.figure import Figure
-
-from jaxnn.plots import COLOURS
-
-#: One look for every figure: readable at 640 pixels, colours that all readers can tell apart.
-STYLE: dict[str, Any] = {
-    "axes.grid": True,
-    "axes.prop_cycle": cycler(color=COLOURS),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "figure.dpi": 100,
-    "savefig.dpi": 100,
-    "font.size": 9,
-    "grid.alpha": 0.3,
-    "image.cmap": "gray",
-    "legend.fontsize": 8,
-    "legend.framealpha": 0.8,
-    "lines.linewidth": 1.5,
-}
 
 
 class Exhibit(NamedTuple):

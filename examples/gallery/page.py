@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.environment import processor
-from examples.gallery.exhibit import STYLE, Exhibit, load
+from examples.gallery.exhibit import Exhibit, load
+from jaxnn.plots.style import STYLE, without_frames
 
 #: The order in which the subject unfolds.
 SCRIPTS = (
@@ -51,7 +52,7 @@ def write(name: str, folder: Path, quick: bool = False) -> Exhibit:
 
 def save(figure: Figure, path: Path) -> None:
     """A PNG of 256 colours: enough for figures, and a third of the size."""
-    figure.savefig(path)
+    without_frames(figure).savefig(path)
     Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
 
 

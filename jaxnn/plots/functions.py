@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxnn.plots.panels import COLOURS, grid
+from jaxnn.plots.panels import grid
+from jaxnn.plots.style import COLOURS
 
 _POINTS = 801  #: odd, so that the middle of the limits, the usual kink, is one of them
 

@@ -6,7 +6,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
-from jaxnn.plots.panels import COLOURS, grid
+from jaxnn.plots.panels import grid
+from jaxnn.plots.style import COLOURS
 
 
 def histograms(

@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jaxnn.plots.panels import COLOURS, grid
+from jaxnn.plots.panels import grid
+from jaxnn.plots.style import COLOURS
 
 
 def image_grid(

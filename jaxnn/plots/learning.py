@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from jaxnn.plots.panels import COLOURS, grid
+from jaxnn.plots.panels import grid
+from jaxnn.plots.style import COLOURS
 
 
 def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:

@@ -1,12 +1,9 @@
-"""What the figures share: the palette, and panels in a grid."""
+"""What the figures share: panels in a grid."""
 
 from math import ceil
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-#: Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def grid(

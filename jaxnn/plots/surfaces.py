@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from jaxnn.plots.panels import COLOURS
+from jaxnn.plots.style import COLOURS
 
 _MARKERS = "osD^vP"
 _SURFACE_POINTS = 121  #: an axis of a loss surface

@@ -110,9 +110,12 @@ def test_charts_of_every_program(tmp_path):
         for family in ("deep", "wide")
         for depth in (10, 100)
     ]
-    drawn = charts.draw(run(row(), row("lax", 2.0)), tmp_path)
-    drawn += charts.draw(run(*deep, program="overhead"), tmp_path)
-    assert [path.name for path in drawn] == ["ops-both-top-float32-cpu.png", "overhead-trace-cpu.png"]
+    drawn = charts.draw(run(row(), row("lax", 2.0)), tmp_path, "Operations, beside lax")
+    drawn += charts.draw(run(*deep, program="overhead"), tmp_path, "Overhead")
+    assert [path.name for path in drawn] == [
+        "operations-beside-lax-both-top-float32-cpu.png",
+        "overhead-trace-cpu.png",
+    ]
     assert all(path.stat().st_size > 1000 for path in drawn)
 
 
@@ -156,3 +159,28 @@ def test_runs_of_different_programs_cannot_be_compared(tmp_path, capsys):
     with pytest.raises(SystemExit):
         compare.main([str(a), str(b)])
     assert "must be of one program, got ops and training" in capsys.readouterr().err
+
+
+def test_every_kept_run_has_a_title_of_its_own():
+    kept = report.joined([record.load(path) for path in record.RESULTS.glob("*.json")])
+    titles = [report.title(made) for made in kept]
+    assert len(set(titles)) == len(titles), titles
+
+
+def test_runs_of_overhead_under_one_condition_share_a_chart_of_all_depths(tmp_path):
+    template = replace(row(), program="overhead", mode="trace", family="deep")
+    shallow, deep = (
+        run(replace(template, case=f"{depth} dense layers"), program="overhead") for depth in (10, 100)
+    )
+    (one,) = report.joined([deep, shallow])
+    assert report.title(one) == "Overhead, float32, 10, 100 layers"
+    other = replace(shallow, environment={**shallow.environment, "device": "another"})
+    assert len(report.joined([deep, other])) == 2
+
+
+def test_the_chart_by_family_has_a_line_per_family():
+    rows = [row(), row("lax", 2.0), *(replace(r, family="pool") for r in (row(), row("lax", 0.5)))]
+    (axes,) = charts.by_family(rows).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["conv (1)", "pool (1)"]
+    (axes,) = charts.by_case([*rows, row(case="b"), row("lax", 3.0, case="b")]).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["conv", "a", "pool", "a", "conv", "b"]
