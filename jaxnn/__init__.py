@@ -23,7 +23,7 @@ from jaxnn.combinators import (
     split,
 )
 from jaxnn.inspection import activations, diagnose, summary
-from jaxnn.layer import Layer, Params, as_layer, output_shape, stateless
+from jaxnn.layer import Layer, Params, as_layer, output_shape, stateless, stochastic
 from jaxnn.layers import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -191,6 +191,7 @@ __all__ = [
     "standardize",
     "stateless",
     "step",
+    "stochastic",
     "summary",
     "tanh",
     "tanh_shrink",

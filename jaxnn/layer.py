@@ -10,7 +10,7 @@ Nothing here computes anything.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.export import is_symbolic_dim
+from jax.typing import DTypeLike
 
 Key = jax.Array
 Weights = Any  #: a nested dict of arrays that an optimiser may change
@@ -64,6 +65,7 @@ class Visit(Protocol):
 
 
 Call = Callable[[str, "Layer", Params, Any], Any]
+Cast = Callable[[Params, DTypeLike], Params]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Layer:
       train: ``train(params, x, key=None) -> (y, state)``: training; ``state`` is the whole new state.
       visit: of a layer that is made of layers, see ``Visit``; None for one that is not.
       exact_name: a composite uses ``name`` as it stands; set by ``named``.
+      draws: whether ``train`` draws random numbers. A composite gives a key to those parts alone: to fold in
+        their names takes time to trace. ``replace`` keeps it, so say so where the new ``train`` differs.
+      cast: of a layer that keeps weights in its state: ``cast(params, dtype)``, with all weights in that
+        dtype. None where ``params.weights`` are all there are.
 
     >>> import jax, jaxnn as nn
     >>> layer = nn.dense(3)
@@ -91,6 +97,8 @@ class Layer:
     train: Train
     visit: Visit | None = field(default=None, repr=False)
     exact_name: bool = field(default=False, repr=False)
+    draws: bool = field(default=True, repr=False)
+    cast: Cast | None = field(default=None, repr=False)
 
 
 def stateless(
@@ -118,20 +126,49 @@ def stateless(
     def infer(params: Params, x: Any, /) -> Any:
         return apply(params.weights, x)
 
-    def train(params: Params, x: Any, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         return apply(params.weights, x), {}
 
-    return Layer(name, init_params, checks_params(name, infer), Keyless(checks_params(name, train)))
+    return Layer(name, init_params, checks_params(name, infer), checks_params(name, train), draws=False)
 
 
-class Keyless:
-    """A ``train`` that draws nothing, so that composites fold no key in for it: that is time to trace."""
+def stochastic(
+    name: str,
+    init: Callable[[Key, Any], Weights],
+    apply: Callable[[Weights, Any], Any],
+    train: Callable[[Weights, Any, Key], Any],
+) -> Layer:
+    """A layer without state that draws random numbers in training, such as dropout.
 
-    def __init__(self, train: Callable[[Params, Any], tuple[Any, State]]):
-        self._train = train
+    Args:
+      name: the layer's name.
+      init: ``init(key, x) -> weights``, where ``x`` has the ``shape`` and ``dtype`` of the input.
+      apply: ``apply(weights, x) -> y``: inference, which draws nothing.
+      train: ``train(weights, x, key) -> y``.
 
-    def __call__(self, params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
-        return self._train(params, x)
+    Raises:
+      ValueError: from the layer's ``train`` without a key.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> noise = nn.stochastic("noise", lambda key, x: {}, lambda weights, x: x,
+    ...                       lambda weights, x, key: x + jax.random.normal(key, x.shape, x.dtype))
+    >>> net = nn.serial(noise, nn.dense(2))
+    >>> params, x = net.init(jax.random.key(0), (1, 3)), jnp.ones((1, 3))
+    >>> one, other = (net.train(params, x, jax.random.key(i))[0] for i in range(2))
+    >>> bool((one == other).any())
+    False
+    """
+    still = stateless(name, init, apply)
+
+    def drawn(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        if key is None:
+            raise ValueError(
+                f"{name}: train needs a key for its randomness, got None; pass one, as in "
+                "net.train(params, x, key) with key = jax.random.key(0)"
+            )
+        return train(params.weights, x, key), {}
+
+    return replace(still, train=checks_params(name, drawn), draws=True)
 
 
 def checks_params(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,14 +180,35 @@ def checks_params(name: str, function: Callable[..., Any]) -> Callable[..., Any]
         try:
             return function(params, *args)
         except KeyError as error:
-            found = sorted({**params.weights, **params.state})
-            if error.args[0] in found:
+            missing = _missing(function, params, args)
+            if missing is None:
                 raise
-            raise ValueError(
-                f"{name}: params of another net: they have no entry {error}, only {found}"
-            ) from error
+            raise ValueError(f"{name}: params of another net: {missing}") from error
 
     return checked
+
+
+def _missing(function: Callable[..., Any], params: Params, args: tuple[Any, ...]) -> str | None:
+    """Which entry of ``params`` is not there, if it was one of theirs that ``function`` did not find.
+
+    A KeyError does not say which dict it is from, so the function runs again, on dicts that tell.
+    """
+    failed: list[tuple[KeyError, str]] = []
+
+    class Telling(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            error = KeyError(name)
+            failed.append((error, f"they have no entry {name!r}, only {sorted(self)}"))
+            raise error
+
+    def telling(tree: Any) -> Any:
+        return Telling({k: telling(v) for k, v in tree.items()}) if type(tree) is dict else tree
+
+    try:
+        function(Params(*map(telling, params)), *args)
+    except Exception as error:
+        return next((sentence for known, sentence in failed if known is error), None)
+    return None
 
 
 def require_params(name: str, params: Any) -> None:
@@ -204,13 +262,39 @@ def as_spec(shape: Spec) -> Any:
     """``shape`` in any of its forms as a ``jax.ShapeDtypeStruct``, or a pytree of them.
 
     A tuple of ints means the default float dtype; an array stands for its own shape and dtype. The leading
-    axis (the batch) may be empty; any other size below 1 raises.
+    axis (the batch) may be empty; any other size below 1 raises. An empty tuple is the shape of a scalar, but
+    beside arrays or specs it is a part of the pytree with nothing in it.
 
     >>> from jaxnn.layer import as_spec
     >>> as_spec((1, 28, 28, 1))
     ShapeDtypeStruct(shape=(1, 28, 28, 1), dtype=float32)
     """
-    return jax.tree.map(_leaf_spec, shape, is_leaf=_is_shape)
+    if _is_described(shape):
+        return _leaf_spec(shape)
+    described = any(map(_is_described, jax.tree.leaves(shape)))
+
+    def is_shape(node: Any) -> bool:
+        return _is_shape(node) and not (described and len(node) == 0)
+
+    return jax.tree.map(_leaf_spec, shape, is_leaf=is_shape)
+
+
+def value_spec(owner: str, x: Any) -> Any:
+    """The specs of ``x``, which is an array, traced or not, a number, or a pytree of these.
+
+    Other than in ``as_spec``, a tuple of numbers is just that.
+    """
+
+    def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+        if not _is_described(leaf) and not isinstance(leaf, bool | int | float | complex):
+            raise TypeError(f"{owner}: the input must be an array or a pytree of arrays, got {leaf!r} in it")
+        return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+
+    return spec(x) if _is_described(x) else jax.tree.map(spec, x)
+
+
+def _is_described(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
 
 def _is_shape(node: Any) -> bool:
@@ -220,12 +304,12 @@ def _is_shape(node: Any) -> bool:
 
 def _is_size(size: Any) -> bool:
     if isinstance(size, jax.core.Tracer):
-        return size.shape == ()
+        return size.shape == () and jnp.issubdtype(size.dtype, jnp.integer)
     return isinstance(size, int | np.integer) or is_symbolic_dim(size)
 
 
 def _leaf_spec(leaf: Any) -> jax.ShapeDtypeStruct:
-    if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
+    if _is_described(leaf):
         # As jnp.asarray would take it: NumPy's float64 is float32 unless x64 is enabled.
         sizes, dtype = leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
     elif isinstance(leaf, tuple | list):

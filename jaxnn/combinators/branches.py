@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Literal
 
 import jax
@@ -45,7 +45,7 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: Lay
       **named: as for ``serial``.
 
     Raises:
-      ValueError: the two shapes or dtypes of the sum differ.
+      ValueError: the two shapes or dtypes of the sum differ, or two layers are called ``shortcut``.
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2016.
 
@@ -54,18 +54,20 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: Lay
     (1, 8, 8, 3)
     """
     parts = name_parts("residual", layers, named)
+    both = dict(parts)
+    if shortcut is not None:
+        _add("residual", both, "shortcut", as_layer(shortcut))
 
     def flow(f: Parts, x: Any) -> Any:
         skip = x if shortcut is None else f.shortcut(x)
         y = chain(f, parts, x)
-        if (jnp.shape(skip), jnp.result_type(skip)) != (jnp.shape(y), jnp.result_type(y)):
+        if not _alike(skip, y):
             raise ValueError(
-                f"residual: the layers give {describe(y)} but the shortcut {describe(skip)}; the two must "
-                "have one shape to be added (shortcut= takes a layer that changes it)"
+                f"residual: the layers give {describe(y)} but the shortcut {describe(skip)}; the two must be "
+                "arrays of one shape and dtype to be added (shortcut= takes a layer that changes them)"
             )
         return jnp.add(skip, y)
 
-    both = parts if shortcut is None else {**parts, "shortcut": shortcut}
     return composite("residual", flow, both)
 
 
@@ -80,6 +82,9 @@ def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> La
         default gives the tuple itself.
       **named: further branches.
 
+    Raises:
+      ValueError: no layers, an unknown ``merge``, or shapes or dtypes that differ in a sum.
+
     >>> import jaxnn as nn
     >>> two_scales = nn.parallel(nn.conv(4, 1), nn.conv(8, 3, padding="SAME"), merge="concat")
     >>> nn.output_shape(two_scales, (1, 8, 8, 3))
@@ -89,7 +94,7 @@ def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> La
         raise ValueError("parallel: at least one layer is needed, got none")
     parts = name_parts("parallel", layers, named)
     joined = merger("parallel", merge)
-    return composite("parallel", lambda f, x: joined(tuple(getattr(f, part)(x) for part in parts)), parts)
+    return composite("parallel", lambda f, x: joined(tuple(f[part](x) for part in parts)), parts)
 
 
 def split(*layers: LayerLike, **named: LayerLike) -> Layer:
@@ -111,14 +116,14 @@ def split(*layers: LayerLike, **named: LayerLike) -> Layer:
             raise ValueError(
                 f"split: the input must be a tuple of {len(parts)}, one element a layer, got {describe(xs)}"
             )
-        return tuple(getattr(f, part)(x) for part, x in zip(parts, xs, strict=True))
+        return tuple(f[part](x) for part, x in zip(parts, xs, strict=True))
 
     return composite("split", flow, parts)
 
 
 def chain(f: Parts, parts: Mapping[str, Layer], x: Any) -> Any:
     """``x`` through all the parts in order."""
-    return reduce(lambda x, part: getattr(f, part)(x), parts, x)
+    return reduce(lambda x, part: f[part](x), parts, x)
 
 
 def merger(owner: str, merge: Merge) -> Callable[[tuple[Any, ...]], Any]:
@@ -128,8 +133,25 @@ def merger(owner: str, merge: Merge) -> Callable[[tuple[Any, ...]], Any]:
     if merge == "concat":
         return lambda ys: jnp.concatenate(ys, axis=-1)
     if merge == "sum":
-        return lambda ys: reduce(_plus, ys)
+        return partial(_total, owner)
     raise ValueError(f"{owner}: merge must be 'concat', 'sum' or a function of a tuple, got {merge!r}")
+
+
+def _total(owner: str, ys: tuple[Any, ...]) -> Any:
+    for y in ys:
+        if not _alike(ys[0], y):
+            raise ValueError(
+                f"{owner}: merge='sum' adds arrays of one shape and dtype, got "
+                f"{' and '.join(describe(y) for y in (ys[0], y))}"
+            )
+    return reduce(_plus, ys)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether both are arrays, or numbers, of one shape and dtype: a sum must not broadcast or promote."""
+    if not jax.tree_util.all_leaves([a, b]):
+        return False
+    return (jnp.shape(a), jnp.result_type(a)) == (jnp.shape(b), jnp.result_type(b))
 
 
 def _plus(a: Any, b: Any) -> Any:

@@ -5,7 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.layer import Call, Key, Layer, LayerLike, Params, Spec, State, as_layer, as_spec, output_spec
+from jaxnn.combinators.location import describe
+from jaxnn.draft import Draft, Drafted, Draw, draft
+from jaxnn.layer import Apply, Call, Key, Layer, LayerLike, Params, State, Train, Visit, as_layer
 
 
 def repeat(layer: LayerLike, n: int) -> Layer:
@@ -28,15 +30,14 @@ def repeat(layer: LayerLike, n: int) -> Layer:
     _at_least_one("repeat", n)
     layer = as_layer(layer)
 
-    def init(key: Key, shape: Spec, /) -> Params:
-        spec = as_spec(shape)
-        output = output_spec(layer, spec)
-        if _signature(output) != _signature(spec):
+    def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
+        y, draw = draft(layer, key, x)
+        if _signature(y) != _signature(x):
             raise ValueError(
-                f"repeat: {layer.name} must keep the shape and dtype of its input, but it makes {output} of "
-                f"{spec}"
+                f"repeat: {layer.name} must keep the shape and dtype of its input, but it makes "
+                f"{describe(y)} of {describe(x)}"
             )
-        return _init_copies(layer, key, n, spec)
+        return y, _drawn(draw, n)
 
     def apply(params: Params, x: Any, /) -> Any:
         return jax.lax.scan(lambda x, params: (layer.apply(params, x), None), x, params, length=n)[0]
@@ -46,14 +47,14 @@ def repeat(layer: LayerLike, n: int) -> Layer:
             params, key = copy
             return layer.train(params, x, key)
 
-        return jax.lax.scan(step, x, (params, _split(key, n)), length=n)
+        return jax.lax.scan(step, x, (params, _split(layer, key, n)), length=n)
 
     def visit(params: Params, x: Any, call: Call, /) -> Any:
         for i, member in enumerate(_members(params, n)):
             x = call(str(i), layer, member, x)
         return x
 
-    return Layer("repeat", init, apply, train, visit)
+    return _copies("repeat", layer, drafted, apply, train, visit)
 
 
 def ensemble(layer: LayerLike, n: int) -> Layer:
@@ -79,33 +80,42 @@ def ensemble(layer: LayerLike, n: int) -> Layer:
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         members = jax.vmap(layer.train, in_axes=(0, None, 0), axis_size=n)
-        return members(params, x, _split(key, n))
+        return members(params, x, _split(layer, key, n))
 
     def visit(params: Params, x: Any, call: Call, /) -> Any:
         outputs = [call(str(i), layer, member, x) for i, member in enumerate(_members(params, n))]
         return jax.tree.map(lambda *ys: jnp.stack(ys), *outputs)
 
-    def init(key: Key, shape: Spec, /) -> Params:
-        return _init_copies(layer, key, n, as_spec(shape))
+    def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
+        y, draw = draft(layer, key, x)
+        return jax.vmap(lambda y: y, in_axes=None, axis_size=n)(y), _drawn(draw, n)
 
-    return Layer("ensemble", init, apply, train, visit)
+    return _copies("ensemble", layer, drafted, apply, train, visit)
 
 
-def _init_copies(layer: Layer, key: Key, n: int, spec: Any) -> Params:
-    params: Params = jax.vmap(lambda key: layer.init(key, spec))(jax.random.split(key, n))
-    return params
+def _copies(name: str, layer: Layer, drafted: Draft, apply: Apply, train: Train, visit: Visit) -> Layer:
+    """A layer of many copies of ``layer``: what is true of one is true of all."""
+    return Layer(name, Drafted(drafted, apply), apply, train, visit, draws=layer.draws, cast=layer.cast)
+
+
+def _drawn(draw: Draw, n: int) -> Draw:
+    def drawn(key: Key) -> Params:
+        params: Params = jax.vmap(draw)(jax.random.split(key, n))
+        return params
+
+    return drawn
 
 
 def _members(params: Params, n: int) -> list[Params]:
     return [jax.tree.map(lambda leaf: leaf[i], params) for i in range(n)]  # noqa: B023
 
 
-def _split(key: Key | None, n: int) -> Key | None:
-    return None if key is None else jax.random.split(key, n)
+def _split(layer: Layer, key: Key | None, n: int) -> Key | None:
+    return jax.random.split(key, n) if key is not None and layer.draws else None
 
 
-def _signature(spec: Any) -> Any:
-    return jax.tree.map(lambda leaf: (tuple(leaf.shape), leaf.dtype), spec)
+def _signature(x: Any) -> Any:
+    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), x)
 
 
 def _at_least_one(owner: str, n: int) -> None:

@@ -1,66 +1,50 @@
 """``graph``: any data flow between named layers. The combinator that the others are built on."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import jax
-import jax.numpy as jnp
-from jax import lax
+from jax.typing import DTypeLike
 
 from jaxnn.combinators.location import add_location
+from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.layer import (
-    Apply,
     Call,
-    Init,
     Key,
-    Keyless,
     Layer,
     LayerLike,
     Params,
-    Spec,
     State,
     as_layer,
-    as_spec,
     fold_name,
     require_params,
+    value_spec,
 )
+from jaxnn.precision import cast_weights
 
 
 class Parts:
-    """The layers of a graph, to be called: ``f.encoder(x)``."""
+    """The layers of a graph, to be called: ``f.encoder(x)``, or ``f["any name at all"](x)``."""
 
-    def __init__(self, owner: str, names: frozenset[str], call: Callable[[str, Any], Any]):
-        self._owner, self._names, self._call = owner, names, call
+    def __init__(self, owner: str, names: Collection[str], call: Callable[[str, Any], Any]):
+        self._own = owner, names, call
 
-    def __getattr__(self, part: str) -> Callable[[Any], Any]:
-        if part not in self._names:
-            raise AttributeError(
-                f"{self._owner}: no layer is called {part!r}; there are {', '.join(sorted(self._names))}"
-            )
-        return partial(self._call, part)
+    # Asked for every attribute: no part is hidden by one that Python or this class has.
+    def __getattribute__(self, name: str) -> Any:
+        owner, names, call = object.__getattribute__(self, "_own")
+        if name in names:
+            return partial(call, name)
+        if name.startswith("__") and name.endswith("__"):
+            return object.__getattribute__(self, name)
+        raise AttributeError(f"{owner}: no layer is called {name!r}; there are {', '.join(sorted(names))}")
+
+    def __getitem__(self, name: str) -> Callable[[Any], Any]:
+        return getattr(self, name)
 
 
 Flow = Callable[[Parts, Any], Any]
-
-#: By a composite's ``apply``: its ``init``, and what it gives for an input, which that has found out. Whoever
-#: holds it as a part need not go through it again.
-_OUTPUTS: WeakKeyDictionary[Apply, tuple[Init, Callable[[Any], Any]]] = WeakKeyDictionary()
-
-
-def _output(layer: Layer, x: Any) -> Any:
-    """What ``layer`` gives for ``x``, if it is a composite and shape and dtype say all of both; or None."""
-    init, output = _OUTPUTS.get(layer.apply, (None, None))
-    weak = any(getattr(leaf, "weak_type", False) for leaf in jax.tree.leaves(x))
-    if output is None or init is not layer.init or weak:
-        return None
-    specs = output(as_spec(x))
-    for leaf in jax.tree.leaves(specs):
-        if leaf.weak_type or leaf.sharding is not None or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-            return None
-    return specs
 
 
 def graph(fn: Flow, /, **layers: LayerLike) -> Layer:
@@ -68,9 +52,10 @@ def graph(fn: Flow, /, **layers: LayerLike) -> Layer:
 
     Shapes: whatever ``fn`` takes → whatever it gives (arrays or pytrees of them).
 
-    ``fn(f, x)`` calls the layers by name, ``f.encoder(x)``, with any JAX in between. It must be pure and is
-    traced for inference, for training and for shapes alike. A layer called twice shares its weights; its
-    state is threaded in call order, and each call in training has a key of its own.
+    ``fn(f, x)`` calls the layers by name, ``f.encoder(x)``, with any JAX in between; ``f["encoder"](x)`` is
+    the same for names of any form. It must be pure and is traced for inference, for training and for shapes
+    alike. A layer called twice shares its weights; its state is threaded in call order, and each call in
+    training has a key of its own.
 
     Args:
       fn: the data flow.
@@ -91,94 +76,117 @@ def graph(fn: Flow, /, **layers: LayerLike) -> Layer:
 
 def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
     """A layer called ``name`` whose parts are ``layers`` and whose data flow is ``fn``; see ``graph``."""
-    parts = {part: as_layer(layer) for part, layer in layers.items()}
-    names = frozenset(parts)
+    return Composite(name, fn, {part: as_layer(layer) for part, layer in layers.items()}).layer()
 
-    def run(call: Callable[[str, Any], Any], x: Any) -> Any:
-        def located(part: str, x: Any) -> Any:
-            try:
-                return call(part, x)
-            except Exception as error:
-                add_location(error, name, part, x)
-                raise
 
-        return fn(Parts(name, names, located), x)
+class Composite:
+    """A data flow and its parts, and what the functions of their layer do.
 
-    # `init` asks for the inputs of its parts, and so do they for theirs, at every level twice: once to find
-    # the shapes behind them and once to be initialised. Remembering keeps that linear in the depth.
-    @lru_cache(maxsize=64)
-    def found(treedef: Any, *leaves: jax.ShapeDtypeStruct) -> tuple[dict[str, Any], Any]:
-        """The inputs of all parts, and the output."""
-        seen: dict[str, Any] = {}
+    ``params`` has an entry for each part, save for those whose weights, or whose state, are ``{}``.
+    """
 
-        def walk(key: Key, x: Any) -> Any:
-            def call(part: str, x: Any) -> Any:
-                layer, spec = parts[part], as_spec(x)
-                first = seen.setdefault(part, spec)
-                output = _output(layer, x) if spec == first else None
-                if output is not None:
-                    return jax.tree.map(lambda y: lax.empty(y.shape, y.dtype), output)
-                return layer.apply(layer.init(key, first), x)
+    def __init__(self, name: str, fn: Flow, parts: Mapping[str, Layer]):
+        self.name, self.fn, self.parts = name, fn, parts
 
-            return run(call, x)
-
-        output = jax.eval_shape(walk, jax.random.key(0), jax.tree.unflatten(treedef, leaves))
-        if idle := names - seen.keys():
-            raise ValueError(f"{name}: {', '.join(sorted(idle))} is never called, so its input is unknown")
-        return seen, output
-
-    def remembered(spec: Any) -> tuple[dict[str, Any], Any]:
-        leaves, treedef = jax.tree.flatten(spec)
-        return found(treedef, *leaves)
-
-    def init(key: Key, shape: Spec, /) -> Params:
-        inputs, _ = remembered(as_spec(shape))
-        inited = {part: layer.init(fold_name(key, part), inputs[part]) for part, layer in parts.items()}
-        return Params(
-            {part: p.weights for part, p in inited.items() if jax.tree.leaves(p.weights)},
-            {part: p.state for part, p in inited.items() if jax.tree.leaves(p.state)},
+    def layer(self) -> Layer:
+        parts = self.parts.values()
+        return Layer(
+            self.name,
+            Drafted(self.draft, self.apply),
+            self.apply,
+            self.train,
+            self.visit,
+            draws=any(part.draws for part in parts),
+            cast=self.cast if any(part.cast for part in parts) else None,
         )
 
-    def check(params: Params) -> None:
-        require_params(name, params)
-        if strangers := (params.weights.keys() | params.state.keys()) - names:
+    def draft(self, key: Key, x: Any) -> tuple[Any, Draw]:
+        inputs: dict[str, Any] = {}
+        draws: dict[str, Draw] = {}
+
+        def call(part: str, x: Any) -> Any:
+            layer = self.parts[part]
+            if part in draws:
+                return layer.apply(draws[part](key), x)
+            inputs[part] = value_spec(layer.name, x)
+            y, draws[part] = draft(layer, key, x)
+            return y
+
+        def draw(key: Key) -> Params:
+            def drawn(part: str, _: Any) -> Params:
+                return draws[part](fold_name(key, part))
+
+            return _joined({part: self._located(drawn, part, inputs[part]) for part in self.parts})
+
+        y = self._run(call, x)
+        if idle := self.parts.keys() - draws.keys():
             raise ValueError(
-                f"{name}: params of another net: they are for {', '.join(sorted(strangers))}, but the layers "
-                f"here are {', '.join(parts) or 'none'}"
+                f"{self.name}: {', '.join(sorted(idle))} is never called, so its input is unknown"
             )
+        return y, draw
 
-    def visit(params: Params, x: Any, call: Call, /) -> Any:
-        check(params)
+    def apply(self, params: Params, x: Any, /) -> Any:
+        return self.visit(params, x, lambda part, layer, params, x: layer.apply(params, x))
 
-        def call_part(part: str, x: Any) -> Any:
-            own = Params(params.weights.get(part, {}), params.state.get(part, {}))
-            return call(part, parts[part], own, x)
+    def visit(self, params: Params, x: Any, call: Call, /) -> Any:
+        self._check(params)
+        return self._run(lambda part, x: call(part, self.parts[part], _own(params, part), x), x)
 
-        return run(call_part, x)
-
-    def apply(params: Params, x: Any, /) -> Any:
-        return visit(params, x, lambda part, layer, params, x: layer.apply(params, x))
-
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
-        check(params)
+    def train(self, params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        self._check(params)
         state = dict(params.state)
         calls: Counter[str] = Counter()
 
         def call(part: str, x: Any) -> Any:
-            part_key = None
-            if key is not None and not isinstance(parts[part].train, Keyless):
+            layer, part_key = self.parts[part], None
+            if key is not None and layer.draws:
                 part_key = fold_name(key, part)
                 if calls[part]:
                     part_key = jax.random.fold_in(part_key, calls[part])
             calls[part] += 1
-            own = Params(params.weights.get(part, {}), state.get(part, {}))
-            y, new = parts[part].train(own, x, part_key)
+            y, new = layer.train(_own(Params(params.weights, state), part), x, part_key)
             if part in state:
                 state[part] = new
             return y
 
-        return run(call, x), state
+        return self._run(call, x), state
 
-    _OUTPUTS[apply] = init, lambda spec: remembered(spec)[1]
-    draws = not all(isinstance(layer.train, Keyless) for layer in parts.values())
-    return Layer(name, init, apply, train if draws else Keyless(train), visit)
+    def cast(self, params: Params, dtype: DTypeLike, /) -> Params:
+        self._check(params)
+        return _joined(
+            {part: cast_weights(layer, _own(params, part), dtype) for part, layer in self.parts.items()}
+        )
+
+    def _run(self, call: Callable[[str, Any], Any], x: Any) -> Any:
+        return self.fn(Parts(self.name, self.parts.keys(), partial(self._located, call)), x)
+
+    def _located(self, call: Callable[[str, Any], Any], part: str, x: Any) -> Any:
+        try:
+            return call(part, x)
+        except Exception as error:
+            add_location(error, self.name, part, x)
+            raise
+
+    def _check(self, params: Params) -> None:
+        require_params(self.name, params)
+        if strangers := (params.weights.keys() | params.state.keys()) - self.parts.keys():
+            raise ValueError(
+                f"{self.name}: params of another net: they are for {', '.join(sorted(strangers))}, but the "
+                f"layers here are {', '.join(self.parts) or 'none'}"
+            )
+
+
+def _own(params: Params, part: str) -> Params:
+    return Params(params.weights.get(part, {}), params.state.get(part, {}))
+
+
+def _joined(params: Mapping[str, Params]) -> Params:
+    """The inverse of ``_own``. What holds no array may still have a structure: only ``{}`` is left out."""
+    return Params(
+        {part: own.weights for part, own in params.items() if not _is_nothing(own.weights)},
+        {part: own.state for part, own in params.items() if not _is_nothing(own.state)},
+    )
+
+
+def _is_nothing(tree: Any) -> bool:
+    return isinstance(tree, dict) and not tree

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxnn.layer import Call, Key, Layer, LayerLike, Params, Spec, State, Visit, as_layer, checks_params
+from jaxnn.draft import Drafted, Draw, draft
+from jaxnn.layer import Call, Key, Layer, LayerLike, Params, State, Visit, as_layer, checks_params
+from jaxnn.precision import cast, cast_weights, float_dtype
 
 
 def remat(layer: LayerLike) -> Layer:
@@ -21,7 +23,8 @@ def remat(layer: LayerLike) -> Layer:
     (1, 2)
     """
     layer = as_layer(layer)
-    return replace(layer, apply=jax.checkpoint(layer.apply), train=jax.checkpoint(layer.train))
+    apply, train = jax.checkpoint(layer.apply), jax.checkpoint(layer.train)
+    return replace(layer, init=Drafted(partial(draft, layer), apply), apply=apply, train=train)
 
 
 def frozen(layer: LayerLike) -> Layer:
@@ -38,13 +41,19 @@ def frozen(layer: LayerLike) -> Layer:
     """
     layer = as_layer(layer)
 
-    def init(key: Key, shape: Spec, /) -> Params:
-        weights, state = layer.init(key, shape)
-        return Params({}, {"weights": weights, "state": state})
+    def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
+        y, draw = draft(layer, key, x)
+        return y, lambda key: still(draw(key))
+
+    def still(params: Params) -> Params:
+        return Params({}, {"weights": params.weights, "state": params.state})
 
     @partial(checks_params, "frozen")
     def thawed(params: Params) -> Params:
         return Params(jax.lax.stop_gradient(params.state["weights"]), params.state["state"])
+
+    def narrowed(params: Params, dtype: DTypeLike) -> Params:
+        return still(cast_weights(layer, thawed(params), dtype))
 
     def apply(params: Params, x: Any, /) -> Any:
         return layer.apply(thawed(params), x)
@@ -57,7 +66,12 @@ def frozen(layer: LayerLike) -> Layer:
         return inner(thawed(params), x, call)
 
     return replace(
-        layer, init=init, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit)
+        layer,
+        init=Drafted(drafted, apply),
+        apply=apply,
+        train=train,
+        visit=layer.visit and partial(visit, layer.visit),
+        cast=narrowed,
     )
 
 
@@ -66,7 +80,8 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
 
     Shapes: those of ``layer``. Floating-point inputs and weights are cast to ``compute`` on the way in, and
     outputs back to the input's dtype (float32 where no input is floating-point). Gradients arrive in the
-    weights' own dtype. ``state`` is not cast: statistics stay float32.
+    weights' own dtype. ``state`` is not cast, statistics stay float32; but for weights that ``frozen`` keeps
+    there.
 
     Args:
       layer: what to compute.
@@ -85,19 +100,36 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
         raise TypeError(f"mixed_precision: compute must be a floating-point dtype, got {compute!r}")
 
     def narrow(params: Params, x: Any) -> tuple[Params, Any]:
-        return Params(_cast(params.weights, compute), params.state), _cast(x, compute)
+        return cast_weights(layer, params, compute), cast(x, compute)
+
+    def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
+        y, draw = draft(layer, key, x)  # in the wide dtype, which the weights are to have
+        return cast(y, float_dtype(x)), draw
 
     def apply(params: Params, x: Any, /) -> Any:
-        return _cast(layer.apply(*narrow(params, x)), _float_dtype(x))
+        return cast(layer.apply(*narrow(params, x)), float_dtype(x))
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
-        y, state = layer.train(*narrow(params, x), key)
-        return _cast(y, _float_dtype(x)), state
+        narrow_params, narrow_x = narrow(params, x)
+        y, state = layer.train(narrow_params, narrow_x, key)
+        if layer.cast:  # the weights in the state stand still, and so in their own dtype
+            state = jax.tree.map(_unless_cast, params.state, narrow_params.state, state)
+        return cast(y, float_dtype(x)), state
 
     def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
-        return _cast(inner(*narrow(params, x), call), _float_dtype(x))
+        return cast(inner(*narrow(params, x), call), float_dtype(x))
 
-    return replace(layer, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit))
+    return replace(
+        layer,
+        init=Drafted(drafted, apply),
+        apply=apply,
+        train=train,
+        visit=layer.visit and partial(visit, layer.visit),
+    )
+
+
+def _unless_cast(old: Any, narrowed: Any, new: Any) -> Any:
+    return new if jnp.result_type(narrowed) == jnp.result_type(old) else old
 
 
 def named(name: str, layer: LayerLike) -> Layer:
@@ -108,17 +140,6 @@ def named(name: str, layer: LayerLike) -> Layer:
     >>> list(net.init(jax.random.key(0), (1, 4)).weights)
     ['stem', 'dense_0']
     """
-    if not name or "/" in name:
-        raise ValueError(f"named: name must be non-empty and without '/', got {name!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"named: name must be a string, got {name!r}")
     return replace(as_layer(layer), name=name, exact_name=True)
-
-
-def _cast(tree: Any, dtype: DTypeLike) -> Any:
-    return jax.tree.map(
-        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf, tree
-    )
-
-
-def _float_dtype(x: Any) -> DTypeLike:
-    dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(x)]
-    return next((dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)), jnp.dtype(jnp.float32))

@@ -17,17 +17,25 @@ def walk(net: Layer, params: Params, x: Any, call: Leaf) -> Any:
     layer that is called again has a path of its own each time: ``path:1``, ``path:2``, ….
     """
     calls: Counter[str] = Counter()
+    taken: set[str] = set()
 
-    def visit(layer: Layer, params: Params, x: Any, path: str) -> Any:
+    def free(path: str) -> str:
+        """``path``, or the first of ``path:1``, ``path:2``, … that is not the path of another call."""
+        while True:
+            again = calls[path]
+            calls[path] += 1
+            numbered = f"{path}:{again}" if again else path
+            if numbered not in taken:
+                taken.add(numbered)
+                return numbered
+
+    def visit(layer: Layer, params: Params, x: Any, path: str | None) -> Any:
         if layer.visit is not None:
 
             def call_part(part: str, layer: Layer, params: Params, x: Any) -> Any:
-                return visit(layer, params, x, f"{path}/{part}" if path else part)
+                return visit(layer, params, x, part if path is None else f"{path}/{part}")
 
             return layer.visit(params, x, call_part)
-        path = path or layer.name
-        again = calls[path]
-        calls[path] += 1
-        return call(f"{path}:{again}" if again else path, layer, params, x)
+        return call(free(layer.name if path is None else path), layer, params, x)
 
-    return visit(net, params, x, "")
+    return visit(net, params, x, None)

@@ -85,4 +85,4 @@ def maxout(
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
         return apply(params, x), {}
 
-    return Layer("maxout", init, apply, train)
+    return Layer("maxout", init, apply, train, draws=False)

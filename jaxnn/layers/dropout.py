@@ -1,11 +1,12 @@
 """Dropout: in training some values become zero at random, and the others grow to make up for it."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.layer import Key, Layer, Params, Spec, State, checks_params
+from jaxnn.layer import Key, Layer, Params, State, Weights, checks_params, stateless, stochastic
 from jaxnn.ops.checks import floating, spatial
 
 #: Probabilities are whole multiples of 1 / RESOLUTION.
@@ -70,30 +71,24 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
     if not 0 <= rate <= 1:
         raise ValueError(f"{name}: rate must be in [0, 1], the probability to drop a value, got {rate!r}")
 
-    def init(key: Key, shape: Spec, /) -> Params:
-        return Params({}, {})
-
-    def apply(params: Params, x: Any, /) -> jax.Array:
+    def apply(weights: Weights, x: Any) -> jax.Array:
         x = floating(name, x)
         drawn(x)
         return x
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+    def train(weights: Weights, x: Any, key: Key) -> jax.Array:
         x = floating(name, x)
         shape = drawn(x)
-        if rate == 0:
-            return x, {}
-        if rate == 1:
-            return jnp.zeros_like(x), {}
-        if key is None:
-            raise ValueError(
-                f"{name}: train needs a key for its randomness, got None; pass one, as in "
-                "net.train(params, x, key) with key = jax.random.key(0)"
-            )
         kept = _draws(key, shape, _sharding(x, shape)) < round((1 - rate) * RESOLUTION)
-        return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x)), {}
+        return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
-    return Layer(name, init, checks_params(name, apply), checks_params(name, train))
+    def drop_all(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        return jnp.zeros_like(apply(params.weights, x)), {}
+
+    if 0 < rate < 1:
+        return stochastic(name, lambda key, x: {}, apply, train)
+    keep_all = stateless(name, lambda key, x: {}, apply)
+    return keep_all if rate == 0 else replace(keep_all, train=checks_params(name, drop_all))
 
 
 def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding) -> jax.Array:

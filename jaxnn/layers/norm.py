@@ -10,7 +10,6 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.layer import (
     Key,
-    Keyless,
     Layer,
     Params,
     Spec,
@@ -88,7 +87,7 @@ def batch_norm(
         weights, state = params
         return ops.batch_norm(x, state["mean"], state["var"], **_given(weights, scale, bias), epsilon=epsilon)
 
-    def train(params: Params, x: Any, /) -> tuple[jax.Array, State]:
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
         weights, state = params
         y, mean, var, n = ops.batch_norm_train(
             x, **_given(weights, scale, bias), epsilon=epsilon, axis_name=axis_name
@@ -101,7 +100,7 @@ def batch_norm(
         }
         return y, moved
 
-    return Layer(name, init, checks_params(name, apply), Keyless(checks_params(name, train)))
+    return Layer(name, init, checks_params(name, apply), checks_params(name, train), draws=False)
 
 
 def layer_norm(

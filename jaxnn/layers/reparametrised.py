@@ -14,14 +14,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
+from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.layer import (
     Call,
     Key,
     Layer,
     LayerLike,
     Params,
-    Spec,
     State,
     Visit,
     as_layer,
@@ -29,6 +30,7 @@ from jaxnn.layer import (
     fold_name,
 )
 from jaxnn.ops.checks import accumulator, integer
+from jaxnn.precision import cast_weights
 
 
 def weight_norm(layer: LayerLike) -> Layer:
@@ -55,10 +57,15 @@ def weight_norm(layer: LayerLike) -> Layer:
     """
     layer = as_layer(layer)
 
-    def init(key: Key, shape: Spec, /) -> Params:
-        weights, state = layer.init(key, shape)
-        _require_kernels("weight_norm", layer, weights)
-        return Params(_at_kernels(_is_array, _polar, weights), state)
+    def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
+        y, draw = draft(layer, key, x)
+
+        def polar(key: Key) -> Params:
+            weights, state = draw(key)
+            _require_kernels("weight_norm", layer, weights)
+            return Params(_at_kernels(_is_array, _polar, weights), state)
+
+        return y, polar
 
     @partial(checks_params, "weight_norm")
     def plain(params: Params) -> Params:
@@ -74,7 +81,11 @@ def weight_norm(layer: LayerLike) -> Layer:
         return inner(plain(params), x, call)
 
     return replace(
-        layer, init=init, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit)
+        layer,
+        init=Drafted(drafted, apply),
+        apply=apply,
+        train=train,
+        visit=layer.visit and partial(visit, layer.visit),
     )
 
 
@@ -110,11 +121,21 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
     if not epsilon > 0:
         raise ValueError(f"spectral_norm: epsilon must be positive, got {epsilon!r}")
 
-    def init(key: Key, shape: Spec, /) -> Params:
-        weights, state = layer.init(key, shape)
-        _require_kernels("spectral_norm", layer, weights)
-        start = partial(_start, key=fold_name(key, "vectors"), epsilon=epsilon)
-        return Params(weights, {"state": state, "vectors": _at_kernels(_is_array, start, _kernels(weights))})
+    def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
+        y, draw = draft(layer, key, x)
+
+        def with_vectors(key: Key) -> Params:
+            weights, state = draw(key)
+            _require_kernels("spectral_norm", layer, weights)
+            start = partial(_start, key=fold_name(key, "vectors"), epsilon=epsilon)
+            vectors = _at_kernels(_is_array, start, _kernels(weights))
+            return Params(weights, {"state": state, "vectors": vectors})
+
+        return y, with_vectors
+
+    def narrowed(params: Params, dtype: DTypeLike) -> Params:
+        weights, state = cast_weights(layer, Params(params.weights, params.state["state"]), dtype)
+        return Params(weights, {**params.state, "state": state})
 
     def divided(params: Params, vectors: State) -> Params:
         divide = partial(_divide, epsilon=epsilon)
@@ -141,7 +162,12 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
         return inner(stored(params), x, call)
 
     return replace(
-        layer, init=init, apply=apply, train=train, visit=layer.visit and partial(visit, layer.visit)
+        layer,
+        init=Drafted(drafted, apply),
+        apply=apply,
+        train=train,
+        visit=layer.visit and partial(visit, layer.visit),
+        cast=layer.cast and checks_params("spectral_norm", narrowed),
     )
 
 

@@ -59,4 +59,4 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
         return apply(params, x), params.state
 
-    return Layer(name, init, apply, train)
+    return Layer(name, init, apply, train, draws=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
@@ -34,8 +35,7 @@ def primitive(
         ``spread`` over several devices.
     """
     made = Primitive(f"jaxnn_{name}")
-    # Called eagerly, it is compiled like everything else.
-    made.def_impl(jax.jit(made.bind, static_argnames=settings))
+    made.def_impl(_compiled(made, settings))
     made.def_abstract_eval(type_of)
     batching.primitive_batchers[made] = batch
     mlir.register_lowering(made, mlir.lower_fun(form, multiple_results=False))
@@ -49,3 +49,27 @@ def primitive(
 
     mlir.register_lowering(made, lowered_for_a_cpu, platform="cpu")
     return made
+
+
+def _compiled(made: Primitive, settings: Sequence[str]) -> Form:
+    """What ``made`` does when it is called outside of all tracing: it is compiled like everything else.
+
+    So are JAX's own primitives, even where ``jax.disable_jit`` runs functions step by step. A function that
+    is run step by step, for that or because ``jax.debug_nans`` looks for the step to blame, comes back here:
+    a step is not divided further.
+    """
+    compiled = jax.jit(made.bind, static_argnames=settings)
+
+    def run(*operands: jax.Array, **params: Any) -> jax.Array:
+        config: Any = jax.config
+        if not (config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs):
+            return compiled(*operands, **params)
+        refused = {"nan": config.jax_debug_nans, "inf": config.jax_debug_infs}
+        with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
+            result = compiled(*operands, **params)
+            for kind, is_kind in (("nan", jnp.isnan), ("inf", jnp.isinf)):
+                if refused[kind] and jnp.issubdtype(result.dtype, jnp.inexact) and is_kind(result).any():
+                    raise FloatingPointError(f"invalid value ({kind}) encountered in {made.name}")
+        return result
+
+    return run

@@ -136,7 +136,7 @@ def test_the_same_function_jitted(key):
 
 
 def test_keys_are_folded_in_for_those_who_draw_alone(key):
-    """For the rest that would be time to trace; whoever brings a ``train`` of its own gets a key."""
+    """For the rest that would be time to trace. Wrappers keep whether a layer draws."""
 
     def folds(net):
         params = net.init(key, (1, 4))
@@ -145,8 +145,11 @@ def test_keys_are_folded_in_for_those_who_draw_alone(key):
     plain = nn.serial(nn.dense(3), nn.relu, nn.serial(nn.batch_norm(), jnp.tanh))
     assert folds(plain) == 0
     assert folds(nn.serial(plain, nn.dropout(0.5))) == 1
-    noisy = replace(plain, train=lambda params, x, key=None: (x + jax.random.normal(key, x.shape), {}))
-    assert folds(nn.serial(plain, noisy)) == 1
+    for wrap in (nn.remat, nn.frozen, nn.mixed_precision, nn.weight_norm, lambda layer: nn.repeat(layer, 2)):
+        assert folds(nn.serial(wrap(nn.dense(4)), nn.dropout(0.5))) == 1
+        assert folds(nn.serial(wrap(nn.serial(nn.dense(4), nn.dropout(0.5))))) >= 1
+    own = nn.Layer("own", plain.init, plain.apply, plain.train)
+    assert folds(nn.serial(plain, own)) == 1
 
 
 class VariantsTest(chex.TestCase):
