@@ -10,19 +10,52 @@ from jax.extend.core import jaxprs_in_params
 
 KNOWN_ANSWERS = Path(__file__).parent / "known_answers"
 
-#: (relative, absolute) tolerances of a result computed once in each dtype.
-TOLERANCES = {
-    "float64": (1e-10, 1e-10),
-    "float32": (2e-5, 2e-5),
-    "float16": (4e-3, 4e-3),
-    "bfloat16": (3e-2, 3e-2),
-}
+
+def allowed_error(dtype: Any, *, terms: int = 256, roundings: int = 4) -> float:
+    """How far two right results of magnitude 1 may lie apart.
+
+    = ``roundings`` · ε(dtype) + 8 · √``terms`` · ε(accumulator)
+
+    The first part: inputs, intermediates and the result are each rounded to the dtype. The second: the error
+    of a sum of n terms grows like √n roundings of the accumulator, which is at least float32. The order of
+    the sum, and with it the error, depends on the instruction set, the number of threads and the version of
+    XLA; the 8 allows for a few sums in a row and for approximations of exp and its like. By default this is
+    1.6e-5 in float32, 0.004 in float16, 0.031 in bfloat16 and 3e-14 in float64.
+    """
+    result, single = float(jnp.finfo(dtype).eps), float(jnp.finfo(jnp.float32).eps)
+    return roundings * result + 8 * terms**0.5 * min(result, single)
 
 
-def assert_close(actual: Any, expected: Any, *, dtype: Any = None, scale: float = 1.0) -> None:
-    """Every leaf of ``actual`` equals that of ``expected`` within the tolerance of ``dtype``.
+def assert_close(
+    actual: Any,
+    expected: Any,
+    *,
+    terms: int = 256,
+    roundings: int = 4,
+    scale: Any = None,
+    dtype: Any = None,
+) -> None:
+    """Every leaf of ``actual`` equals that of ``expected``, but for rounding.
 
-    ``dtype`` defaults to that of the actual leaf; ``scale`` widens the tolerance.
+    |actual − expected| ≤ allowed_error(dtype, terms, roundings) · magnitude
+
+    Rounding follows the magnitude of what was added up, not that of each result: a value near 0 that is a
+    difference of values near 1 has the error of those. Hence one magnitude per leaf.
+
+    Args:
+      terms: how many values were summed for one of the result (of a convolution: window · channels; of its
+        kernel's gradient: batch · places).
+      roundings: how many times, one after the other, values were rounded to ``dtype``: matters for
+        half-precision dtypes, for instance in layers in a row.
+      scale: the magnitude of what was summed, for results that are small differences, or deliberately tiny
+        ones. By default that of the inputs the tests draw, 1. A number is a lower bound: the largest finite
+        magnitude in the expected leaf counts if it is larger. An array, positive, is the magnitude of each
+        value: ``np.abs(expected)`` demands every value to its own precision.
+      dtype: what the result was computed in, if not in the dtype of the actual leaf.
+
+    Integers and booleans must be equal; infinities and NaNs must stand in the same places. Expected values
+    that are all smaller than the allowed error are refused unless ``scale`` is given: anything small would
+    pass.
     """
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
@@ -31,10 +64,18 @@ def assert_close(actual: Any, expected: Any, *, dtype: Any = None, scale: float 
         if not jnp.issubdtype(a.dtype, jnp.floating):
             np.testing.assert_array_equal(a, e)
             continue
-        rtol, atol = TOLERANCES[jnp.dtype(dtype or a.dtype).name]
-        np.testing.assert_allclose(
-            a.astype(np.float64), e.astype(np.float64), rtol=rtol * scale, atol=atol * scale
-        )
+        allowed = allowed_error(dtype or a.dtype, terms=terms, roundings=roundings)
+        a, e = a.astype(np.float64), e.astype(np.float64)
+        largest = np.abs(e[np.isfinite(e)]).max(initial=0)
+        if scale is None:
+            assert not 0 < largest <= allowed, (
+                f"values up to {largest:.1e} compared within {allowed:.1e}: give a scale"
+            )
+        if np.ndim(scale):
+            a, e = a / scale, e / scale
+        else:
+            allowed *= max(largest, 1 if scale is None else scale)
+        np.testing.assert_allclose(a, e, rtol=0, atol=allowed)
 
 
 def rng_array(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnn as nn
+from tests.support import assert_close
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 40), shuffle=st.booleans())
@@ -60,4 +61,4 @@ def test_standardised_features_have_zero_mean_and_unit_deviation():
     np.testing.assert_allclose(y.mean(axis=0), 0, atol=0.1)
     np.testing.assert_allclose(y.std(axis=0), [1, 0, 1], atol=0.02)
     test = np.asarray(nn.data.standardize(x[:5], *statistics))
-    np.testing.assert_allclose(test, y[:5], atol=1e-5)
+    assert_close(test, y[:5])

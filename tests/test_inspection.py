@@ -7,6 +7,7 @@ import numpy as np
 from jax import export
 
 import jaxnn as nn
+from tests.support import assert_close
 
 
 def test_rows_come_in_the_order_of_the_calls(key):
@@ -46,9 +47,7 @@ def test_visiting_computes_what_apply_does(key):
     ):  # fmt: skip
         params = net.init(key, x)
         seen = net.visit(params, x, lambda part, layer, params, x: layer.apply(params, x))
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), seen, net.apply(params, x)
-        )
+        assert_close(seen, net.apply(params, x))
 
 
 def test_several_outputs_and_single_layers():
@@ -65,11 +64,11 @@ def test_activations_are_what_the_layers_give(key):
     assert list(seen) == [
         "dense_0", "residual_0/dense_0", "residual_0/tanh_0", "repeat_0/0", "repeat_0/1", "head",
     ]  # fmt: skip
-    np.testing.assert_allclose(seen["head"], net.apply(params, x), rtol=1e-5)
+    assert_close(seen["head"], net.apply(params, x))
     first = nn.dense(4).apply(nn.Params(params.weights["dense_0"], {}), x)
-    np.testing.assert_allclose(seen["dense_0"], first, rtol=1e-6)
+    assert_close(seen["dense_0"], first)
     jitted = jax.jit(lambda params, x: nn.activations(net, params, x))(params, x)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), jitted, seen)
+    assert_close(jitted, seen)
 
 
 def test_activations_of_a_layer_called_twice(key):

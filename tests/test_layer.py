@@ -9,6 +9,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.layer import as_layer, as_spec, fold_name
+from tests.support import assert_close
 
 
 def test_a_shape_may_be_a_tuple_a_spec_an_array_or_a_pytree(key):
@@ -96,7 +97,7 @@ def test_plain_functions_are_layers():
     assert as_layer(functools.partial(jnp.clip, max=1.0)).name == "clip"
     y, state = as_layer(jnp.tanh).train(nn.Params({}, {}), jnp.ones(3))
     assert state == {}
-    np.testing.assert_allclose(y, np.tanh(1.0), rtol=1e-6)
+    assert_close(y, np.full(3, np.tanh(1.0)))
     with pytest.raises(TypeError, match=r"a layer must be a Layer or a function of one array, got 3"):
         as_layer(3)
 

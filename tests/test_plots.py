@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 import jaxnn as nn
 from jaxnn import plots
+from tests.support import assert_close
 
 
 def test_learning_curves_have_a_panel_a_score():
@@ -46,7 +47,7 @@ def test_feature_maps_have_a_panel_a_channel_on_one_scale():
     figure = plots.feature_maps(maps, example=1, columns=4)
     images = [axes.images[0] for axes in figure.axes if axes.get_title()]
     assert len(images) == 10
-    np.testing.assert_allclose(images[7].get_array(), maps[1, ..., 7], rtol=1e-6)
+    assert_close(np.asarray(images[7].get_array()), maps[1, ..., 7])
     assert {image.get_clim() for image in images} == {images[0].get_clim()}
     with pytest.raises(ValueError, match=r"feature_maps: maps must be \(N, H, W, C\), got shape \(4, 6\)"):
         plots.feature_maps(maps[0, ..., 0])
@@ -58,8 +59,8 @@ def test_functions_are_drawn_with_their_derivatives():
     x, f = figure.axes[0].lines[-2].get_data()
     _, slope = figure.axes[0].lines[-1].get_data()
     assert 0 in x
-    np.testing.assert_allclose(f, np.tanh(x), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(slope, 1 - np.tanh(x) ** 2, rtol=1e-5, atol=1e-6)
+    assert_close(f, np.tanh(x), dtype=np.float32)
+    assert_close(slope, 1 - np.tanh(x) ** 2, dtype=np.float32)
     assert not figure.axes[1].lines[-1].get_ydata().any()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["f(x)", "f′(x)"]
     with pytest.raises(ValueError, match="functions must hold at least one, got none"):

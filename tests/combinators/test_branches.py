@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
+from tests.support import assert_close
 
 
 def test_serial_names_its_parts(key):
@@ -17,7 +18,7 @@ def test_serial_is_composition(key):
     w = params.weights
     hidden = np.tanh(x @ w["dense_0"]["kernel"] + w["dense_0"]["bias"][None])
     expected = hidden @ w["dense_1"]["kernel"] + w["dense_1"]["bias"][None]
-    np.testing.assert_allclose(net.apply(params, x), expected, rtol=1e-5)
+    assert_close(net.apply(params, x), expected)
 
 
 def test_an_empty_serial_is_the_identity(key):
@@ -39,7 +40,7 @@ def test_residual_adds_its_input(key):
     net = nn.residual(nn.dense(4), nn.relu)
     params, x = net.init(key, (1, 4)), jnp.arange(8.0).reshape(2, 4)
     inner = nn.serial(nn.dense(4), nn.relu).apply(params, x)
-    np.testing.assert_allclose(net.apply(params, x), x + inner, rtol=1e-6)
+    assert_close(net.apply(params, x), x + inner)
 
 
 def test_residual_with_a_shortcut(key):
@@ -75,9 +76,9 @@ def test_parallel_merges(merge, expected, key):
         nn.dense(3).apply(nn.Params(w, {}), x) for w in (params.weights["dense_0"], params.weights["other"])
     ]
     if merge == "sum":
-        np.testing.assert_allclose(net.apply(params, x), branches[0] + branches[1], rtol=1e-6)
+        assert_close(net.apply(params, x), branches[0] + branches[1])
     if merge == "concat":
-        np.testing.assert_allclose(net.apply(params, x), np.concatenate(branches, -1), rtol=1e-6)
+        assert_close(net.apply(params, x), np.concatenate(branches, -1))
 
 
 def test_parallel_refuses_what_it_cannot_merge():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from tests.support import equations
+from tests.support import assert_close, equations
 
 
 def block() -> nn.Layer:
@@ -29,11 +29,11 @@ def test_repeat_equals_layers_in_a_row(key):
         y = layer.apply(member(params, i), y)
         z, state = layer.train(member(params, i), z, keys[i])
         states.append(state)
-    np.testing.assert_allclose(net.apply(params, x), y, rtol=1e-5, atol=1e-6)
+    assert_close(net.apply(params, x), y)
     trained, state = net.train(params, x, key)
-    np.testing.assert_allclose(trained, z, rtol=1e-5, atol=1e-6)
+    assert_close(trained, z)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state, stacked)
+    assert_close(state, stacked)
 
 
 @pytest.mark.parametrize("what", ["init", "apply", "grad"])
@@ -85,10 +85,10 @@ def test_ensemble_members_equal_single_nets_with_the_same_keys(key):
     for i in range(n):
         single = layer.init(keys[i], x)
         jax.tree.map(np.testing.assert_array_equal, member(params, i), single)
-        np.testing.assert_allclose(out[i], layer.apply(single, x), rtol=1e-5, atol=1e-6)
+        assert_close(out[i], layer.apply(single, x))
         y, s = layer.train(single, x, keys[i])
-        np.testing.assert_allclose(trained[i], y, rtol=1e-5, atol=1e-6)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), member(state, i), s)
+        assert_close(trained[i], y)
+        assert_close(member(state, i), s)
 
 
 def test_ensemble_members_are_independent(key):

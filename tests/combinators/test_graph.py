@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
+from tests.support import assert_close
 
 
 def counter() -> nn.Layer:
@@ -63,7 +64,7 @@ def test_a_layer_called_twice_shares_its_weights(key):
     params = net.init(key, (1, 4))
     x = jnp.arange(4.0)[None]
     layer, own = nn.dense(4), nn.Params(params.weights["half"], {})
-    np.testing.assert_allclose(net.apply(params, x), layer.apply(own, layer.apply(own, x)), rtol=1e-6)
+    assert_close(net.apply(params, x), layer.apply(own, layer.apply(own, x)))
 
 
 def test_state_of_a_layer_called_twice_is_threaded_in_call_order(key):
@@ -131,8 +132,8 @@ def test_nesting_initialises_in_linear_time(key):
 def test_the_same_function_jitted(key):
     net = nn.graph(lambda f, x: f.a(x) + f.b(x), a=nn.dense(3), b=nn.serial(nn.dense(3), nn.dropout(0.5)))
     params, x = net.init(key, (1, 4)), jnp.ones((2, 4))
-    chex.assert_trees_all_close(jax.jit(net.apply)(params, x), net.apply(params, x), rtol=1e-6)
-    chex.assert_trees_all_close(jax.jit(net.train)(params, x, key), net.train(params, x, key), rtol=1e-6)
+    assert_close(jax.jit(net.apply)(params, x), net.apply(params, x))
+    assert_close(jax.jit(net.train)(params, x, key), net.train(params, x, key))
 
 
 def test_keys_are_folded_in_for_those_who_draw_alone(key):
@@ -167,4 +168,4 @@ class VariantsTest(chex.TestCase):
         chex.assert_tree_all_finite(y)
         chex.assert_trees_all_equal_shapes_and_dtypes(state, params.state)
         mean = jnp.mean(nn.conv(2, 3).apply(nn.Params(params.weights["conv_0"], {}), x), axis=(0, 1, 2))
-        chex.assert_trees_all_close(state["batch_norm_0"]["mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
+        assert_close(state["batch_norm_0"]["mean"], 0.1 * mean)

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from tests.support import assert_close
 
 
 def block() -> nn.Layer:
@@ -21,10 +22,10 @@ def test_remat_is_the_same_function_with_less_kept(key):
     slim = nn.remat(net)
     x = jax.random.normal(key, (5, 4))
     params = slim.init(key, x)
-    chex.assert_trees_all_close(slim.apply(params, x), net.apply(params, x))
-    chex.assert_trees_all_close(slim.train(params, x, key), net.train(params, x, key), rtol=1e-5, atol=1e-6)
+    assert_close(slim.apply(params, x), net.apply(params, x))
+    assert_close(slim.train(params, x, key), net.train(params, x, key))
     grads = [jax.grad(loss(n, x, key))(params) for n in (slim, net)]
-    chex.assert_trees_all_close(*grads, rtol=1e-4, atol=1e-5)
+    assert_close(*grads)
 
 
 def test_remat_marks_what_is_computed_again(key):
@@ -56,7 +57,7 @@ def test_frozen_computes_what_the_layer_does(key):
     grad, expected = (
         jax.grad(lambda x, n=n, p=p: n.apply(p, x).sum())(x) for n, p in ((frozen, params), (layer, plain))
     )
-    chex.assert_trees_all_close(grad, expected)
+    assert_close(grad, expected)
 
 
 def test_frozen_refuses_the_params_of_the_layer(key):
@@ -81,7 +82,7 @@ def test_mixed_precision_computes_narrow_and_keeps_the_weights_wide(compute, key
     assert set(seen) == {jnp.dtype(compute)}
     assert y.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state))} == {jnp.dtype(jnp.float32)}
-    chex.assert_trees_all_close(y, layer.train(params, x)[0], rtol=0.05, atol=0.05)
+    assert_close(y, layer.train(params, x)[0], dtype=compute, roundings=8)
     grads = jax.grad(lambda w: net.train(params._replace(weights=w), x)[0].sum())(params.weights)
     assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(jnp.float32)}
 

@@ -110,7 +110,7 @@ def test_dtypes(entry, dtype):
         wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (params, x))
         exact = jax.jit(layer.apply)(*wide)
         assert y.dtype == dtype
-        assert_close(y.astype(jnp.float64), exact, dtype=dtype, scale=4)
+        assert_close(y.astype(jnp.float64), exact, dtype=dtype, roundings=16)
         trained, state = jax.jit(layer.train)(params, x, jax.random.key(1))
         assert trained.dtype == dtype
         chex.assert_trees_all_equal_shapes_and_dtypes(state, params.state)
@@ -181,7 +181,7 @@ def test_sharded_equals_unsharded(entry, kind):
         x = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
         params, key = jax.device_put((params, jax.random.key(3)), jax.NamedSharding(mesh, jax.P()))
         y, _ = jax.jit(layer.train)(params, x, key)
-        assert_close(jax.device_get(y), jax.device_get(expected), scale=4)
+        assert_close(jax.device_get(y), jax.device_get(expected))
 
 
 @every_layer

@@ -140,7 +140,7 @@ def test_ids_over_eight_devices(explicit, key):
     with jax.set_mesh(mesh):
         spread = jax.device_put(ids, jax.NamedSharding(mesh, jax.P("batch")))
         weights = jax.device_put(params.weights, jax.NamedSharding(mesh, jax.P()))
-        assert_close(jax.device_get(jax.jit(jax.value_and_grad(loss))(weights, spread)), expected, scale=5)
+        assert_close(jax.device_get(jax.jit(jax.value_and_grad(loss))(weights, spread)), expected)
 
 
 def test_vmap_and_symbolic_batch(key):

@@ -50,7 +50,7 @@ def test_the_gradient_of_the_direction_stands_across_it(key):
     weights = layer.init(key, (1, 3)).weights
     gradient = jax.grad(lambda w: jnp.sum(jnp.sin(layer.apply(Params(w, {}), x))))(weights)["kernel"]
     along = jnp.sum(gradient["direction"] * weights["kernel"]["direction"], 0)
-    np.testing.assert_allclose(along, 0, atol=1e-5)
+    assert_close(along, np.zeros(4))
     assert float(jnp.abs(gradient["magnitude"]).min()) > 0
 
 
@@ -79,7 +79,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value(name, key):
     )
     y, _ = wrapped.train(params, x)
     expected, _ = layer.train(Params(divided, params.state["state"]), x)
-    assert_close(y, expected, scale=100)
+    np.testing.assert_allclose(y, expected, atol=2e-3)  # what 50 iterations leave
 
 
 def test_power_iterations_reach_the_singular_value_one_step_at_a_time(key):
@@ -92,7 +92,7 @@ def test_power_iterations_reach_the_singular_value_one_step_at_a_time(key):
     assert_close(y, before / np.linalg.norm(before, 2))
     assert np.array_equal(params.weights["kernel"], before)
     _, _, right = np.linalg.svd(before)
-    np.testing.assert_allclose(abs(right[0] @ params.state["vectors"]["kernel"]), 1, rtol=1e-5)
+    assert_close(abs(right[0] @ params.state["vectors"]["kernel"]), 1.0, dtype=np.float32)
 
 
 def test_apply_uses_the_stored_vector_and_agrees_with_the_step_that_stored_it(key):

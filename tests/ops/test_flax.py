@@ -41,7 +41,7 @@ def test_flax_convolutions_give_the_same_by_our_kernels(name):
 
     theirs, plain = results()
     ours, program = results(conv_general_dilated=nn.ops.conv_general_dilated)
-    assert_close(ours, theirs, scale=10)
+    assert_close(ours, theirs)
     assert "jaxnn_conv" in program
     assert "jaxnn_conv" not in plain
 
@@ -63,4 +63,4 @@ def test_flax_trains_by_our_kernels_under_its_own_transforms():
 
     theirs, ours = losses(), losses(conv_general_dilated=nn.ops.conv_general_dilated)
     assert ours[2] < ours[0]
-    assert_close(ours, theirs, scale=10)
+    assert_close(ours, theirs)

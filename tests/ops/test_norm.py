@@ -47,7 +47,7 @@ def check(op, slow, x):
     """Value and gradient of ``op`` are those of the reference."""
     y, pull = jax.vjp(op, x)
     assert_close(y, slow(x))
-    assert_close(pull(jnp.asarray(probe(y)))[0], gradients_by_differences(slow, x), scale=1e4)
+    np.testing.assert_allclose(pull(jnp.asarray(probe(y)))[0], gradients_by_differences(slow, x), atol=1e-6)
 
 
 settings = {
@@ -62,7 +62,7 @@ def test_batch_norm_in_training(x, wanted, epsilon, offset):
     x = rng_array(*x, dtype=np.float64) + offset
     given, meant = affine(x.shape[-1], wanted=wanted)
     y, mean, var, count = norm.batch_norm_train(x, *given, epsilon=epsilon)
-    assert_close((y, mean, var), reference.batch_norm_train(x, *meant, epsilon), scale=10)
+    assert_close((y, mean, var), reference.batch_norm_train(x, *meant, epsilon), scale=1 + offset)
     assert count == x.size // x.shape[-1]
 
 
@@ -172,7 +172,7 @@ def test_many_far_rows_are_right_to_a_thousandth(rows, value):
 def test_many_equal_rows_give_the_bias(value):
     x = jnp.full((4096, 37), value, jnp.float32)
     y = jax.jit(norm.layer_norm)(x, jnp.ones(37, jnp.float32), jnp.full(37, 2, jnp.float32))
-    np.testing.assert_allclose(y, np.full(x.shape, 2.0), atol=1e-6)
+    assert_close(y, np.full(x.shape, 2.0))
 
 
 def test_a_norm_of_many_rows_writes_no_array_of_its_size_but_the_result():
@@ -226,7 +226,7 @@ def test_equal_values_give_the_bias_and_no_nan(value):
     bias = jnp.array([1.0, 2.0, 3.0], jnp.float32)
     for op in (lambda *a: norm.batch_norm_train(*a)[0], norm.instance_norm):
         y, pull = jax.vjp(jax.jit(lambda x: op(x, None, bias)), x)  # noqa: B023
-        np.testing.assert_allclose(y, np.broadcast_to(bias, x.shape), atol=1e-6)
+        assert_close(y, np.broadcast_to(bias, x.shape))
         assert np.isfinite(pull(jnp.ones_like(y))[0]).all()
 
 
@@ -236,9 +236,8 @@ def test_float16_keeps_its_statistics_in_float32():
     y, mean, var, _ = norm.batch_norm_train(x)
     exact = x.astype(np.float64)
     assert (y.dtype, mean.dtype, var.dtype) == (jnp.float16, jnp.float32, jnp.float32)
-    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(var, exact.var(0), rtol=1e-4)
-    np.testing.assert_allclose(y.astype(np.float64), (exact - exact.mean(0)) / exact.std(0), atol=4e-3)
+    assert_close((mean, var), (exact.mean(0), exact.var(0)), terms=30_000)
+    assert_close(y, (exact - exact.mean(0)) / exact.std(0), terms=30_000)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -256,14 +255,14 @@ def test_scale_and_bias_may_be_float32_while_x_is_narrow(dtype):
 def test_epsilon_stands_inside_the_root_and_is_1e_5():
     x = jnp.array([[0.001], [-0.001]], jnp.float32)
     expected = 0.001 / np.sqrt(1e-6 + 1e-5)
-    np.testing.assert_allclose(norm.batch_norm_train(x)[0][0, 0], expected, rtol=1e-5)
+    assert_close(norm.batch_norm_train(x)[0][0, 0], expected)
     mean, var = jnp.zeros(1, jnp.float32), jnp.full(1, 1e-6, jnp.float32)
-    np.testing.assert_allclose(norm.batch_norm(x, mean, var)[0, 0], expected, rtol=1e-5)
+    assert_close(norm.batch_norm(x, mean, var)[0, 0], expected)
     row = x.T
-    np.testing.assert_allclose(norm.layer_norm(row)[0, 0], expected, rtol=1e-5)
-    np.testing.assert_allclose(norm.rms_norm(row)[0, 0], expected, rtol=1e-5)
-    np.testing.assert_allclose(norm.instance_norm(x[None])[0, 0, 0], expected, rtol=1e-5)
-    np.testing.assert_allclose(norm.group_norm(row, 1)[0, 0], expected, rtol=1e-5)
+    assert_close(norm.layer_norm(row)[0, 0], expected)
+    assert_close(norm.rms_norm(row)[0, 0], expected)
+    assert_close(norm.instance_norm(x[None])[0, 0, 0], expected)
+    assert_close(norm.group_norm(row, 1)[0, 0], expected)
 
 
 # Several devices.
@@ -305,10 +304,10 @@ def test_axis_name_under_shard_map_gives_the_statistics_and_gradients_of_all():
         out_specs=[whole, split, whole, whole],
     )
     value, (y, mean, var, _) = loss(x, scale, bias, weights)
-    assert_close(jax.jit(sharded)(x, scale, bias, weights), [value, y, mean, var], scale=10)
+    assert_close(jax.jit(sharded)(x, scale, bias, weights), [value, y, mean, var], scale=100)
     grads = jax.jit(jax.grad(lambda *args: sharded(*args)[0], argnums=(0, 1, 2)))(x, scale, bias, weights)
     expected = jax.grad(lambda *args: loss(*args)[0], argnums=(0, 1, 2))(x, scale, bias, weights)
-    assert_close(grads, expected, scale=10)
+    assert_close(grads, expected, scale=100)
 
 
 def test_one_value_a_device_is_enough_with_axis_name():

@@ -61,7 +61,7 @@ def test_large_agrees_with_float64(case):
     single = jax.jit(case.op)(*args)
     with jax.enable_x64(True):
         double = jax.jit(case.op)(*(jnp.asarray(np.asarray(a), jnp.float64) for a in args))
-    assert_close(single, jax.tree.map(lambda a, b: np.asarray(a, b.dtype), double, single), scale=10)
+    assert_close(single, jax.tree.map(lambda a, b: np.asarray(a, b.dtype), double, single), terms=10_000)
 
 
 @every_case
@@ -92,7 +92,7 @@ def test_dtypes(case, dtype):
             [o.astype(jnp.float64) for o in outputs],
             [o.astype(jnp.float64) for o in jax.tree.leaves(exact)],
             dtype=dtype,
-            scale=2,
+            roundings=8,
         )
         if case.smooth:
             grads = jax.jit(jax.grad(total(case), argnums=tuple(range(len(args)))))(*args)
@@ -137,7 +137,7 @@ def test_sharded_equals_unsharded(case, explicit):
         sharded = jax.device_put(x, jax.NamedSharding(devices, jax.P("batch")))
         whole = [jax.device_put(a, jax.NamedSharding(devices, jax.P())) for a in rest]
         result = jax.jit(both)(sharded, *whole)
-        assert_close(jax.device_get(result), jax.device_get(expected), scale=10)
+        assert_close(jax.device_get(result), jax.device_get(expected))
 
 
 @every_case

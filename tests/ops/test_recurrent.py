@@ -140,7 +140,7 @@ def test_equals_pytorch_with_gradients(torch_net, shape):
     assert_close(y, answers["y"])
     assert_close(final, answers["final"])
     for name, gradient in gradients.items():
-        assert_close(gradient, answers[f"grad/{name}"], scale=2)
+        assert_close(gradient, answers[f"grad/{name}"])
 
 
 # Conventions.

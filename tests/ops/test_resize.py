@@ -209,7 +209,7 @@ def test_a_wide_band_becomes_a_matrix_product():
     jaxpr = str(jax.make_jaxpr(lambda x: resize(x, 2, method="linear", antialias=True))(rng_array(2, 90, 1)))
     assert "dot_general" in jaxpr
     y, vjp = jax.vjp(lambda x: upsample(x, 40, method="linear"), x)
-    assert_close(vjp(y)[0], reference.resize_gradient(y, (3,), "linear").astype(np.float32), scale=10)
+    assert_close(vjp(y)[0], reference.resize_gradient(y, (3,), "linear").astype(np.float32))
 
 
 # bad input

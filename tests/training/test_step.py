@@ -6,6 +6,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from tests.support import assert_close
 
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
@@ -33,8 +34,8 @@ def test_the_step_is_the_twelve_lines_written_by_hand(key):
         updates, opt_state = optimizer.update(grads, opt_state, params.weights)
         params = nn.Params(optax.apply_updates(params.weights, updates), net_state)
         state, scores = step(state, x, y)
-        np.testing.assert_allclose(scores["loss"], value, rtol=1e-5)
-        chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
+        assert_close(scores["loss"], value)
+        assert_close(state.params, params, scale=1)
     assert int(state.step) == 2
 
 
@@ -69,8 +70,8 @@ def test_rows_masked_out_do_not_count(key):
     x2[8:], y2[8:] = 100.0, 0
     masked, scores = step(states[0], x2, y2, np.arange(12) < 8)
     short, expected = step(states[1], x[:8], y[:8])
-    chex.assert_trees_all_close(masked.params, short.params, rtol=1e-5)
-    chex.assert_trees_all_close(scores, expected, rtol=1e-5)
+    assert_close(masked.params, short.params)
+    assert_close(scores, expected)
 
 
 def test_losses_of_another_form(key):
@@ -95,4 +96,4 @@ def test_losses_of_several_values_a_row_are_averaged(key):
     state = nn.init_state(net, optimizer, key, x)
     expected = np.square(np.asarray(net.apply(state.params, x)) - target).mean() / 2
     _, scores = nn.make_step(net, optimizer, optax.l2_loss)(state, x, target)
-    np.testing.assert_allclose(scores["loss"], expected, rtol=1e-5)
+    assert_close(scores["loss"], expected)
