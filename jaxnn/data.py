@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.layer import Key
+from jaxnn.ops import checks
 from jaxnn.ops.standardize import feature_statistics, standardize
 
 __all__ = ["feature_statistics", "length", "minibatches", "standardize"]
@@ -27,7 +29,8 @@ def minibatches(data: Any, batch_size: int, *, key: Key | None = None) -> Iterat
       key: shuffles the rows; without it they come in order.
 
     Raises:
-      ValueError: lengths that differ, or batch_size out of range.
+      TypeError: data that is not arrays, a batch_size that is not an integer, or not one key.
+      ValueError: lengths that differ, no rows, or batch_size out of range.
 
     >>> import numpy as np, jaxnn as nn
     >>> for (x, y), mask in nn.data.minibatches((np.arange(3), np.array([0, 1, 1])), 2):
@@ -35,11 +38,10 @@ def minibatches(data: Any, batch_size: int, *, key: Key | None = None) -> Iterat
     [0 1] [0 1] [ True  True]
     [2 0] [1 0] [ True False]
     """
-    n = length(data)
-    if not 1 <= batch_size <= n:
-        raise ValueError(
-            f"minibatches: batch_size must be from 1 to the {n} examples there are, got {batch_size}"
-        )
+    n = length(data, "minibatches: data")
+    batch_size = examples_at_a_time("minibatches", batch_size, n)
+    if key is not None:
+        checks.key("minibatches", key)
     order = np.arange(n) if key is None else np.asarray(jax.random.permutation(key, n))
 
     def batches() -> Iterator[tuple[Any, np.ndarray]]:
@@ -54,12 +56,48 @@ def _take(data: Any, rows: np.ndarray) -> Any:
     return jax.tree.map(lambda array: array[rows], data)
 
 
-def length(data: Any) -> int:
-    """The leading length that all arrays of ``data`` share; raises if they don't, or if there is no row."""
-    lengths = [np.shape(leaf)[0] if np.ndim(leaf) else None for leaf in jax.tree.leaves(data)]
+def length(data: Any, owner: str = "data") -> int:
+    """The leading length that all arrays of ``data`` share.
+
+    Args:
+      data: a pytree of arrays, NumPy or JAX, with no masked array among them.
+      owner: whose data they are, for the sentence.
+
+    Raises:
+      TypeError: something in ``data`` is not an array of numbers.
+      ValueError: lengths that differ, an array without axes, or no rows.
+    """
+    leaves = jax.tree.leaves(data)
+    for leaf in leaves:
+        if not is_array(leaf):
+            raise TypeError(
+                checks.refusal(owner, "all that it holds", "NumPy or JAX arrays of numbers", leaf)
+            )
+    lengths = [leaf.shape[0] if leaf.shape else None for leaf in leaves]
     if not lengths or len(set(lengths)) > 1 or lengths[0] is None:
+        some = ", ".join(map(str, lengths[:8])) + (", …" if len(lengths) > 8 else "")
         raise ValueError(
-            "data: inputs and targets must be arrays of one length, a row an example, got lengths "
-            + ", ".join(map(str, lengths))
+            f"{owner}: inputs and targets must be arrays of one length, one row per example, got "
+            + (f"lengths {some}" if lengths else "no array")
         )
+    if lengths[0] == 0:
+        raise ValueError(f"{owner}: inputs and targets must hold at least one example, got none")
     return lengths[0]
+
+
+def examples_at_a_time(owner: str, batch_size: int, n: int) -> int:
+    """``batch_size`` as an int; raises unless it is one from 1 to ``n``."""
+    size = checks.integer(owner, "batch_size", batch_size)
+    if not 1 <= size <= n:
+        raise ValueError(
+            f"{owner}: batch_size must be from 1 to the {n} examples there are, got {batch_size}"
+        )
+    return size
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether it is an array of numbers, or of keys, of NumPy or JAX, and not a masked one."""
+    if not isinstance(leaf, np.ndarray | np.generic | jax.Array) or isinstance(leaf, np.ma.MaskedArray):
+        return False
+    kinds = (jnp.number, jnp.bool_, jax.dtypes.extended)
+    return any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)

@@ -1,3 +1,5 @@
+from inspect import signature
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,7 +65,7 @@ def test_functions_are_drawn_with_their_derivatives():
     assert_close(slope, 1 - np.tanh(x) ** 2, dtype=np.float32)
     assert not figure.axes[1].lines[-1].get_ydata().any()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["f(x)", "f′(x)"]
-    with pytest.raises(ValueError, match="functions must hold at least one, got none"):
+    with pytest.raises(ValueError, match="functions must hold at least one function, got none"):
         plots.activation_functions({})
 
 
@@ -147,3 +149,75 @@ def test_a_histogram_without_bars_says_so():
     small, large = figure.axes
     assert small.get_ylim()[0] == 0
     assert [text.get_text() for text in large.texts] == ["none in\nthis range"]
+
+
+IMAGES, MAPS = np.zeros((3, 4, 4, 1)), np.zeros((2, 4, 4, 3))
+GOOD = {
+    plots.learning_curves: {"history": {"loss": [1.0]}},
+    plots.image_grid: {"images": IMAGES, "titles": ["a", "b", "c"]},
+    plots.filters: {"kernel": np.zeros((3, 3, 1, 2))},
+    plots.feature_maps: {"maps": MAPS},
+    plots.activation_functions: {"functions": {"tanh": nn.tanh}},
+    plots.histograms: {"values": {"ones": np.ones(3)}},
+    plots.decision_surface: {"predict": lambda x: x[:, 0], "x": np.eye(2), "y": np.array([0, 1])},
+    plots.loss_surface: {"loss": lambda w: w[0], "limits": ((-1, 1), (-1, 1))},
+}
+WHOLE = [None, 0, -1, 1.5, "3", True, np.nan, [2]]
+PAIR = [1, "ab", (1,), (1, 2, 3), (2, 1), (1, 1), (0, np.nan), (-np.inf, 0), ("a", "b"), (None, 1)]
+TITLED = [None, [1.0], 3, "loss", {1: [1.0]}, {"a": None}, {"a": "b"}, {"a": [[1], [1, 2]]}]
+EMPTY = [None, "x", [], [[1], [1, 2]], {}, np.array(["a"])]
+BAD = {
+    "history": [*TITLED, {}, {"loss": []}, {"loss": 1.0}, {"loss": [1j]}],
+    "images": [*EMPTY, IMAGES[:0], IMAGES[0], IMAGES[..., :0], np.zeros((3, 4, 4, 2)), IMAGES * 1j],
+    "titles": [None, "abc", ["a"], ["a"] * 4, 3],
+    "marked": [True, [True], "abc"],
+    "columns": WHOLE,
+    "kernel": [*EMPTY, IMAGES[0], IMAGES[:0], IMAGES[..., :0], IMAGES * 1j],
+    "maps": [*EMPTY, MAPS[0], MAPS[:0], MAPS[..., :0], MAPS[:, :0]],
+    "example": [None, 2, -3, 0.0, "0", True],
+    "functions": [None, nn.tanh, [nn.tanh], {}, {"tanh": "tanh"}, {1: nn.tanh}],
+    "limits": PAIR,
+    "values": [*TITLED, {}, {"a": np.ones(3) * 1j}],
+    "bins": WHOLE,
+    "predict": [None, "x", lambda x: x[:3, 0], lambda x: x[..., None], lambda x: x[0, 0], lambda x: x[:, :0]],
+    "x": [*EMPTY, np.eye(3), np.eye(2)[:0], np.eye(2) * np.nan, np.eye(2)[:1]],
+    "y": [*EMPTY, np.array([0.0, 1.0]), np.array([0, -1]), np.array([0]), np.eye(2, dtype=int)],
+    "resolution": [*WHOLE, 1],
+    "axes": [1, "axes", Figure()],
+    "loss": [None, 1.0, lambda w: w],
+    "paths": [[np.eye(2)], {"sgd": None}, {"sgd": np.eye(3)}, {1: np.eye(2)}, np.eye(2), "sgd"],
+    "labels": [None, "ab", ["a"], 3],
+    "levels": WHOLE,
+    "logarithmic": [None, 1, "yes"],
+    "heading": [],
+    "xlabel": [],
+}
+
+
+def bad_cases():
+    for function in GOOD:
+        for name in signature(function).parameters:
+            values = BAD[name]
+            if function is plots.loss_surface and name == "limits":
+                values = [None, 1, ((0, 1),), *(((0, 1), pair) for pair in values)]
+            for i, value in enumerate(values):
+                yield pytest.param(function, name, value, id=f"{function.__name__}-{name}-{i}")
+
+
+@pytest.mark.parametrize(("function", "name", "value"), list(bad_cases()))
+def test_a_bad_argument_is_named(function, name, value):
+    named = {"paths": "paths?", "x": "(x|y)", "y": "(x|y)"}.get(name, name)
+    with pytest.raises((TypeError, ValueError), match=rf"^{function.__name__}: (a )?{named}\b"):
+        function(**GOOD[function] | {name: value})
+
+
+@pytest.mark.parametrize("function", GOOD)
+def test_the_good_arguments_are_good(function):
+    assert isinstance(function(**GOOD[function]), Figure)
+
+
+def test_maps_that_are_not_finite_are_drawn():
+    maps = np.stack([MAPS[0] * np.nan, MAPS[0]])
+    maps[1, 0, 0, 0] = np.inf
+    for example in (0, 1, -1):
+        plots.feature_maps(maps, example=example)

@@ -14,9 +14,11 @@ from jaxnn.inspection.diagnosis import Diagnosis, Reading
 from jaxnn.inspection.receptive_field import acts_by_value
 from jaxnn.inspection.sentences import sentences
 from jaxnn.inspection.walk import walk
-from jaxnn.layer import Key, Layer, LayerLike, Params, as_layer, as_spec, fold_name
+from jaxnn.layer import Key, Layer, LayerLike, Params, as_spec, fold_name
+from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator
-from jaxnn.training.step import score
+from jaxnn.training import arguments
+from jaxnn.training.score import score
 
 if TYPE_CHECKING:
     import optax
@@ -69,9 +71,12 @@ def diagnose(
       params: its params, fresh or trained.
       x: a batch of inputs.
       target: what the loss compares the outputs with.
-      loss: ``loss(prediction, target)``: one value an example, or a scalar, as for ``fit``.
+      loss: ``loss(prediction, target)``: one value per example, or a scalar, as for ``fit``.
       optimizer: the optax optimiser whose first step is measured. Without one: w ← w − 0.01·∇.
       key: for layers with randomness, as for ``net.train``.
+
+    Raises:
+      TypeError, ValueError: an argument that is not as said above, or a loss of another shape.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn, optax
     >>> net = nn.serial(nn.dense(16, bias_init=jax.nn.initializers.constant(-9.0)), nn.relu, head=nn.dense(1))
@@ -83,7 +88,17 @@ def diagnose(
     >>> report.rows[1].dead
     1.0
     """
-    value, layers = _step(as_layer(net), loss, optimizer, params, x, target, key)
+    owner = "diagnose"
+    layer = arguments.layer(owner, net)
+    arguments.batch(owner, "x", x)
+    arguments.arrays(owner, "target", target)
+    arguments.of_layer(owner, layer, params, x)
+    arguments.function(owner, "loss", loss)
+    if optimizer is not None:
+        arguments.optimizer(owner, optimizer)
+    if key is not None:
+        checks.key(owner, key)
+    value, layers = _step(layer, loss, optimizer, params, x, target, key)
     rows = tuple(_reading(path, seen) for (_, path), seen in layers.items())
     found = sentences(rows, float(value), isfinite(_norm(x)), optimizer is not None)
     return Diagnosis(rows, float(value), found)

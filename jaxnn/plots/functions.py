@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxnn.ops import checks
+from jaxnn.plots import arguments
 from jaxnn.plots.panels import grid
 from jaxnn.plots.style import COLOURS
 
@@ -33,8 +35,12 @@ def activation_functions(
     >>> [axes.get_title() for axes in figure.axes]
     ['relu', 'tanh']
     """
-    if not functions:
-        raise ValueError("activation_functions: functions must hold at least one, got none")
+    owner = "activation_functions"
+    arguments.by_title(owner, "functions", functions, "function")
+    for title, function in functions.items():
+        checks.function(owner, f"functions[{title!r}]", function, "a function of one number")
+    limits = arguments.limits(owner, "limits", limits)
+    columns = checks.integer(owner, "columns", columns, least=1)
     x = np.linspace(*limits, _POINTS)
     figure, panels = grid(len(functions), columns, width=2.0, height=1.75, extra=0.35)
     for axes, (name, function) in zip(panels, functions.items(), strict=True):

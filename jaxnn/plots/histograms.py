@@ -6,6 +6,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
+from jaxnn.ops import checks
+from jaxnn.plots import arguments
 from jaxnn.plots.panels import grid
 from jaxnn.plots.style import COLOURS
 
@@ -38,9 +40,15 @@ def histograms(
     >>> len(figure.axes)
     3
     """
-    if not values:
-        raise ValueError("histograms: values must hold at least one array, got none")
-    arrays = {name: np.asarray(array).astype(np.float64).ravel() for name, array in values.items()}
+    owner = "histograms"
+    arguments.by_title(owner, "values", values, "array")
+    arrays = {
+        name: arguments.numbers(owner, f"values[{name!r}]", array).astype(np.float64).ravel()
+        for name, array in values.items()
+    }
+    bins = checks.integer(owner, "bins", bins, least=1)
+    columns = checks.integer(owner, "columns", columns, least=1)
+    limits = None if limits is None else arguments.limits(owner, "limits", limits)
     finite = {name: array[np.isfinite(array)] for name, array in arrays.items()}
     low, high = limits or _range(np.concatenate(list(finite.values())))
     figure, panels = grid(len(arrays), columns, width=1.6, height=1.6)

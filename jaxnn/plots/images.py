@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jaxnn.ops import checks
+from jaxnn.plots import arguments
 from jaxnn.plots.panels import grid
 from jaxnn.plots.style import COLOURS
 
@@ -29,7 +32,16 @@ def image_grid(
     >>> len(plots.image_grid(np.zeros((3, 8, 8, 1)), ["a", "b", "c"], columns=2).axes)
     4
     """
-    pictures = np.asarray(images)
+    owner = "image_grid"
+    pictures = arguments.numbers(owner, "images", images)
+    if pictures.ndim != 4 or pictures.shape[-1] not in (1, 3, 4) or not pictures.size:
+        raise ValueError(
+            f"{owner}: images must be (n, H, W, 1) or (n, H, W, 3), at least one, got shape {pictures.shape}"
+        )
+    for name, value in (("titles", titles), ("marked", marked)):
+        if value is not None or name == "titles":
+            _one_per_image(owner, name, value, len(pictures))
+    columns = checks.integer(owner, "columns", columns, least=1)
     rows = ceil(len(pictures) / columns)
     figure = Figure(figsize=(1.0 * columns, 1.22 * rows + 0.4 * bool(heading)), layout="constrained")
     if heading:
@@ -57,12 +69,16 @@ def filters(kernel: ArrayLike, *, columns: int = 8) -> Figure:
     >>> len(plots.filters(np.zeros((3, 3, 1, 16))).axes)
     17
     """
-    values = np.asarray(kernel, dtype=np.float32)
+    owner = "filters"
+    values = arguments.numbers(owner, "kernel", kernel).astype(np.float32)
+    columns = checks.integer(owner, "columns", columns, least=1)
     if values.ndim != 4:
         raise ValueError(
             f"filters: kernel must be (height, width, C_in, C_out), got shape {values.shape}; only a "
             "convolution over two axes can be drawn"
         )
+    if not values.size:
+        raise ValueError(f"{owner}: kernel must have no axis of size 0, got shape {values.shape}")
     limit = float(np.abs(values).max()) or 1.0
     coloured = values.shape[2] == 3
     n = values.shape[-1]
@@ -85,22 +101,28 @@ def feature_maps(maps: ArrayLike, *, example: int = 0, columns: int = 8) -> Figu
 
     Args:
       maps: (N, H, W, C), such as an entry of ``activations(net, params, x)``.
-      example: which of the N.
+      example: which of the N, from 0, or from −1 backwards.
       columns: how many panels stand in a row.
 
     Raises:
-      ValueError: ``maps`` has another number of axes.
+      ValueError: ``maps`` has another number of axes, or no such example.
 
     >>> import numpy as np
     >>> from jaxnn import plots
     >>> len(plots.feature_maps(np.zeros((2, 5, 5, 16))).axes)
     17
     """
-    values = np.asarray(maps)
+    owner = "feature_maps"
+    values = arguments.numbers(owner, "maps", maps)
     if values.ndim != 4:
-        raise ValueError(f"feature_maps: maps must be (N, H, W, C), got shape {values.shape}")
+        raise ValueError(f"{owner}: maps must be (N, H, W, C), got shape {values.shape}")
+    if not values.size:
+        raise ValueError(f"{owner}: maps must have no axis of size 0, got shape {values.shape}")
+    example = checks.integer(owner, "example", example, least=-len(values), most=len(values) - 1)
+    columns = checks.integer(owner, "columns", columns, least=1)
     channels = np.moveaxis(values[example].astype(np.float32), -1, 0)
-    low, high = float(np.nanmin(channels)), float(np.nanmax(channels))
+    finite = channels[np.isfinite(channels)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     height, width = channels.shape[1:]
     figure, panels = grid(len(channels), columns, width=0.9, height=0.9 * height / width + 0.25)
     for i, (axes, channel) in enumerate(zip(panels, channels, strict=True)):
@@ -109,6 +131,12 @@ def feature_maps(maps: ArrayLike, *, example: int = 0, columns: int = 8) -> Figu
         axes.set_title(str(i), fontsize=8)
     figure.colorbar(drawn, ax=panels, label="activation", shrink=0.9)
     return figure
+
+
+def _one_per_image(owner: str, name: str, value: Any, n: int) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) != n:
+        came = f"{len(value)}" if isinstance(value, Sequence | np.ndarray) else checks.shown(value)
+        raise ValueError(f"{owner}: {name} must be a sequence of {n}, one per image, got {came}")
 
 
 def _frame(picture: np.ndarray) -> Rectangle:

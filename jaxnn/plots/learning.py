@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from jaxnn.plots import arguments
 from jaxnn.plots.panels import grid
 from jaxnn.plots.style import COLOURS
 
@@ -17,6 +18,15 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['loss']
     """
+    owner = "learning_curves"
+    if not (isinstance(history, Mapping) and not history):
+        arguments.by_title(owner, "history", history, "score")
+    for name in history:
+        values = arguments.numbers(owner, f"history[{name!r}]", history[name])
+        if values.ndim != 1 or not values.size:
+            raise ValueError(
+                f"{owner}: history[{name!r}] must hold one number per epoch, got shape {values.shape}"
+            )
     names = [name for name in history if not name.startswith("val_")]
     if not names:
         raise ValueError("learning_curves: history holds no scores; was fit run for 0 epochs?")

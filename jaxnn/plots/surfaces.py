@@ -1,6 +1,6 @@
 """Functions of two numbers, seen from above: what a net decides, and what a loss costs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from jaxnn.ops import checks
+from jaxnn.plots import arguments
 from jaxnn.plots.style import COLOURS
 
 _MARKERS = "osD^vP"
@@ -39,11 +41,12 @@ def decision_surface(
         the logit of class 1 against class 0.
       x: the points, (N, 2).
       y: their classes, integers (N,) from 0.
-      resolution: at how many points an axis ``predict`` is asked.
+      resolution: at how many points per axis ``predict`` is asked.
       axes: where to draw; by default a figure of its own.
 
     Raises:
-      ValueError: ``x`` is not (N, 2), or ``y`` has another length.
+      ValueError: ``x`` is not (N, 2), ``y`` has another length or is no classes, or ``predict`` gives another
+        shape.
 
     >>> import numpy as np
     >>> from jaxnn import plots
@@ -52,17 +55,30 @@ def decision_surface(
     >>> figure.axes[0].get_xlabel()
     'x₁'
     """
-    points, labels = np.asarray(x), np.asarray(y)
+    owner = "decision_surface"
+    checks.function(owner, "predict", predict, "a function of points (n, 2)")
+    points, labels = arguments.numbers(owner, "x", x), arguments.numbers(owner, "y", y)
     if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
         raise ValueError(
-            f"decision_surface: x must be (N, 2) and y (N,), got shapes {points.shape} and {labels.shape}"
+            f"{owner}: x must be (N, 2) and y (N,), got shapes {points.shape} and {labels.shape}"
         )
+    if not len(points) or not np.isfinite(points).all():
+        raise ValueError(f"{owner}: x must hold at least one point, and finite ones, got {checks.shown(x)}")
+    if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.min() < 0:
+        raise ValueError(f"{owner}: y must be integers from 0, got {checks.shown(y)}")
+    resolution = checks.integer(owner, "resolution", resolution, least=2)
+    arguments.axes(owner, axes)
     axes = axes or _single()
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.08 * np.where(high > low, high - low, 1.0)
     across, up = (np.linspace(low[i] - margin[i], high[i] + margin[i], resolution) for i in range(2))
     plane = np.stack(np.meshgrid(across, up), axis=-1)
     scores = np.asarray(predict(jnp.asarray(plane.reshape(-1, 2), jnp.result_type(float))), np.float64)
+    if scores.shape[:1] != (resolution**2,) or scores.ndim > 2 or 0 in scores.shape:
+        raise ValueError(
+            f"{owner}: predict must give (n,), (n, 1) or (n, K) for n points, got shape {scores.shape} for "
+            f"{resolution**2}"
+        )
     chances = _chances(scores).reshape(resolution, resolution, -1)
     classes = chances.shape[-1]
     colours = np.array([to_rgb(_colour(k)) for k in range(classes)])
@@ -119,10 +135,24 @@ def loss_surface(
     >>> figure.axes[0].get_xlabel(), figure.axes[1].get_ylabel()
     ('w₁', 'loss')
     """
+    owner = "loss_surface"
+    checks.function(owner, "loss", loss, "a function of two weights, (2,)")
+    ranges = _two(owner, "limits", limits, "two pairs of numbers")
+    limits = arguments.limits(owner, "limits", ranges[0]), arguments.limits(owner, "limits", ranges[1])
+    paths = {} if paths is None else paths
+    if not (isinstance(paths, Mapping) and not paths):
+        arguments.by_title(owner, "paths", paths, "path")
+    drawn_paths = [(name, _path(owner, name, path)) for name, path in paths.items()]
+    labels = _two(owner, "labels", labels, "two strings")
+    levels = checks.integer(owner, "levels", levels, least=1)
+    logarithmic = checks.flag(owner, "logarithmic", logarithmic)
+    arguments.axes(owner, axes)
     axes = axes or _single()
     across, up = (np.linspace(*ends, _SURFACE_POINTS) for ends in limits)
     plane = jnp.asarray(np.stack(np.meshgrid(across, up), axis=-1), jnp.result_type(float))
     heights = np.asarray(jax.jit(lambda plane: jax.lax.map(jax.vmap(loss), plane))(plane), np.float64)
+    if heights.shape != plane.shape[:-1]:
+        raise ValueError(f"{owner}: loss must give a scalar, got shape {heights.shape[2:]}")
     heights = np.where(np.isfinite(heights), heights, np.nan)
     if np.isnan(heights).all():
         raise ValueError("loss_surface: loss must be finite somewhere within limits, got none that is")
@@ -134,9 +164,9 @@ def loss_surface(
     axes.contour(across, up, heights, bands, colors="black", linewidths=0.3, alpha=0.5)
     bar = _figure(axes).colorbar(drawn, ax=axes, label="loss", ticks=ticks, format="%.3g")
     bar.minorticks_off()
-    for i, (name, path) in enumerate((paths or {}).items()):
-        _draw_path(axes, name, np.asarray(path, np.float64), _colour(i))
-    if paths:
+    for i, (name, path) in enumerate(drawn_paths):
+        _draw_path(axes, name, path, _colour(i))
+    if drawn_paths:
         marks = [
             Line2D([], [], color="black", linestyle="", marker=marker, markerfacecolor="white", label=label)
             for marker, label in (("o", "start"), ("*", "end"))
@@ -161,9 +191,21 @@ def _scale(
     return bands, inside[(inside >= bands[0]) & (inside <= bands[-1])], norm
 
 
-def _draw_path(axes: Axes, name: str, path: np.ndarray, colour: str) -> None:
+def _two(owner: str, name: str, value: Any, rule: str) -> Any:
+    """``value``; raises unless it is a sequence of two."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) != 2:
+        raise TypeError(checks.refusal(owner, name, rule, value))
+    return value
+
+
+def _path(owner: str, name: str, value: ArrayLike) -> np.ndarray:
+    path = arguments.numbers(owner, f"paths[{name!r}]", value).astype(np.float64)
     if path.ndim != 2 or path.shape[1] != 2:
-        raise ValueError(f"loss_surface: a path must be (steps, 2), got shape {path.shape} for {name!r}")
+        raise ValueError(f"{owner}: a path must be (steps, 2), got shape {path.shape} for {name!r}")
+    return path
+
+
+def _draw_path(axes: Axes, name: str, path: np.ndarray, colour: str) -> None:
     path = path[np.isfinite(path).all(axis=1)]
     axes.plot(*path.T, color=colour, linewidth=1.5, marker=".", markersize=4, label=name)
     for point, marker, size in ((path[:1], "o", 7), (path[-1:], "*", 13)):

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 
 from jaxnn.data import length, minibatches
 from jaxnn.layer import LayerLike, Params, as_layer
-from jaxnn.training.step import Loss, Metrics, Scores, score
+from jaxnn.ops import checks
+from jaxnn.training import arguments
+from jaxnn.training.score import Loss, Metrics, Scores, score
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -18,16 +20,50 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Shapes: logits (N, …, classes), integer labels (N, …) → (N, …), float32.
 
+    Of equal logits the first counts as the largest, as in ``argmax``. Where a logit is NaN none is the
+    largest, and a label that is no class is never met: both give 0.
+
+    Args:
+      logits: real, of two classes or more.
+      labels: integers from 0, or booleans for two classes. One-hot labels and probabilities go through
+        ``argmax(axis=-1)`` first.
+
+    Raises:
+      TypeError: labels that are not integers, or complex logits.
+      ValueError: labels of another shape, or logits of fewer than two classes.
+
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> nn.accuracy(jnp.array([[0., 2.], [3., 1.]]), jnp.array([1, 1]))
     Array([1., 0.], dtype=float32)
     """
+    owner = "accuracy"
+    logits, labels = checks.array(owner, logits, "logits"), checks.array(owner, labels, "labels")
+    if not (jnp.issubdtype(labels.dtype, jnp.integer) or labels.dtype == bool):
+        raise TypeError(
+            f"{owner}: labels must be integers, got {labels.dtype}; one-hot labels or probabilities become "
+            "integers by labels.argmax(axis=-1)"
+        )
+    if not jnp.issubdtype(logits.dtype, jnp.floating) and not jnp.issubdtype(logits.dtype, jnp.integer):
+        raise TypeError(f"{owner}: logits must be real numbers, got {logits.dtype}")
+    if logits.ndim == 0 or logits.shape[-1] < 2:
+        raise ValueError(
+            f"{owner}: logits must have two classes or more on the last axis, got shape {logits.shape}; of "
+            "one logit per example the metric is (logits > 0) == labels, both of one shape"
+        )
     if logits.shape[:-1] != labels.shape:
         raise ValueError(
-            f"accuracy: labels must have the shape of the logits without the last axis, {logits.shape[:-1]}, "
-            f"got {labels.shape}"
+            f"{owner}: labels must have the shape of the logits without the last axis, {logits.shape[:-1]}, "
+            f"got {labels.shape}" + (_ONE_HOT if logits.shape == labels.shape else "")
         )
-    return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+    # Small integers are widened: in uint8 class 256 would be class 0.
+    wide = labels.dtype if labels.dtype != bool and labels.dtype.itemsize >= 4 else jnp.dtype(jnp.int32)
+    hits = logits.argmax(axis=-1).astype(wide) == labels.astype(wide)
+    if jnp.issubdtype(logits.dtype, jnp.floating):
+        hits &= ~jnp.isnan(logits).any(axis=-1)
+    return hits.astype(jnp.float32)
+
+
+_ONE_HOT = "; one-hot labels become integers by labels.argmax(axis=-1)"
 
 
 def evaluate(
@@ -39,7 +75,8 @@ def evaluate(
       net: the layer.
       params: its parameters.
       data: ``(inputs, targets)``, pytrees of arrays of one length.
-      metrics: functions ``metric(prediction, target)``, one value an example or a scalar, by name.
+      metrics: functions ``metric(prediction, target)`` by name, each one value per example or a scalar; see
+        ``make_step`` for the shapes.
       batch_size: rows at a time; more than there are means all at once. The last batch is filled up and the
         filling left out of the mean, so the batch size changes the time but not the result. A metric that
         returns scalars needs one that divides the data.
@@ -47,30 +84,60 @@ def evaluate(
     Returns:
       Plain floats by name.
 
+    Raises:
+      TypeError: data that is not a pair of arrays, params that are not ``Params``, metrics that are not
+        functions by name.
+      ValueError: no data, lengths that differ, or a metric of another shape, such as (N, N).
+
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> x, y = jnp.eye(3), jnp.array([0, 1, 0])
     >>> round(nn.evaluate(nn.linear, nn.Params({}, {}), (x, y), {"accuracy": nn.accuracy})["accuracy"], 3)
     0.667
     """
+    owner = "evaluate"
+    layer = arguments.layer(owner, net)
+    arguments.of_layer(owner, layer, params)
+    arguments.pair(owner, "data", data)
+    arguments.metrics(owner, metrics)
+    batch_size = checks.integer(owner, "batch_size", batch_size, least=1)
+    found = means(scorer(net, metrics), params, data, batch_size)
+    return {name: found[name] for name in metrics}
+
+
+def means(
+    scores: Callable[..., Scores],
+    params: Params,
+    data: tuple[Any, Any],
+    batch_size: int,
+    pause: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """The mean of ``scores`` over all batches; between two of them it calls ``pause``."""
     totals: dict[str, float] = defaultdict(float)
-    for scores, count in _batch_scores(net, params, data, metrics, batch_size):
-        for name, value in scores.items():
+    for (x, y, mask), count in batches(data, batch_size):
+        for name, value in scores(params, x, y, mask).items():
             totals[name] += float(value) * count
-    return {name: totals[name] / length(data) for name in metrics}
+        pause()
+    n = length(data)
+    return {name: total / n for name, total in totals.items()}
 
 
-def _batch_scores(
-    net: LayerLike, params: Params, data: tuple[Any, Any], metrics: Metrics, batch_size: int
-) -> Iterator[tuple[Scores, int]]:
+def batches(data: tuple[Any, Any], batch_size: int) -> Iterator[tuple[tuple[Any, Any, Any], int]]:
+    """``(x, y, mask)`` and how many rows count; the mask is None where no batch has to be filled up."""
     n = length(data)
     batch_size = min(batch_size, n)
-    scores = _scorer(net, tuple(metrics.items()))
     for (x, y), mask in minibatches(data, batch_size):
-        yield scores(params, x, y, mask if n % batch_size else None), int(mask.sum())
+        yield (x, y, mask if n % batch_size else None), int(mask.sum())
 
 
-# Remembered, so that evaluating after every epoch compiles once.
-@lru_cache(maxsize=32)
+def scorer(net: LayerLike, metrics: Metrics) -> Callable[..., Scores]:
+    """``scores(params, x, y, mask)``, jitted, and remembered so that it is compiled once for all epochs."""
+    functions = tuple(metrics.items())
+    try:
+        return _remembered(net, functions)
+    except TypeError:  # something that has no hash
+        return _scorer(net, functions)
+
+
 def _scorer(net: LayerLike, metrics: tuple[tuple[str, Loss], ...]) -> Callable[..., Scores]:
     layer = as_layer(net)
 
@@ -78,3 +145,6 @@ def _scorer(net: LayerLike, metrics: tuple[tuple[str, Loss], ...]) -> Callable[.
         return score(dict(metrics), layer.apply(params, x), y, mask)
 
     return jax.jit(scores)
+
+
+_remembered = lru_cache(maxsize=32)(_scorer)

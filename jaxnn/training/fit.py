@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import isnan
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from jaxnn.data import length, minibatches
+from jaxnn.data import examples_at_a_time, minibatches
 from jaxnn.layer import Key, LayerLike, Params, fold_name
-from jaxnn.training.evaluate import evaluate
+from jaxnn.ops import checks
+from jaxnn.training import arguments
+from jaxnn.training.epoch import Epoch
+from jaxnn.training.evaluate import batches, means, scorer
+from jaxnn.training.finite import breaks
 from jaxnn.training.interrupt import delayed_interrupt
-from jaxnn.training.progress import Progress, Reporter, reporter
-from jaxnn.training.step import Loss, Metrics, Scores, init_state, make_step
+from jaxnn.training.progress import Progress, reporter, style
+from jaxnn.training.score import Loss, Metrics, Scores
+from jaxnn.training.step import Step, TrainState, fresh_state, training_step
 
 if TYPE_CHECKING:
     import optax
-
-#: Steps between two looks at the losses. Each look waits for the device.
-_LOOK_EVERY = 50
 
 
 class Fit(NamedTuple):
@@ -27,7 +28,7 @@ class Fit(NamedTuple):
 
     Attributes:
       params: as they were after the last step.
-      history: for ``"loss"``, each metric, and the same with ``val_`` in front, one float an epoch.
+      history: for ``"loss"``, each metric, and the same with ``val_`` in front, one float per epoch.
     """
 
     params: Params
@@ -51,26 +52,29 @@ def fit(
     """Trains a net by mini-batch gradient descent.
 
     Each epoch goes through all examples once in an order drawn from ``key``. The same key gives the same
-    run, bit for bit, on the same machine. Ctrl-C ends the run after the step at hand and returns what was
-    learnt so far.
+    run, bit for bit, on the same machine. Ctrl-C ends the run after the step at hand, or the batch of the
+    validation, and returns what was learnt so far; a second one ends it at once, as a ``KeyboardInterrupt``.
 
     Args:
       net: the layer to train.
       optimizer: any optax gradient transformation; its schedules count steps.
-      loss: ``loss(prediction, target)``, one value an example; see ``make_step``.
+      loss: ``loss(prediction, target)``, one value per example; see ``make_step``.
       data: ``(inputs, targets)``, pytrees of arrays of one length, NumPy or JAX.
-      key: for the initial weights, the order of the examples, and dropout.
+      key: one key, for the initial weights, the order of the examples, and dropout.
       epochs: how many times to go through the data, 0 or more.
-      batch_size: examples a step, at most as many as there are. A short last batch is filled up with
+      batch_size: examples per step, at most as many as there are. A short last batch is filled up with
         other examples that the loss does not count, so that nothing is compiled twice.
       params: where to start from; without it, ``net.init``. They are copied, not consumed.
       validation: data of the same form, to be scored after each epoch.
-      metrics: functions of the form of ``loss``, by name, reported beside it.
+      metrics: functions of the form of ``loss``, by name, reported beside it. No name is ``loss`` or
+        ``epoch``, or starts with ``val_``.
       progress: ``"auto"`` (a bar on a terminal with tqdm, else lines), ``"bar"``, ``"lines"``, or False.
 
     Raises:
-      FloatingPointError: the loss is NaN; the sentence says at which step.
-      ValueError: inputs and targets of different lengths, a batch larger than the data.
+      FloatingPointError: the loss is NaN or infinite, or an update makes the params so; the sentence names
+        the step. Params that are returned are finite.
+      TypeError, ValueError: an argument that is not as said above. All of them are looked at before the first
+        step, whether ``validation`` fits the net and the metrics too.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn, optax
     >>> x = jnp.linspace(-1, 1, 64).reshape(64, 1)
@@ -79,73 +83,79 @@ def fit(
     >>> jax.tree.map(lambda w: round(w.item(), 2), result.params.weights)
     {'bias': 1.0, 'kernel': 3.0}
     """
-    n = length(data)
-    if not 1 <= batch_size <= n:
-        raise ValueError(f"fit: batch_size must be from 1 to the {n} examples there are, got {batch_size}")
-    if epochs < 0:
-        raise ValueError(f"fit: epochs must be at least 0, got {epochs}")
+    owner = "fit"
+    layer = arguments.layer(owner, net)
+    arguments.optimizer(owner, optimizer)
+    arguments.function(owner, "loss", loss)
+    metrics = {} if metrics is None else metrics
+    arguments.metrics(owner, metrics, taken=("loss", "epoch"), prefix="val_")
+    n = arguments.pair(owner, "data", data)
+    checks.key(owner, key)
+    epochs = checks.integer(owner, "epochs", epochs, least=0)
+    batch_size = examples_at_a_time(owner, batch_size, n)
+    if params is not None:
+        arguments.of_layer(owner, layer, params, data[0])
+        arguments.finite(owner, params)
     if validation is not None:
-        length(validation)
-
-    state = init_state(net, optimizer, fold_name(key, "state"), data[0], params=params)
-    step = make_step(net, optimizer, loss, metrics=metrics)
-    functions = {"loss": loss, **(metrics or {})}
+        arguments.pair(owner, "validation", validation)
+    functions = {"loss": loss, **metrics}
     steps = -(-n // batch_size)
-    report = reporter(progress, epochs, steps)
+    shown = style(progress)
+
+    state = fresh_state(layer, optimizer, fold_name(key, "state"), data[0], params)
+    step = _watched(training_step(layer, optimizer, functions))
+    scores_of = scorer(net, functions)
     history: dict[str, list[float]] = {}
-    try:
-        with delayed_interrupt() as interrupt:
+    report = reporter(shown, epochs, steps)
+    run = Epoch(report)
+    with delayed_interrupt() as interrupt:
+        try:
+            batch, _ = next(batches(data, batch_size))
+            jax.eval_shape(step, state, *batch)  # says what does not fit, and is the trace of the first step
+            if validation is not None:
+                _require_fitting(scores_of, state.params, validation, batch_size)
             for epoch in range(1, epochs + 1):
                 order = jax.random.fold_in(fold_name(key, "order"), epoch)
-                run = _Epoch(epoch, (epoch - 1) * steps + 1, report)
+                run = Epoch(report, epoch, (epoch - 1) * steps + 1)
                 for (x, y), mask in minibatches(data, batch_size, key=order):
-                    state, scores = step(state, x, y, mask if n % batch_size else None)
-                    run.add(scores, int(mask.sum()))
+                    state, scores, broken = step(state, x, y, mask if n % batch_size else None)
+                    run.add(scores, broken, int(mask.sum()))
                     interrupt()
-                means = run.means(functions)
+                found = run.means(functions)
                 if validation is not None:
-                    values = evaluate(net, state.params, validation, functions, batch_size=batch_size)
-                    means |= {f"val_{name}": value for name, value in values.items()}
-                for name, value in means.items():
+                    values = means(scores_of, state.params, validation, batch_size, interrupt)
+                    found |= {f"val_{name}": values[name] for name in functions}
+                for name, value in found.items():
                     history.setdefault(name, []).append(value)
-                report.epoch(epoch, means)
+                report.epoch(epoch, found)
                 interrupt()
-    except KeyboardInterrupt:
-        print(f"fit: interrupted after {int(state.step)} steps; returning what was learnt so far", flush=True)
-    finally:
-        report.close()
+        except KeyboardInterrupt:
+            if interrupt.insistent or arguments.is_deleted(state):
+                raise
+            run.look()
+            print(
+                f"fit: interrupted after {int(state.step)} steps; returning what was learnt so far",
+                flush=True,
+            )
+        finally:
+            report.close()
     return Fit(state.params, history)
 
 
-class _Epoch:
-    """The scores of one epoch's steps, fetched from the device now and then, with a look for NaN."""
+def _require_fitting(scores_of: Callable[..., Scores], params: Params, validation: Any, size: int) -> None:
+    """Raises before the first epoch if the validation cannot be scored after it."""
+    batch, _ = next(batches(validation, size))
+    try:
+        jax.eval_shape(scores_of, params, *batch)
+    except Exception as error:
+        raise ValueError(f"fit: validation must fit the net, the loss and the metrics: {error}") from error
 
-    def __init__(self, epoch: int, first_step: int, report: Reporter):
-        self.epoch, self.first_step, self.report = epoch, first_step, report
-        self.waiting: list[Scores] = []
-        self.counts: list[int] = []
-        self.scores: list[dict[str, float]] = []
 
-    def add(self, scores: Scores, count: int) -> None:
-        self.waiting.append(scores)
-        self.counts.append(count)
-        if len(self.waiting) == _LOOK_EVERY:
-            self._fetch()
+def _watched(step: Step) -> Callable[..., tuple[TrainState, Scores, jax.Array]]:
+    """The step, jitted, with whether it made params that are not finite: one flag, on the device."""
 
-    def means(self, names: Iterable[str]) -> dict[str, float]:
-        self._fetch()
-        total = sum(self.counts)
-        weighted = list(zip(self.scores, self.counts, strict=True))
-        return {name: sum(scores[name] * n for scores, n in weighted) / total for name in names}
+    def watched(state: TrainState, x: Any, y: Any, mask: Any) -> tuple[TrainState, Scores, jax.Array]:
+        new, scores = step(state, x, y, mask)
+        return new, scores, breaks(state.params, new.params)
 
-    def _fetch(self) -> None:
-        for scores in jax.device_get(self.waiting):
-            self.scores.append({name: float(value) for name, value in scores.items()})
-            if isnan(self.scores[-1]["loss"]):
-                raise FloatingPointError(
-                    f"fit: the loss is NaN at step {self.first_step + len(self.scores) - 1} (epoch "
-                    f"{self.epoch}); a lower learning rate, clipped gradients (optax.clip_by_global_norm) or "
-                    "standardised inputs may help"
-                )
-        self.waiting.clear()
-        self.report.steps(self.epoch, len(self.scores), self.scores[-1]["loss"])
+    return jax.jit(watched, donate_argnums=0)

@@ -2,37 +2,57 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
+class Interrupt:
+    """What ``delayed_interrupt`` yields: calling it raises a ``KeyboardInterrupt`` that was held back."""
+
+    def __init__(self) -> None:
+        self.count = 0  #: how often Ctrl-C was pressed
+
+    def __call__(self) -> None:
+        if self.count:
+            raise KeyboardInterrupt
+
+    @property
+    def insistent(self) -> bool:
+        """Whether Ctrl-C was pressed a second time: then the run ends at once, and nothing is returned."""
+        return self.count > 1
+
+
 @contextmanager
-def delayed_interrupt() -> Iterator[Callable[[], None]]:
-    """Holds a ``KeyboardInterrupt`` back until the function that it yields is called.
+def delayed_interrupt() -> Iterator[Interrupt]:
+    """Holds a ``KeyboardInterrupt`` back until what it yields is called.
 
     A step donates the state that it is given: an interrupt in its midst would lose both the old state and
-    the new one. A second Ctrl-C does not wait. Outside the main thread, where no signal arrives, and where
-    the handler is not Python's own, nothing changes.
+    the new one. A second Ctrl-C does not wait. It may strike anywhere, also where JAX makes another error of
+    it; whatever comes out is a plain ``KeyboardInterrupt``. Outside the main thread, where no signal arrives,
+    and where the handler is not Python's own, nothing changes.
     """
+    interrupt = Interrupt()
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield lambda: None
+        yield interrupt
         return
 
-    pending = False
-
     def hold(number: int, frame: FrameType | None) -> None:
-        nonlocal pending
-        pending = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def release() -> None:
-        if pending:
+        interrupt.count += 1
+        if interrupt.insistent:
+            # From here on Python's own handler is there, so that nothing is left to be put back if more come.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, hold)
     try:
-        yield release
+        yield interrupt
+    except BaseException:
+        if interrupt.insistent:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if interrupt.insistent:
+        raise KeyboardInterrupt

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
+from jaxnn.ops.checks import refusal
+
 Progress = bool | Literal["auto", "bar", "lines"]
 
 
@@ -21,17 +23,24 @@ class Reporter(Protocol):
         """The run has ended."""
 
 
-def reporter(progress: Progress, epochs: int, steps_per_epoch: int) -> Reporter:
-    """The reporter for ``progress``; ``"auto"`` means a bar if stderr is a terminal and tqdm is there."""
+def style(progress: Progress) -> Literal["bar", "lines", False]:
+    """What ``progress`` comes to: ``"auto"`` means a bar if stderr is a terminal and tqdm is there."""
+    if progress is True or (isinstance(progress, str) and progress == "auto"):
+        return "bar" if sys.stderr.isatty() and find_spec("tqdm") else "lines"
     if progress is False:
+        return False
+    if not isinstance(progress, str) or progress not in ("bar", "lines"):
+        raise ValueError(refusal("fit", "progress", "'auto', 'bar', 'lines' or False", progress))
+    if progress == "bar" and not find_spec("tqdm"):
+        raise ModuleNotFoundError("fit: progress='bar' needs tqdm: pip install tqdm")
+    return progress
+
+
+def reporter(style: Literal["bar", "lines", False], epochs: int, steps_per_epoch: int) -> Reporter:
+    """The reporter of this style."""
+    if style is False:
         return Silence()
-    if progress in (True, "auto"):
-        progress = "bar" if sys.stderr.isatty() and find_spec("tqdm") else "lines"
-    if progress == "bar":
-        return Bar(epochs, steps_per_epoch)
-    if progress == "lines":
-        return Lines(epochs)
-    raise ValueError(f"fit: progress must be 'auto', 'bar', 'lines' or False, got {progress!r}")
+    return Bar(epochs, steps_per_epoch) if style == "bar" else Lines(epochs)
 
 
 def describe(scores: Mapping[str, float]) -> str:
@@ -50,7 +59,7 @@ class Silence:
 
 
 class Lines(Silence):
-    """A line an epoch, for files and notebooks."""
+    """One line per epoch, for files and notebooks."""
 
     def __init__(self, epochs: int):
         self.epochs = epochs

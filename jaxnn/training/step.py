@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.layer import Key, LayerLike, Params, Spec, as_layer
+from jaxnn.layer import Key, Layer, LayerLike, Params, Spec
+from jaxnn.ops import checks
+from jaxnn.training import arguments
+from jaxnn.training.score import Loss, Metrics, Scores, score
 
 if TYPE_CHECKING:
     import optax
 
-Loss = Callable[[Any, Any], Any]  #: loss(prediction, target) -> one value an example, or a scalar
-Metrics = Mapping[str, Loss]
-Scores = dict[str, jax.Array]
 Step = Callable[..., tuple["TrainState", Scores]]
 
 
@@ -46,9 +47,38 @@ def init_state(
     """The state before the first step, of fresh params for ``shape`` or a copy of given ``params``.
 
     Every array in it is a copy, so that the step may donate it.
+
+    Args:
+      net: the layer to train.
+      optimizer: any optax gradient transformation.
+      key: one key, for the initial weights and what the steps draw.
+      shape: that of the inputs, as ``net.init`` takes it. With ``params`` it may be left out; if it is there,
+        they must be those that ``net`` has for it.
+      params: where to start from.
+
+    Raises:
+      TypeError: something else than this.
+      ValueError: neither shape nor params, or params of another net.
     """
+    owner = "init_state"
+    layer = arguments.layer(owner, net)
+    arguments.optimizer(owner, optimizer)
+    checks.key(owner, key)
+    if shape is not None:
+        arguments.shape(owner, shape)
+    if params is not None:
+        arguments.of_layer(owner, layer, params, shape)
+    elif shape is None:
+        raise ValueError(f"{owner}: shape must be given where params are not, got None for both")
+    return fresh_state(layer, optimizer, key, shape, params)
+
+
+def fresh_state(
+    net: Layer, optimizer: optax.GradientTransformation, key: Key, shape: Spec | None, params: Params | None
+) -> TrainState:
+    """``init_state`` of arguments that are known to be right."""
     init_key, run_key = jax.random.split(key)
-    params = as_layer(net).init(init_key, shape) if params is None else params
+    params = net.init(init_key, shape) if params is None else params
     state = TrainState(params, optimizer.init(params.weights), run_key, jnp.zeros((), jnp.int32))
     return jax.tree.map(jnp.copy, state)
 
@@ -68,12 +98,19 @@ def make_step(
     Args:
       net: the layer to train.
       optimizer: any optax gradient transformation.
-      loss: ``loss(prediction, target)`` as optax has them: one value an example, (N,) or (N, …); its mean is
-        minimised. A scalar is taken as it is, and then no mask can be given.
-      metrics: further functions of the same form, by name, to be reported.
+      loss: ``loss(prediction, target)`` as optax has them: one value per example, (N,), or (N, …) with axes
+        that the target has; its mean is minimised. A scalar is taken as it is, and then no mask can be given.
+      metrics: further functions of the same form, by name, to be reported; none is called ``loss``.
 
-    ``mask``: booleans (N,), False for the rows that only fill up a batch. ``scores``: ``"loss"`` and each
-    metric, scalars on the device, each the mean over the rows that count.
+    ``mask``: booleans (N,), False for the rows that only fill up a batch. They go through the net all the
+    same; the mean over no row is 0, and so is its gradient. ``scores``: ``"loss"`` and each metric, scalars
+    on the device, each the mean over the rows that count.
+
+    Raises:
+      TypeError: no optimiser, loss or metric; from the step, a state that is not a ``TrainState``, a mask
+        that is not booleans, or a loss of values without a gradient.
+      ValueError: a metric called ``loss``; from the step, a loss of another shape, such as (N, N) from (N, 1)
+        and (N,), a state that was used before, or one of another optimiser.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn, optax
     >>> net, optimizer = nn.dense(1), optax.sgd(0.1)
@@ -83,17 +120,26 @@ def make_step(
     >>> int(state.step), scores["loss"].shape
     (1, ())
     """
+    owner = "make_step"
+    layer = arguments.layer(owner, net)
+    arguments.optimizer(owner, optimizer)
+    arguments.function(owner, "loss", loss)
+    metrics = {} if metrics is None else metrics
+    arguments.metrics(owner, metrics, taken=("loss",))
+    return _Jitted(training_step(layer, optimizer, {"loss": loss, **metrics}))
+
+
+def training_step(net: Layer, optimizer: optax.GradientTransformation, functions: Metrics) -> Step:
+    """The step itself, not jitted; it minimises the function called ``loss``."""
     from optax import apply_updates  # here, so that importing the library does not import optax
 
-    net = as_layer(net)
-    functions = {"loss": loss, **(metrics or {})}
-
     def step(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores]:
+        _check_state(state, optimizer)
         key = jax.random.fold_in(state.key, state.step)
 
         def objective(weights: Any) -> tuple[jax.Array, tuple[Any, Scores]]:
             prediction, new = net.train(state.params._replace(weights=weights), x, key)
-            scores = score(functions, prediction, y, mask)
+            scores = score(functions, prediction, y, mask, objective="loss")
             return scores["loss"], (new, scores)
 
         grads, (net_state, scores) = jax.grad(objective, has_aux=True)(state.params.weights)
@@ -101,31 +147,45 @@ def make_step(
         weights = apply_updates(state.params.weights, updates)
         return TrainState(Params(weights, net_state), opt_state, state.key, state.step + 1), scores
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
-def score(functions: Metrics, prediction: Any, target: Any, mask: Any = None) -> Scores:
-    """The mean of each function of ``(prediction, target)`` over the rows that ``mask`` counts."""
-    return {
-        name: _mean(name, function(prediction, target), target, mask) for name, function in functions.items()
-    }
-
-
-def _mean(name: str, values: Any, target: Any, mask: Any) -> jax.Array:
-    values = jnp.asarray(values)
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
-    if values.ndim == 0:
-        if mask is not None:
-            raise ValueError(
-                f"{name}: a function that returns a scalar cannot leave out the rows that fill up the last "
-                "batch; return one value an example, shape (N,), or choose a batch size that divides the data"
-            )
-        return values
-    n = jax.tree.leaves(target)[0].shape[0]
-    if values.shape[0] != n:
+def _check_state(state: Any, optimizer: optax.GradientTransformation) -> None:
+    """Raises, when a step is traced, unless ``state`` is one of this optimiser."""
+    _check_kind(state)
+    try:
+        expected: Any = jax.tree.structure(jax.eval_shape(optimizer.init, state.params.weights))
+    except jax.errors.ConcretizationTypeError:
+        return  # an optimiser that looks at values
+    if expected != jax.tree.structure(state.opt_state):
         raise ValueError(
-            f"{name}: must return one value an example, (N, …) with N = {n}, or a scalar, got shape "
-            f"{values.shape}"
+            "step: state must be one of the optimiser that the step was made with, got one of another; "
+            "init_state makes one, from the same optimiser and net"
         )
-    rows = values.reshape(n, -1).mean(axis=1)
-    return rows.mean(where=mask)
+
+
+def _check_kind(state: Any) -> None:
+    if not isinstance(state, TrainState) or not isinstance(state.params, Params):
+        raise TypeError(checks.refusal("step", "state", "a TrainState, as init_state gives", state))
+
+
+class _Jitted:
+    """A jitted step, with what jitted functions have besides. It donates its state.
+
+    Where it fails, it looks whether that was for an argument; as long as all is well this costs nothing.
+    """
+
+    def __init__(self, step: Step):
+        self._step = jax.jit(step, donate_argnums=0)
+        self.lower, self.trace, self.eval_shape = self._step.lower, self._step.trace, self._step.eval_shape
+        update_wrapper(self, step)
+
+    def __call__(self, state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores]:
+        try:
+            return self._step(state, x, y, mask)
+        except Exception:
+            _check_kind(state)
+            arguments.alive("step", "state", state)
+            for name, value in (("state", state), ("x", x), ("y", y), ("mask", mask)):
+                arguments.arrays("step", name, value)
+            raise

@@ -81,20 +81,6 @@ def test_inputs_may_be_pytrees(key):
     assert len(result.history["loss"]) == 1
 
 
-@pytest.mark.parametrize("bad_epoch", [1, 2])
-def test_a_nan_ends_the_run_and_names_the_step(bad_epoch, key):
-    """Two steps an epoch; a learning rate of NaN in the first of them shows in the loss of the second."""
-    x, y = data(16)
-
-    def rate(count):
-        return jnp.where(count < 2 * (bad_epoch - 1), 0.1, jnp.nan)
-
-    with pytest.raises(
-        FloatingPointError, match=rf"the loss is NaN at step {2 * bad_epoch} \(epoch {bad_epoch}\)"
-    ):
-        nn.fit(net(), optax.sgd(rate), cross_entropy, (x, y), key=key, epochs=4, batch_size=8, progress=False)
-
-
 def test_ctrl_c_returns_what_was_learnt(key, capsys):
     """The signal comes in the midst of an epoch; the state that the step had donated is not lost."""
     steps, one_at_a_time = [], threading.Lock()
@@ -173,3 +159,26 @@ def test_an_ensemble_trains_as_one_program(key):
     loss = lambda logits, y: jax.vmap(cross_entropy, (0, None))(logits, y).sum(axis=0)  # noqa: E731
     result = nn.fit(members, optax.sgd(0.1), loss, data(), key=key, epochs=20, batch_size=8, progress=False)
     assert result.history["loss"][-1] < result.history["loss"][0] / 2
+
+
+@pytest.mark.parametrize(
+    ("validation", "metrics", "why"),
+    [
+        ((data()[0][:, :3], data()[1]), {}, "serial"),
+        ((data()[0], data()[1][:, None]), {}, "softmax"),
+        ((data()[0], np.eye(2)[data()[1]]), {"accuracy": nn.accuracy}, "integer"),
+        (data(9), {"mean": lambda p, t: p.mean()}, "mean: a function that returns a scalar cannot leave out"),
+    ],
+)
+def test_a_validation_that_does_not_fit_is_told_before_the_first_epoch(validation, metrics, why, key, capsys):
+    x, y = data(16)
+    with pytest.raises(
+        ValueError, match=f"fit: validation must fit the net, the loss and the metrics: .*{why}"
+    ):
+        fit(key, data=(x, y), validation=validation, metrics=metrics, progress="lines")
+    assert capsys.readouterr().out == ""
+
+
+def test_what_does_not_fit_the_data_is_not_laid_on_the_validation(key):
+    with pytest.raises(ValueError, match=r"^mean: a function that returns a scalar cannot leave out"):
+        fit(key, validation=data(16), metrics={"mean": lambda p, t: p.mean()})

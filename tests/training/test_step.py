@@ -79,7 +79,7 @@ def test_losses_of_another_form(key):
     x, y = data()
     state = nn.init_state(net, optimizer, key, x)
     with pytest.raises(
-        ValueError, match=r"loss: must return one value an example, \(N, …\) with N = 12, or a scalar"
+        ValueError, match=r"loss: must return one value per example, \(N,\) with N = 12, or .* or a scalar"
     ):
         nn.make_step(net, optimizer, lambda p, t: jnp.zeros(5))(state, x, y)
     scalar = nn.make_step(net, optimizer, lambda p, t: cross_entropy(p, t).mean())
@@ -97,3 +97,49 @@ def test_losses_of_several_values_a_row_are_averaged(key):
     expected = np.square(np.asarray(net.apply(state.params, x)) - target).mean() / 2
     _, scores = nn.make_step(net, optimizer, optax.l2_loss)(state, x, target)
     assert_close(scores["loss"], expected)
+
+
+def test_states_that_do_not_fit(key):
+    net, optimizer = nn.dense(3), optax.sgd(0.1)
+    x, y = data()
+    step = nn.make_step(net, optimizer, cross_entropy)
+    old = nn.init_state(net, optimizer, key, x)
+    new, _ = step(old, x, y)
+    used = (
+        r"must not have been given to a step before, which takes its memory; go on with the state that the st"
+    )
+    with pytest.raises(ValueError, match=f"step: state {used}"):
+        step(old, x, y)
+    with pytest.raises(ValueError, match=f"evaluate: params {used}"):
+        nn.evaluate(net, old.params, (x, y), {"accuracy": nn.accuracy})
+    with pytest.raises(ValueError, match=f"init_state: params {used}"):
+        nn.init_state(net, optimizer, key, params=old.params)
+    with pytest.raises(ValueError, match=f"fit: params {used}"):
+        nn.fit(net, optimizer, cross_entropy, (x, y), key=key, epochs=1, batch_size=4, params=old.params)
+    with pytest.raises(TypeError, match=r"step: state must be a TrainState, as init_state gives, got Params"):
+        step(new.params, x, y)
+    for other in (optax.adam(0.1), optax.sgd(0.1, momentum=0.9)):
+        state = nn.init_state(net, other, key, x)
+        with pytest.raises(
+            ValueError, match="step: state must be one of the optimiser that the step was made wi"
+        ):
+            step(state, x, y)
+        assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)), "nothing was lost"
+    for arguments, name in ((("x", y), "x"), ((x, object()), "y"), ((x, y, "all"), "mask")):
+        with pytest.raises(TypeError, match=rf"(step: {name}|mask:) must be "):
+            step(new, *arguments)
+
+
+def test_a_step_is_still_a_jitted_function(key):
+    net, optimizer = nn.dense(3), optax.sgd(0.1)
+    x, y = data()
+    step, state = nn.make_step(net, optimizer, cross_entropy), nn.init_state(net, optimizer, key, x)
+    assert "stablehlo" in step.lower(state, x, y).as_text()
+    assert jax.eval_shape(step, state, x, y)[1]["loss"].shape == ()
+    losses = jax.lax.scan(lambda state, _: step(state, x, y), state, None, length=2)[1]["loss"]
+    assert losses[1] < losses[0]
+
+
+def test_init_state_needs_a_shape_or_params(key):
+    with pytest.raises(ValueError, match="init_state: shape must be given where params are not, got None"):
+        nn.init_state(nn.dense(3), optax.sgd(0.1), key)

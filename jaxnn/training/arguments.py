@@ -1,0 +1,152 @@
+"""What the functions of training ask of their arguments, before any work is done."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.data import is_array, length
+from jaxnn.layer import Layer, LayerLike, Params, Spec, as_layer, as_spec
+from jaxnn.ops import checks
+from jaxnn.ops.checks import refusal
+
+
+def layer(owner: str, net: LayerLike) -> Layer:
+    """``net`` as a layer; raises unless it is one, or a function."""
+    if not isinstance(net, Layer):
+        checks.function(owner, "net", net, "a Layer or a function of one array")
+    return as_layer(net)
+
+
+def optimizer(owner: str, value: Any) -> None:
+    """Raises unless ``value`` has the two functions of an optax optimiser."""
+    if callable(getattr(value, "init", None)) and callable(getattr(value, "update", None)):
+        return
+    sentence = refusal(owner, "optimizer", "an optax gradient transformation, such as optax.sgd(0.1)", value)
+    if callable(value):
+        sentence += (
+            "; a function that makes one is called first, a schedule goes into one: optax.sgd(schedule)"
+        )
+    raise TypeError(sentence)
+
+
+def function(owner: str, name: str, value: Any) -> None:
+    """Raises unless ``value`` can be called, as a loss or a metric is."""
+    checks.function(owner, name, value, "a function of (prediction, target)")
+
+
+def metrics(owner: str, value: Any, taken: Iterable[str] = (), prefix: str | None = None) -> None:
+    """Raises unless ``value`` maps names to functions, and all names are free.
+
+    Args:
+      owner: the function that is given them.
+      value: what came.
+      taken: names that mean something else already.
+      prefix: what the names of something else start with.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(refusal(owner, "metrics", "a dictionary of functions by name", value))
+    for name, metric in value.items():
+        if not isinstance(name, str):
+            raise TypeError(refusal(owner, "metrics", "named by strings", name))
+        if name in taken or (prefix is not None and name.startswith(prefix)):
+            names = ", ".join(map(repr, taken)) + (f" or {prefix}…" if prefix else "")
+            raise ValueError(refusal(owner, "metrics", f"named otherwise than {names}", name))
+        function(owner, f"metrics[{name!r}]", metric)
+
+
+def pair(owner: str, name: str, value: Any) -> int:
+    """How many examples ``value`` holds; raises unless it is ``(inputs, targets)``, arrays of one length."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        came = f"a {type(value).__name__} of {len(value)}" if isinstance(value, tuple | list | dict) else None
+        rule = "a pair (inputs, targets)"
+        raise TypeError(
+            f"{owner}: {name} must be {rule}, got {came}" if came else refusal(owner, name, rule, value)
+        )
+    if not jax.tree.leaves(value[0]):
+        raise TypeError(refusal(owner, f"the inputs of {name}", "arrays", value[0]))
+    return length(value, f"{owner}: {name}")
+
+
+def of_layer(owner: str, net: Layer, params: Any, shape: Spec | None = None) -> None:
+    """Raises unless ``params`` are ``Params``, not donated and, if a shape is given, those of ``net``."""
+    if not isinstance(params, Params):
+        raise TypeError(refusal(owner, "params", "Params(weights, state), as init gives", params))
+    alive(owner, "params", params)
+    if shape is None:
+        return
+    try:
+        expected = jax.eval_shape(net.init, jax.random.key(0), as_spec(shape))
+    except jax.errors.ConcretizationTypeError:
+        return  # an init of the user's own that looks at values: nothing is known before it is run
+    wanted, found = _by_path(expected), _by_path(params)
+    for path in [*wanted, *found]:
+        if path not in found:
+            raise ValueError(f"{owner}: params must be those of net, got none called {path}")
+        if path not in wanted:
+            raise ValueError(f"{owner}: params must be those of net, which has none called {path}")
+        if np.shape(found[path]) != wanted[path].shape:
+            raise ValueError(
+                f"{owner}: params must be those of net, where {path} has shape {wanted[path].shape}, "
+                f"got shape {np.shape(found[path])}"
+            )
+
+
+def shape(owner: str, value: Any) -> None:
+    """Raises unless ``value`` describes an input, as ``net.init`` takes it."""
+    try:
+        as_spec(value)
+    except (TypeError, ValueError) as error:
+        rule = "a tuple of sizes, an array, or a pytree of them"
+        raise type(error)(refusal(owner, "shape", rule, value)) from error
+
+
+def finite(owner: str, params: Params) -> None:
+    """Raises if a weight is NaN or infinite, or a state is NaN: no training gets rid of that."""
+    for path, leaf in _by_path(params).items():
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact) or not _is_here(leaf):
+            continue
+        values = np.asarray(leaf)
+        if np.isnan(values).any() or (path.startswith("weights") and np.isinf(values).any()):
+            raise ValueError(f"{owner}: params must hold no NaN and no infinite weight, got some in {path}")
+
+
+def alive(owner: str, name: str, value: Any) -> None:
+    """Raises if an array in ``value`` was donated to a step."""
+    if is_deleted(value):
+        raise ValueError(
+            f"{owner}: {name} must not have been given to a step before, which takes its memory; "
+            "go on with the state that the step returned"
+        )
+
+
+def arrays(owner: str, name: str, value: Any) -> None:
+    """Raises unless all leaves of ``value`` are arrays or numbers."""
+    for leaf in jax.tree.leaves(value):
+        if not is_array(leaf) and not isinstance(leaf, int | float | complex):
+            raise TypeError(refusal(owner, name, "an array or a pytree of arrays", leaf))
+
+
+def batch(owner: str, name: str, value: Any) -> None:
+    """Raises unless ``value`` is an array or a pytree of arrays, none of them without examples."""
+    arrays(owner, name, value)
+    leaves = jax.tree.leaves(value)
+    if not leaves or any(np.shape(leaf)[:1] == (0,) for leaf in leaves):
+        raise ValueError(f"{owner}: {name} must hold at least one example, got none")
+
+
+def is_deleted(tree: Any) -> bool:
+    """Whether an array in ``tree`` was donated."""
+    leaves = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
+    return any(not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted() for leaf in leaves)
+
+
+def _is_here(leaf: Any) -> bool:
+    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

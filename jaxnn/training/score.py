@@ -1,0 +1,108 @@
+"""What losses and metrics give: checked, and averaged over the examples that count."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.ops.checks import accumulator
+
+Loss = Callable[[Any, Any], Any]  #: loss(prediction, target) -> one value per example, or a scalar
+Metrics = Mapping[str, Loss]
+Scores = dict[str, jax.Array]
+Shape = tuple[int, ...]
+
+
+def score(
+    functions: Metrics, prediction: Any, target: Any, mask: Any = None, *, objective: str | None = None
+) -> Scores:
+    """The mean of each function of ``(prediction, target)`` over the rows that ``mask`` counts.
+
+    The mean over no row is 0. The checks run when a step is traced: they cost nothing when it is run.
+
+    Args:
+      functions: by name; each gives one value per example or a scalar.
+      prediction: what a net gave for a batch.
+      target: what it is compared with.
+      mask: booleans (N,), or None where all rows count.
+      objective: the name of the function that is to be minimised, which must have a gradient.
+    """
+    if mask is not None:
+        mask = _checked_mask(mask)
+    scores = {}
+    for name, function in functions.items():
+        values = _checked(name, function(prediction, target), prediction, target, name == objective)
+        scores[name] = _mean(name, values, mask)
+    return scores
+
+
+def _mean(name: str, values: jax.Array, mask: jax.Array | None) -> jax.Array:
+    floating = jnp.issubdtype(values.dtype, jnp.floating)
+    values = values.astype(accumulator(values.dtype) if floating else jnp.float32)
+    if values.ndim == 0:
+        if mask is not None:
+            raise ValueError(
+                f"{name}: a function that returns a scalar cannot leave out the rows that fill up the last "
+                "batch; return one value per example, (N,), or choose a batch size that divides the data"
+            )
+        return values
+    n = values.shape[0]
+    if mask is not None and mask.shape != (n,):
+        raise ValueError(f"{name}: mask must have one value per example, shape ({n},), got {mask.shape}")
+    rows = values.mean(axis=tuple(range(1, values.ndim)))
+    if mask is None:
+        return rows.mean() if n else rows.sum()
+    return rows.sum(where=mask) / jnp.maximum(mask.sum(dtype=rows.dtype), 1)
+
+
+def _checked_mask(mask: Any) -> jax.Array:
+    if not isinstance(mask, jax.Array | np.ndarray) or mask.dtype != bool or mask.ndim != 1:
+        raise TypeError(f"mask: must be booleans, one per example, shape (N,), got {_told(mask)}")
+    return jnp.asarray(mask)
+
+
+def _checked(name: str, values: Any, prediction: Any, target: Any, minimised: bool) -> jax.Array:
+    """What a function gave; raises unless it is a scalar, or has the axes of the examples."""
+    if not isinstance(values, jax.Array | np.ndarray | np.generic | int | float):
+        raise TypeError(f"{name}: must return one array, one value per example, got {_told(values)}")
+    values = jnp.asarray(values)
+    if jnp.issubdtype(values.dtype, jnp.complexfloating) or (
+        minimised and not jnp.issubdtype(values.dtype, jnp.floating)
+    ):
+        kind = "floating-point values, which have a gradient" if minimised else "real values"
+        raise TypeError(f"{name}: must return {kind}, got {values.dtype}")
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(target) if np.ndim(leaf)]
+    if values.ndim and shapes and not any(_explains(shape, values.shape) for shape in shapes):
+        raise ValueError(
+            f"{name}: must return one value per example, (N,) with N = {shapes[0][0]}, or (N, …) with axes "
+            f"that the target has, or a scalar, got shape {values.shape} from prediction {_told(prediction)} "
+            f"and target {_told(target)}; if the two were broadcast against each other, give them one shape, "
+            "else take the mean over the other axes"
+        )
+    if 0 in values.shape[1:]:
+        raise ValueError(f"{name}: must return at least one value per example, got shape {values.shape}")
+    return values
+
+
+def _explains(target: Shape, values: Shape) -> bool:
+    """Whether ``values`` has the batch's axis, and after it axes of the target in their order.
+
+    Axes of size 1 at the end say nothing. A prediction (N, 1) less a target (N,) is (N, N): that is found,
+    for the second N is no axis of the target.
+    """
+    while len(values) > 1 and values[-1] == 1:
+        values = values[:-1]
+    axes = iter(target[1:])
+    return target[0] == values[0] and all(size in axes for size in values[1:])
+
+
+def _told(tree: Any) -> str:
+    """The shape of an array, of which leaves a pytree consists, or in short what else there is."""
+    if isinstance(tree, jax.Array | np.ndarray):
+        return f"{tree.dtype} {tree.shape}"
+    leaves = jax.tree.leaves(tree)
+    if isinstance(tree, tuple | list | dict):
+        return f"a {type(tree).__name__} of {len(leaves)} arrays"
+    return f"{tree!r:.80}"

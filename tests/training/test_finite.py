@@ -1,0 +1,119 @@
+"""What is not finite ends a run: it names the step that made it, and no such params are returned."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxnn as nn
+from jaxnn.training import epoch
+from jaxnn.training.finite import breaks
+
+X, Y = np.ones((8, 1), np.float32), np.zeros((8, 1), np.float32)
+STEPS, EPOCHS = 4, 2  #: in batches of two
+
+
+def fit(net, optimizer, loss, **settings):
+    run = {"key": jax.random.key(0), "epochs": EPOCHS, "batch_size": 2, "progress": False, **settings}
+    return nn.fit(net, optimizer, loss, (X, Y), **run)
+
+
+def at(step):
+    return rf"at step {step} \(epoch {1 + (step - 1) // STEPS}\); a lower learning rate"
+
+
+def rate(step, value):
+    """A learning rate that has this value in one step, counted from 1, and is small in the others."""
+    return lambda count: jnp.where(count == step - 1, value, 1e-3)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 8])
+def test_an_update_that_is_not_finite_names_its_step(step):
+    """The first, one in the midst, the last of an epoch, the first of the next, the last of the run."""
+    with pytest.raises(FloatingPointError, match=f"the update makes params NaN or infinite {at(step)}"):
+        fit(nn.dense(1), optax.sgd(rate(step, jnp.nan)), optax.squared_error)
+
+
+@pytest.mark.parametrize(("value", "word"), [(np.inf, "infinite"), (-np.inf, "infinite"), (np.nan, "NaN")])
+@pytest.mark.parametrize("step", [2, 5, 8])
+def test_a_loss_that_is_not_finite_names_its_step(step, value, word):
+    """The weights are finite, and an infinite loss comes before the NaN that it leads to."""
+
+    def loss(prediction, target):
+        return jnp.where(abs(prediction) > 1e6, value, optax.squared_error(prediction, target))
+
+    with pytest.raises(FloatingPointError, match=f"the loss is {word} {at(step)}"):
+        fit(nn.dense(1), optax.sgd(rate(step - 1, 1e9)), loss)
+
+
+def test_a_gradient_that_is_not_finite_though_the_loss_is():
+    """√|y − y| is 0, and its derivative 0 · ∞."""
+
+    def loss(prediction, target):
+        return jnp.sqrt(abs(prediction - jax.lax.stop_gradient(prediction)) * 0 + target)
+
+    with pytest.raises(FloatingPointError, match=f"the loss is finite, but the update makes .* {at(1)}"):
+        fit(nn.dense(1), optax.sgd(0.1), loss, epochs=1, batch_size=8)
+
+
+def counter(start, change):
+    """A layer that gives its input, with a state that changes in every training step."""
+    return nn.Layer(
+        "counter",
+        lambda key, shape: nn.Params({}, {"value": jnp.full((), start)}),
+        lambda params, x: x,
+        lambda params, x, key=None: (x, {"value": change(params.state["value"])}),
+    )
+
+
+def test_a_state_that_is_not_finite():
+    overflowing = nn.serial(counter(1.0, lambda value: value * 1e20), nn.dense(1))
+    with pytest.raises(FloatingPointError, match=f"the update makes params NaN or infinite {at(2)}"):
+        fit(overflowing, optax.sgd(0.1), optax.squared_error)
+    for start in (jnp.inf, jnp.nan):  # as a running minimum starts, or a value that is yet to come
+        least = nn.serial(counter(start, lambda value: jnp.zeros_like(value)), nn.dense(1))
+        assert fit(least, optax.sgd(0.1), optax.squared_error).params.state["counter_0"]["value"] == 0
+
+
+def test_no_optimizer_step_no_fault():
+    """An optimiser that leaves out such gradients leaves the params finite: the run goes on."""
+
+    def loss(prediction, target):
+        return jnp.sqrt(abs(prediction - jax.lax.stop_gradient(prediction)) * 0 + target)
+
+    result = fit(nn.dense(1), optax.apply_if_finite(optax.sgd(0.1), 100), loss)
+    assert len(result.history["loss"]) == EPOCHS
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
+
+
+def test_an_interrupt_returns_no_such_params_either():
+    def loss(prediction, target):
+        os.kill(os.getpid(), signal.SIGINT)  # while the first step is traced
+        return optax.squared_error(prediction, target)
+
+    with pytest.raises(FloatingPointError, match=f"the update makes params NaN or infinite {at(1)}"):
+        fit(nn.dense(1), optax.sgd(jnp.nan), loss)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32, jnp.float64])
+def test_the_largest_numbers_are_finite(dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        weights = {"a": jnp.full(3, jnp.finfo(dtype).max, dtype), "none": jnp.zeros((0, 2), dtype)}
+        params = nn.Params({**weights, "whole": jnp.arange(3)}, {})
+        assert not breaks(params, params)
+        for bad in (jnp.inf, -jnp.inf, jnp.nan):
+            assert breaks(params, params._replace(weights={**weights, "a": jnp.array([0, bad, 1], dtype)}))
+
+
+def test_the_scores_wait_on_the_device(monkeypatch):
+    """One look in fifty steps and one at the end of the epoch: in between nothing waits for the device."""
+    looks, get = [], jax.device_get
+    monkeypatch.setattr(epoch.jax, "device_get", lambda tree: looks.append(1) or get(tree))
+    x = np.ones((120, 1), np.float32)
+    run = {"key": jax.random.key(0), "epochs": 1, "batch_size": 1, "progress": False}
+    nn.fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, (x, x), **run)
+    assert len(looks) == 3
