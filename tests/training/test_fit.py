@@ -164,8 +164,8 @@ def test_an_ensemble_trains_as_one_program(key):
 @pytest.mark.parametrize(
     ("validation", "metrics", "why"),
     [
-        ((data()[0][:, :3], data()[1]), {}, "serial"),
-        ((data()[0], data()[1][:, None]), {}, "softmax"),
+        ((data()[0][:, :3], data()[1]), {}, "x must have 4 features"),
+        ((data()[0], data()[1][:, None]), {}, "same number of dimensions"),
         ((data()[0], np.eye(2)[data()[1]]), {"accuracy": nn.accuracy}, "integer"),
         (data(9), {"mean": lambda p, t: p.mean()}, "mean: a function that returns a scalar cannot leave out"),
     ],

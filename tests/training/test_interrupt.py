@@ -116,7 +116,9 @@ def test_an_interrupt_that_lost_the_state_returns_nothing(monkeypatch):
         inner = watched(step)
 
         def outer(*arguments):
-            inner(*arguments)
+            result = inner(*arguments)
+            if isinstance(result[-1], jax.core.Tracer):
+                return result
             raise KeyboardInterrupt
 
         return outer
