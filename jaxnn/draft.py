@@ -5,6 +5,8 @@ therefore *drafts* them: in one trace, it finds out what they give, and notes ho
 Nothing is remembered from one ``init`` to the next, so that nothing can be out of date.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -9,9 +9,12 @@ A layer is a name and three pure functions::
 Nothing here computes anything.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
+from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
@@ -61,7 +64,7 @@ class Visit(Protocol):
     This is how one looks inside a net without changing it: ``call`` may note what goes in and comes out.
     """
 
-    def __call__(self, params: Params, x: Any, call: "Call", /) -> Any: ...
+    def __call__(self, params: Params, x: Any, call: Call, /) -> Any: ...
 
 
 Call = Callable[[str, "Layer", Params, Any], Any]
@@ -228,20 +231,24 @@ def as_layer(layer: LayerLike) -> Layer:
         return layer
     if not callable(layer):
         raise TypeError(f"a layer must be a Layer or a function of one array, got {layer!r}")
-    function = _traced_once(layer) if _is_known(layer) else layer
-    return stateless(_function_name(layer), lambda key, x: {}, lambda weights, x: function(x))
+    function, name = layer, _function_name(layer)
+    if address := _address(function):  # by which it is sent to another process, not as code
+        return stateless(name, lambda key, x: {}, lambda weights, x: _traced_once(*address)(x))
+    return stateless(name, lambda key, x: {}, lambda weights, x: function(x))
 
 
-def _is_known(function: Callable[..., Any]) -> bool:
-    """Whether it is a function of JAX or of this library by itself: those are known to be pure."""
-    library = str(getattr(function, "__module__", "")).partition(".")[0]
-    return library in ("jax", "jaxnn") and "<" not in getattr(function, "__qualname__", "<")
+def _address(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """The module and the name of a function of JAX or of this library: those are known to be pure."""
+    module, name = (str(getattr(function, part, "")) for part in ("__module__", "__qualname__"))
+    if module.partition(".")[0] not in ("jax", "jaxnn"):
+        return None
+    return (module, name) if getattr(import_module(module), name, None) is function else None
 
 
 @cache
-def _traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, traced once a shape instead of at every call."""
-    return jax.jit(function, inline=True)
+def _traced_once(module: str, name: str) -> Callable[..., Any]:
+    """That function, traced once a shape instead of at every call."""
+    return jax.jit(getattr(import_module(module), name), inline=True)
 
 
 def _function_name(function: Callable[..., Any]) -> str:

@@ -1,5 +1,7 @@
 """``bidirectional``: a recurrent layer over the sequence and over its reverse."""
 
+from __future__ import annotations
+
 from typing import Any, Literal
 
 import jax

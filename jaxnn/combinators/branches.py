@@ -1,5 +1,7 @@
 """Layers in a row and side by side: ``serial``, ``residual``, ``parallel``, ``split``."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce

@@ -1,5 +1,7 @@
 """Many copies of one layer: ``repeat`` in depth, ``ensemble`` side by side."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

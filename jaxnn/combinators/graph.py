@@ -1,5 +1,7 @@
 """``graph``: any data flow between named layers. The combinator that the others are built on."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import partial

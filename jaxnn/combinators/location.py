@@ -1,5 +1,7 @@
 """Where in a net an error came from: one exception note with the path of the layer and its input."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

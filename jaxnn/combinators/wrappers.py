@@ -1,5 +1,7 @@
 """One layer under another rule: ``remat``, ``frozen``, ``mixed_precision``, ``named``."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,7 +25,13 @@ def remat(layer: LayerLike) -> Layer:
     (1, 2)
     """
     layer = as_layer(layer)
-    apply, train = jax.checkpoint(layer.apply), jax.checkpoint(layer.train)
+
+    def apply(params: Params, x: Any, /) -> Any:
+        return jax.checkpoint(layer.apply)(params, x)
+
+    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        return jax.checkpoint(layer.train)(params, x, key)
+
     return replace(layer, init=Drafted(partial(draft, layer), apply), apply=apply, train=train)
 
 

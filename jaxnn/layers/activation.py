@@ -1,5 +1,7 @@
 """Activations with weights; those without are plain functions, which are layers as they are."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

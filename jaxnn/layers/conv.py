@@ -1,5 +1,7 @@
 """Convolutional layers: grouped, depthwise and separable, over any number of spatial axes."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

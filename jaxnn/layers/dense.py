@@ -1,5 +1,7 @@
 """Dense layers: every output feature sees every input feature."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

@@ -1,5 +1,7 @@
 """Dropout: in training some values become zero at random, and the others grow to make up for it."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Embedding: a learnt row for each id, and the same rows as an output layer."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

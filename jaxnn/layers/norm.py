@@ -1,5 +1,7 @@
 """Normalising layers: the ops with a learnt scale and bias, and for batch norm the running statistics."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Sequence
 from typing import Any
 

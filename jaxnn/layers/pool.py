@@ -1,5 +1,7 @@
 """Pooling layers: no weights, only settings. ``window`` is an int (for every spatial axis) or a tuple."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

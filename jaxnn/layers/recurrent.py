@@ -1,5 +1,7 @@
 """Recurrent layers: plain, LSTM and GRU, over sequences of one length or of many."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 

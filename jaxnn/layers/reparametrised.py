@@ -6,6 +6,8 @@ overwritten by it. Output channels are a kernel's last axis. Around ``repeat`` o
 axis would count as one of the others: put the wrapper inside.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial

@@ -1,5 +1,7 @@
 """Layers that move or add values and compute nothing: flatten, reshape, pad."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import prod
 from operator import index

@@ -1,5 +1,7 @@
 """Layers that resize the spatial axes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

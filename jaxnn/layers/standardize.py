@@ -1,5 +1,7 @@
 """Standardising inputs inside the net, so that a checkpoint carries the data's statistics."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 from typing import Any

@@ -1,5 +1,7 @@
 """The weights that layers of products share, a kernel and a bias if wanted, and the default initialisers."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax
@@ -9,16 +11,27 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Key, Weights, fold_name
 
+# The defaults, each as one compiled program per shape; JAX's own call a dozen. They are functions of
+# this module, so that a layer sent to another process finds them there by name.
+_he_normal, _zeros, _ones = (
+    jax.jit(init, static_argnums=(1, 2, 3))
+    for init in (initializers.he_normal(), initializers.zeros, initializers.ones)
+)
 
-def compiled(init: Initializer) -> Initializer:
-    """The same initialiser as one compiled program a shape, where JAX's own calls a dozen each time."""
-    return jax.jit(init, static_argnums=(1, 2))
+
+def HE_NORMAL(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    """The default of every kernel: variance 2 / fan-in, truncated at two deviations and scaled for that."""
+    return _he_normal(key, shape, dtype, out_sharding)
 
 
-#: The default of every kernel: variance 2 / fan-in, truncated at two deviations with the variance put right.
-HE_NORMAL = compiled(initializers.he_normal())
-ZEROS = compiled(initializers.zeros)
-ONES = compiled(initializers.ones)
+def ZEROS(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    """The default of every bias."""
+    return _zeros(key, shape, dtype, out_sharding)
+
+
+def ONES(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    """The default of every scale."""
+    return _ones(key, shape, dtype, out_sharding)
 
 
 #: Name, initialiser and shape of each array that a layer draws.

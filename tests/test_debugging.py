@@ -1,0 +1,102 @@
+"""What JAX offers to debug a program, and its switches, over the whole catalogue: none may break a layer."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxnn as nn
+from jaxnn.layer import as_layer
+from tests.layers.catalogue import ENTRIES
+from tests.layers.test_catalogue import batch
+from tests.support import assert_close
+
+every_layer = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+
+
+def prepared(entry, dtype=jnp.float32):
+    layer, x = as_layer(entry.make()), batch(entry, dtype=dtype)
+    return layer, layer.init(jax.random.key(0), x), x
+
+
+def everything(layer):
+    """A function that gives inference, training and the new state, with the gradients of both."""
+
+    def run(params, x, key):
+        differentiable = jnp.issubdtype(x.dtype, jnp.floating)
+
+        def loss(weights, own_x):
+            own, inputs = nn.Params(weights, params.state), own_x if differentiable else x
+            y, (z, state) = layer.apply(own, inputs), layer.train(own, inputs, key)
+            return jnp.sum(jnp.sin(y)) + jnp.sum(jnp.sin(z)), (y, z, state)
+
+        grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+        return grad(params.weights, x if differentiable else jnp.zeros(()))
+
+    return run
+
+
+def program(function, *args):
+    """The text of what is traced, without addresses."""
+    # A function of its own each time, for JAX remembers what it has traced.
+    return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(lambda *args: function(*args))(*args)))
+
+
+@every_layer
+def test_step_by_step_and_watched(entry):
+    """Without jit, and with each step looked at for what isn't finite; equal to the compiled program."""
+    layer, params, x = prepared(entry)
+    key, run = jax.random.key(1), everything(layer)
+    expected = jax.jit(run)(params, x, key)
+    with jax.disable_jit(), jax.debug_nans(True), jax.debug_infs(True):
+        actual = run(params, x, key)
+    assert_close(actual, expected)
+
+
+@every_layer
+def test_no_tracer_leaks(entry):
+    layer, params, x = prepared(entry)
+    with jax.check_tracer_leaks():
+        program(layer.init, jax.random.key(0), x)
+        program(everything(layer), params, x, jax.random.key(1))
+
+
+@every_layer
+@pytest.mark.parametrize("make", [jax.random.PRNGKey, lambda seed: jax.random.key(seed, impl="rbg")])
+def test_other_kinds_of_keys(entry, make):
+    layer, params, x = prepared(entry)
+    specs = jax.eval_shape(layer.init, make(0), x)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), specs) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), params
+    )
+    jax.eval_shape(everything(layer), params, x, make(1))
+
+
+@every_layer
+def test_double_precision_switched_on_and_off(entry):
+    """The same net, before, during and after: nothing is left over from one to the other."""
+    layer = as_layer(entry.make())
+    key, programs = jax.random.key(0), []
+    for wide in (False, True, False):
+        with jax.enable_x64(wide):
+            x = batch(entry, dtype=jnp.float64 if wide else jnp.float32)
+            params = jax.eval_shape(layer.init, key, x)
+            programs.append(program(layer.init, key, x) + program(everything(layer), params, x, key))
+            if not entry.integers:
+                assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {x.dtype}
+                assert jax.eval_shape(layer.apply, params, x).dtype == x.dtype
+    assert programs[0] == programs[2]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("kind", ["nan", "inf"])
+def test_the_layer_to_blame_is_named(compiled, kind):
+    """Where a value isn't finite, JAX runs the program step by step; our own steps say their names."""
+    net = nn.serial(nn.dense(3), nn.relu)
+    params = net.init(jax.random.key(0), (1, 4))
+    x = jnp.full((2, 4), jnp.inf) * jnp.array([[1.0, -1.0, 1.0, -1.0]])
+    apply = jax.jit(net.apply) if compiled else net.apply
+    watch = jax.debug_nans if kind == "nan" else jax.debug_infs
+    with watch(True), pytest.raises(FloatingPointError, match=rf"\({kind}\) encountered in jaxnn_matrix"):
+        apply(params, x)
