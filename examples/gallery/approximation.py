@@ -67,7 +67,7 @@ def off(net: nn.Layer, params: nn.Params, low: float = -1, high: float = 1) -> j
 
 
 def draw_fits(best: nn.Params) -> Any:
-    figure, (row,) = panels(1, 3, size=(10, 3.2), sharex=True, sharey=True)
+    figure, (row,) = panels(1, 3, size=(10, 3.4), sharex=True, sharey=True)
     x = jnp.linspace(-1.4, 1.4, 1401)[:, None]
     fits = (nn.step, build(16, nn.step)), (nn.relu, build(16, nn.relu)), (jnp.tanh, best)
     for axes, (bend, params) in zip(row, fits, strict=True):
@@ -79,7 +79,7 @@ def draw_fits(best: nn.Params) -> Any:
         axes.axvspan(-1, 1, color="0.95", zorder=0)
         axes.set(title=f"16 units of {bend.__name__}: off by {off(net, params):.2g}", xlabel="x")
     row[0].set(xlim=(-1.4, 1.4), ylim=(-2.4, 2.4))
-    row[0].legend(loc="upper center", ncols=3)
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

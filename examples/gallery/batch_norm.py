@@ -57,7 +57,7 @@ def learn(net: nn.Layer, epochs: int) -> tuple[dict[str, Any], Any]:
 
 def draw_speeds(losses: dict[str, Any], epochs: int) -> tuple[Any, list[str]]:
     """The loss over the epochs at each net's best rate, and that of the last epoch at every rate."""
-    figure, ((left, right),) = panels(1, 2, size=(9, 3.4), sharey=True)
+    figure, ((left, right),) = panels(1, 2, size=(9, 3.8), sharey=True)
     ends = []
     for i, (name, steps) in enumerate(losses.items()):
         values = np.fmin(steps.reshape(len(RATES), epochs, -1).mean(axis=-1), 10)  # NaN counts as 10
@@ -68,7 +68,7 @@ def draw_speeds(losses: dict[str, Any], epochs: int) -> tuple[Any, list[str]]:
         right.loglog(RATES, values[:, -1], **style)
     left.set(title="At the best rate", xlabel="epoch", ylabel="training loss", ylim=(1e-4, 15))
     right.set(title=f"After {epochs} epochs at every rate", xlabel="learning rate")
-    left.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=4)
     plain, normed = (end.min() for end in ends[:2])
     low, high = (RATES[end < 1].max(initial=0) for end in ends[2:])
     gain = (

@@ -90,9 +90,9 @@ def draw_receptive_fields(features: int) -> tuple[Figure, list[str]]:
         widths.append(int((seen > 0).any(axis=0).sum()))
         steps = np.cumprod([1, *(s for s, _ in layers[:-1])])
         formula.append(1 + sum(2 * d * int(step) for step, (_, d) in zip(steps, layers, strict=True)))
-        ax.imshow(seen, cmap="viridis")
+        image = ax.imshow(seen / seen.max(), cmap="viridis", vmin=0, vmax=1)
         ax.set(title=f"{name}: {widths[-1]} × {widths[-1]}", xlabel="pixel")
-        ax.grid(False)
+    figure.colorbar(image, ax=axes[0].tolist(), label="slope, of the largest", shrink=0.8)
     inner = float(seen[10:21, 10:21].sum() / seen.sum())
     return figure, [
         fact(widths == formula, f"The receptive fields measured, {widths}, are 1 + Σ (k − 1)·d·∏s wide."),

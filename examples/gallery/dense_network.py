@@ -59,13 +59,13 @@ def throughput(seconds: np.ndarray) -> Figure:
 
 
 def overflow(z: np.ndarray, written: np.ndarray, stable: np.ndarray) -> Figure:
-    figure, ((axes,),) = panels(size=(6.4, 3))
+    figure, ((axes,),) = panels(size=(6.4, 3.4))
     for i, name in enumerate(("z", "z − 1", "z − 2")):
         axes.semilogx(z, stable[:, i], label=f"nn.softmax, of {name}")
     axes.semilogx(z, written, "k.", markersize=3, label=["as written", None, None])
     axes.axvspan(z[np.isnan(written).any(-1)].min(), z.max(), color="0.9", label="as written: not a number")
     axes.set(xlabel="logit z", ylabel="probability", ylim=(0, 1), title="Softmax of z, z − 1 and z − 2")
-    axes.legend(loc="upper left", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

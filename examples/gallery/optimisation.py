@@ -78,7 +78,7 @@ def draw_noise(bottom: np.ndarray) -> tuple[Any, list[str]]:
 
 
 def draw_steps(bottom: np.ndarray, low: float, high: float) -> tuple[Any, list[str]]:
-    figure, ((left, middle, right),) = panels(1, 3, size=(11, 3.6))
+    figure, ((left, middle, right),) = panels(1, 3, size=(11, 3.9))
     root = (high / low) ** 0.5
     memory = {
         "plain": optax.sgd(2 / (low + high)),
@@ -89,10 +89,11 @@ def draw_steps(bottom: np.ndarray, low: float, high: float) -> tuple[Any, list[s
     paths = {name: walk(way, np.tile(np.arange(442), (60, 1))) for name, way in (memory | rates).items()}
     above = {name: np.asarray(jax.vmap(cost)(path) - cost(bottom)) for name, path in paths.items()}
     loss_surface(cost, paths={name: paths[name] for name in memory}, axes=left, **MAP)
+    left.get_legend().remove()  # its colours are those of the middle
     for axes, title, names in ((middle, f"√κ = {root:.1f}", memory), (right, "Learning rate", rates)):
         axes.semilogy(np.stack([above[name] for name in names], axis=1), label=list(names))
         axes.set(title=title, xlabel="step", ylabel="loss − least loss", ylim=(1e-5, 1e3))
-        axes.legend(loc="upper right")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     plain, heavy = (int(np.argmax(above[name] < 1e-3)) for name in ("plain", "momentum"))
     small, _, best, large = (above[name][-1] for name in rates)
     speed = f"Plain descent is within 0.001 of the least loss in {plain} steps, with momentum in {heavy}."

@@ -38,12 +38,12 @@ def draw(quick: bool = False) -> Exhibit:
     ends = losses[:, -30:].mean(axis=1)
     best = accuracies.argmax()
 
-    figure, ((left, middle, right),) = panels(1, 3, size=(10, 3))
+    figure, ((left, middle, right),) = panels(1, 3, size=(10, 3.4))
     for i, name in ((0, "smallest"), (best, "best"), (-1, "largest")):
         smooth = np.convolve(losses[i], np.ones(20) / 20, "valid")
         left.semilogy(np.arange(20, len(rows) + 1), smooth, label=f"{name}, {rates[i]:.2g}")
     left.set(xlabel="step", ylabel="training loss (mean of 20 steps)", title="Three of the nets")
-    left.legend(title="learning rate", loc="center right")
+    figure.legend(title="learning rate", loc="outside lower left", ncols=3)
     middle.loglog(rates, ends, ".-")
     middle.set(xlabel="learning rate", ylabel="training loss", title="The last 30 steps")
     right.semilogx(rates, 100 * accuracies, ".-")

@@ -58,7 +58,7 @@ def histograms(
         axes.stairs(shares, edges, fill=True, color=COLOURS[0])
         axes.set_xlim(low, high)
         spread = _spread(array, finite[name])
-        axes.set_title(f"{name}\n{spread}", fontsize=9 if len(spread) < 16 else 7.5)
+        axes.set_title(f"{name}\n{spread}", fontsize=8)
         axes.locator_params(nbins=3)
         if counts.any():
             axes.set_ylim(bottom=0)

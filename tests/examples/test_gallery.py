@@ -9,6 +9,7 @@ import pytest
 from examples.gallery import page
 from examples.gallery.__main__ import main
 from examples.gallery.exhibit import Exhibit, fact, panels
+from tests.examples.legends import legends_over_data
 
 FOLDER = Path(page.__file__).parent
 COMMITTED = FOLDER.parent
@@ -27,6 +28,8 @@ def test_its_facts_hold_at_a_small_size(name, tmp_path, as_users_have_it):
     exhibit = page.write(name, tmp_path, quick=True)
     assert exhibit.figures
     assert exhibit.facts
+    hidden = {label: legends_over_data(figure) for label, figure in exhibit.figures.items()}
+    assert not any(hidden.values()), f"legends lie over data: {hidden}"
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert all(sentence in text for sentence in exhibit.facts)
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
