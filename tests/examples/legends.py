@@ -28,7 +28,8 @@ def _hides(axes: Axes) -> bool:
         if isinstance(points, PathCollection)
     ]
     places += [_outline(bar) for bar in axes.patches]
-    return any(box.contains(*place) for group in places for place in group if np.isfinite(place).all())
+    seen = (place for group in places for place in group if axes.bbox.contains(*place))
+    return any(box.contains(*place) for place in seen)
 
 
 def _along(corners: np.ndarray) -> np.ndarray:
