@@ -146,3 +146,22 @@ def test_output_shape_of_several_outputs():
     net = nn.parallel(nn.dense(2), nn.dense(3))
     assert nn.output_shape(net, (5, 4)) == ((5, 2), (5, 3))
     assert nn.output_shape(nn.relu, (5, 4)) == (5, 4)
+
+
+def test_a_layer_of_ones_own_that_draws(key):
+    noise = nn.stochastic(
+        "noise",
+        lambda key, x: {"size": jnp.ones((), x.dtype)},
+        lambda weights, x: x,
+        lambda weights, x, key: x + weights["size"] * jax.random.normal(key, x.shape),
+    )
+    net = nn.serial(noise, nn.dense(2))
+    params, x = net.init(key, (1, 4)), jnp.ones((2, 4))
+    np.testing.assert_array_equal(net.apply(params, x), net.apply(params, x))
+    one, other = (net.train(params, x, jax.random.key(i))[0] for i in range(2))
+    assert not jnp.array_equal(one, other)
+    assert net.train(params, x, key)[1] == {}
+    with pytest.raises(ValueError, match=r"noise: train needs a key for its randomness, got None; pass one"):
+        net.train(params, x)
+    with pytest.raises(ValueError, match=r"noise: params of another net: they have no entry 'size'"):
+        noise.train(nn.Params({}, {}), x, key)
