@@ -39,11 +39,11 @@ format: $(VENV)/.dev  ## put the format right, and what lint can mend
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
-pytest: $(VENV)/.dev  ## tests and doctests; ARGS="-k pool" for some
+pytest: $(VENV)/.dev  ## tests and doctests; ARGS="-k pool" for some (make test takes ARGS too)
 	$(PYTEST) $(ARGS)
 
-test-deep: $(VENV)/.dev  ## the tests with many more random examples (hours)
-	$(PYTEST) --hypothesis-profile=deep $(ARGS)
+test-deep: $(VENV)/.dev  ## what is exhaustive, and many more random examples; ARGS="--slice 0/40" for a part
+	$(PYTEST) -m "deep or hypothesis" --hypothesis-profile=deep $(ARGS)
 
 bench: $(VENV)/.dev  ## time what the library does on this machine
 	$(BIN)/python -m benchmarks $(ARGS)

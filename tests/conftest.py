@@ -1,5 +1,8 @@
 """Strictness is configuration: ranks and dtypes never promote in silence, warnings are errors."""
 
+import gc
+from zlib import crc32
+
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,11 +11,12 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# By default the same few examples each time; in ``make test-deep`` many, and others each time.
 settings.register_profile(
-    "default", max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    "default", max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile(
-    "deep", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
+    "deep", max_examples=100, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("default")
 
@@ -27,3 +31,47 @@ def x64():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slice", metavar="I/N", help="run the I-th of N parts of the tests, I from 0")
+
+
+def pytest_collection_modifyitems(config, items):
+    """A slice depends on the names of its tests alone: the same on each worker and each machine."""
+    if chosen := config.getoption("--slice"):
+        i, n = map(int, chosen.split("/"))
+        if not 0 <= i < n:
+            raise pytest.UsageError(f"--slice: I/N must have 0 <= I < N, got {chosen}")
+        parts = [crc32(item.nodeid.encode()) % n for item in items]
+        config.hook.pytest_deselected(
+            items=[item for item, part in zip(items, parts, strict=True) if part != i]
+        )
+        items[:] = [item for item, part in zip(items, parts, strict=True) if part == i]
+
+
+class Programs:
+    """How many programs were compiled since the caches were last cleared.
+
+    Each takes about a megabyte, and the suite compiles tens of thousands.
+    """
+
+    most = 500
+    count = 0
+
+    def counted(self, event, seconds, **_):
+        self.count += event == "/jax/core/compile/backend_compile_duration"
+
+    def forget(self):
+        jax.clear_caches()
+        gc.collect()
+        self.count = 0
+
+
+PROGRAMS = Programs()
+jax.monitoring.register_event_duration_secs_listener(PROGRAMS.counted)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    if PROGRAMS.count > PROGRAMS.most:
+        PROGRAMS.forget()

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.extend.core import jaxprs_in_params
 
 KNOWN_ANSWERS = Path(__file__).parent / "known_answers"
@@ -76,6 +77,11 @@ def assert_close(
         else:
             allowed *= max(largest, 1 if scale is None else scale)
         np.testing.assert_allclose(a, e, rtol=0, atol=allowed)
+
+
+def deep(*values: Any) -> Any:
+    """Values of a parameter that only ``make test-deep`` takes."""
+    return pytest.param(*values, marks=pytest.mark.deep)
 
 
 def rng_array(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:

@@ -7,10 +7,11 @@ import pytest
 
 from benchmarks import agreement, cases, contenders, nets, ops, specs, training, work
 from benchmarks.contenders import Unsupported, plain, reference
-from tests.support import assert_close
+from tests.support import assert_close, deep
 
 TINY = cases.select("tiny", [])
 NETS = nets.select("tiny", [])
+QUICK = ("MLP", "GRU language model")
 FOUND = contenders.find()
 
 
@@ -34,7 +35,7 @@ def test_outputs_and_gradients_agree(case):
         agreement.check(program.read(program.call()), expected["both"], 1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", deep("bfloat16")])
 @pytest.mark.parametrize("name", ["convolution", "batch norm", "embedding", "LSTM"])
 def test_a_step_of_a_scan_gives_the_same(name, dtype):
     (case,) = cases.select("tiny", [name])
@@ -44,7 +45,7 @@ def test_a_step_of_a_scan_gives_the_same(name, dtype):
         agreement.check(program.read(program.call()), expected["both"], agreement.tolerance(dtype, "cpu"))
 
 
-@pytest.mark.parametrize("net", NETS, ids=titled)
+@pytest.mark.parametrize("net", [net if net.name in QUICK else deep(net) for net in NETS], ids=titled)
 def test_losses_of_two_training_steps_agree(net):
     task = net.task(steps=2)
     expected = training.first_losses(task)

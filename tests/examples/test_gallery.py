@@ -10,9 +10,15 @@ from examples.gallery import page
 from examples.gallery.__main__ import main
 from examples.gallery.exhibit import Exhibit, fact, panels
 from tests.examples.legends import legends_over_data
+from tests.support import deep
 
 FOLDER = Path(page.__file__).parent
 COMMITTED = FOLDER.parent
+#: Scripts that take more than six seconds at their small size.
+LONG = {
+    "activations", "approximation", "autoencoder", "batch_norm", "character_model", "convolution",
+    "deep_network", "dying_relu", "generator", "memory", "upsampling", "vanishing_gradients",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def as_users_have_it():
     jax.clear_caches()  # no other test needs these programs, and they are large
 
 
-@pytest.mark.parametrize("name", page.SCRIPTS)
+@pytest.mark.parametrize("name", [deep(name) if name in LONG else name for name in page.SCRIPTS])
 def test_its_facts_hold_at_a_small_size(name, tmp_path, as_users_have_it):
     exhibit = page.write(name, tmp_path, quick=True)
     assert exhibit.figures

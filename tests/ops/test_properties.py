@@ -10,12 +10,18 @@ import pytest
 
 from tests.derivatives import check_derivatives
 from tests.ops.case import Case
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, deep, rng_array
 
 FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
 CASES = [case for family in FAMILIES for case in import_module(f"tests.ops.{family}").CASES]
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+def every(cases):
+    """By scope, all tests of one case come after one another, and share what is compiled."""
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name, scope="module")
+
+
+every_case = every(CASES)
 
 
 def arrays(case: Case, shapes=None, dtype=np.float32, seed: int = 0):
@@ -55,7 +61,7 @@ def test_jit_equals_eager(case):
         assert_close(jax.jit(case.op)(*args), case.op(*map(np.asarray, args)))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.large], ids=lambda case: case.name)
+@every([c for c in CASES if c.large])
 def test_large_agrees_with_float64(case):
     args = arrays(case, case.large)
     single = jax.jit(case.op)(*args)
@@ -68,45 +74,38 @@ def test_large_agrees_with_float64(case):
 def test_vmap_equals_loop(case):
     """Over x, over the weights, over both."""
     n = len(case.shapes)
-    stacks = [jnp.stack(pair) for pair in zip(arrays(case), arrays(case, seed=100), strict=True)]
+    stacks = [np.stack(pair) for pair in zip(arrays(case), arrays(case, seed=100), strict=True)]
     patterns = {(0, *[None] * (n - 1)), (None, *[0] * (n - 1)), (0,) * n} - {(None,) * n}
     for axes in patterns:
         args = [stack if axis == 0 else stack[0] for stack, axis in zip(stacks, axes, strict=True)]
-        mapped = jax.jit(jax.vmap(case.op, in_axes=axes))(*args)
+        mapped = jax.device_get(jax.jit(jax.vmap(case.op, in_axes=axes))(*args))
         for i in range(2):
             single = jax.jit(case.op)(*(a[i] if axis == 0 else a for a, axis in zip(args, axes, strict=True)))
             assert_close(jax.tree.map(lambda leaf: leaf[i], mapped), single)  # noqa: B023
 
 
 @every_case
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", deep("float16"), deep("float64")])
 def test_dtypes(case, dtype):
     """The output has the input's dtype, and the values of the same computation in float64."""
     with jax.enable_x64(True):
         args = arrays(case, dtype=jnp.dtype(dtype))
-        result = jax.jit(case.op)(*args)
-        exact = jax.jit(case.op)(*(a.astype(jnp.float64) for a in args))
-        outputs = jax.tree.leaves(result)
-        assert outputs[0].dtype == jnp.dtype(dtype)
-        assert_close(
-            [o.astype(jnp.float64) for o in outputs],
-            [o.astype(jnp.float64) for o in jax.tree.leaves(exact)],
-            dtype=dtype,
-            roundings=8,
+        outputs, grads = jax.jit(both(case))(*args)
+        exact = jax.jit(case.op)(*(np.asarray(a, np.float64) for a in args))
+        assert jax.tree.leaves(outputs)[0].dtype == jnp.dtype(dtype)
+        assert_close(outputs, exact, dtype=dtype, roundings=8)
+        assert all(
+            g.dtype == jnp.dtype(dtype) and np.isfinite(np.asarray(g, np.float64)).all() for g in grads
         )
-        if case.smooth:
-            grads = jax.jit(jax.grad(total(case), argnums=tuple(range(len(args)))))(*args)
-            assert all(
-                g.dtype == jnp.dtype(dtype) and np.isfinite(np.asarray(g, np.float64)).all() for g in grads
-            )
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.rows], ids=lambda case: case.name)
+@every([c for c in CASES if c.rows])
 def test_rows_on_their_own(case):
     """Eval on a batch equals eval on its rows, and an empty batch gives an empty result."""
     x, *rest = arrays(case, batched(case, 3))
     single = jax.jit(case.op)
-    whole = single(x, *rest)
+    x = np.asarray(x)
+    whole = jax.device_get(single(x, *rest))
     for i in range(3):
         one = single(x[i : i + 1], *rest)
         assert_close(jax.tree.map(lambda leaf: leaf[i : i + 1], whole), one)  # noqa: B023
@@ -120,23 +119,18 @@ def mesh(explicit: bool):
 
 
 @every_case
-@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
+@pytest.mark.parametrize(
+    "explicit", [pytest.param(False, marks=pytest.mark.deep), True], ids=["auto", "explicit"]
+)
 def test_sharded_equals_unsharded(case, explicit):
     """The batch over 8 devices, forward and backward."""
     x, *rest = arrays(case, batched(case, 8))
-
-    def both(*args):
-        y = case.op(*args)
-        if not case.smooth:
-            return y, None
-        return y, jax.grad(total(case), argnums=tuple(range(len(args))))(*args)
-
-    expected = jax.jit(both)(x, *rest)
+    expected = jax.jit(both(case))(x, *rest)
     devices = mesh(explicit)
     with jax.set_mesh(devices):
         sharded = jax.device_put(x, jax.NamedSharding(devices, jax.P("batch")))
         whole = [jax.device_put(a, jax.NamedSharding(devices, jax.P())) for a in rest]
-        result = jax.jit(both)(sharded, *whole)
+        result = jax.jit(both(case))(sharded, *whole)
         assert_close(jax.device_get(result), jax.device_get(expected))
 
 
@@ -150,6 +144,16 @@ def test_exports_with_a_symbolic_batch(case):
     ]
     exported = jax.export.export(jax.jit(case.op))(*specs)
     assert_close(exported.call(x, *rest), jax.jit(case.op)(x, *rest))
+
+
+def both(case: Case):
+    """The outputs, and the gradients where there are any."""
+
+    def outputs_and_gradients(*args):
+        argnums = tuple(range(len(args))) if case.smooth else ()
+        return case.op(*args), jax.grad(total(case), argnums)(*args) if argnums else ()
+
+    return outputs_and_gradients
 
 
 def total(case: Case):

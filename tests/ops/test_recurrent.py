@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jaxnn.ops import recurrence, recurrent, sequences
 from tests.reference import recurrent as reference
-from tests.support import assert_close, known_answers, rng_array
+from tests.support import assert_close, deep, known_answers, rng_array
 
 N, T, F, H = 3, 6, 3, 4
 
@@ -317,7 +317,7 @@ def arguments_and_tangents(name: str, steps: int) -> tuple[Any, Any]:
 
 
 @every_net
-@pytest.mark.parametrize("steps", [15, 32, 34, 37])
+@pytest.mark.parametrize("steps", [deep(15), deep(32), 34, deep(37)])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64, monkeypatch):
     """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
@@ -333,7 +333,7 @@ def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, 
 
 
 @every_net
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", [False, deep(True)])
 def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reverse, x64, monkeypatch):
     monkeypatch.setattr(recurrence, "BLOCK", 2 * NETS[name].gates * H)
     args, tangents = arguments_and_tangents(name, 8)
