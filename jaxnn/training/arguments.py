@@ -87,11 +87,16 @@ def of_layer(owner: str, net: Layer, params: Any, shape: Spec | None = None) -> 
             raise ValueError(f"{owner}: params must be those of net, got none called {path}")
         if path not in wanted:
             raise ValueError(f"{owner}: params must be those of net, which has none called {path}")
-        if np.shape(found[path]) != wanted[path].shape:
+        leaf = found[path]
+        if not is_array(leaf):
+            raise TypeError(refusal(owner, "params", f"arrays, in {path} too", leaf))
+        if leaf.shape != wanted[path].shape:
             raise ValueError(
                 f"{owner}: params must be those of net, where {path} has shape {wanted[path].shape}, "
-                f"got shape {np.shape(found[path])}"
+                f"got shape {leaf.shape}"
             )
+        if _is_floating(wanted[path]) and not _is_floating(leaf):
+            raise TypeError(f"{owner}: params must be floating-point, got {leaf.dtype} in {path}")
 
 
 def shape(owner: str, value: Any) -> None:
@@ -106,7 +111,7 @@ def shape(owner: str, value: Any) -> None:
 def finite(owner: str, params: Params) -> None:
     """Raises if a weight is NaN or infinite, or a state is NaN: no training gets rid of that."""
     for path, leaf in _by_path(params).items():
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact) or not _is_here(leaf):
+        if not _is_floating(leaf) or not _is_here(leaf):
             continue
         values = np.asarray(leaf)
         if np.isnan(values).any() or (path.startswith("weights") and np.isinf(values).any()):
@@ -141,6 +146,10 @@ def is_deleted(tree: Any) -> bool:
     """Whether an array in ``tree`` was donated."""
     leaves = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
     return any(not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted() for leaf in leaves)
+
+
+def _is_floating(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def _is_here(leaf: Any) -> bool:

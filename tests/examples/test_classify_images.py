@@ -5,6 +5,7 @@ import pytest
 
 import jaxnn as nn
 from examples import classify_images
+from examples.photograph import photograph
 
 matplotlib.use("Agg")
 
@@ -39,3 +40,19 @@ def test_an_unknown_data_set(capsys):
     with pytest.raises(SystemExit):
         classify_images.main(["--data", "cifar"])
     assert "invalid choice: 'cifar'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1"])
+def test_no_epochs(epochs, capsys):
+    with pytest.raises(SystemExit):
+        classify_images.main(["--epochs", epochs])
+    assert f"--epochs must be at least 1, got {epochs}" in capsys.readouterr().err
+
+
+def test_a_photograph_that_is_not_there():
+    with pytest.raises(
+        ValueError, match=r"photograph: name must be one of china.jpg, flower.jpg, got 'x.jpg'"
+    ):
+        photograph(64, "x.jpg")
+    with pytest.raises(ValueError, match=r"photograph: height must be at least 1, got 0"):
+        photograph(0)

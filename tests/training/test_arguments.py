@@ -103,6 +103,8 @@ OTHER_PARAMS = {
     "without a bias": nn.dense(2, bias=False).init(KEY, X),
     "of another net": nn.serial(NET, nn.relu).init(KEY, X),
     "of no net": nn.Params({}, {}),
+    "numbers": jax.tree.map(lambda w: w.tolist(), PARAMS),
+    "integers": jax.tree.map(lambda w: w.astype(int), PARAMS),
 }
 MORE |= {
     (function, "params", kind): params

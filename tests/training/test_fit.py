@@ -182,3 +182,14 @@ def test_a_validation_that_does_not_fit_is_told_before_the_first_epoch(validatio
 def test_what_does_not_fit_the_data_is_not_laid_on_the_validation(key):
     with pytest.raises(ValueError, match=r"^mean: a function that returns a scalar cannot leave out"):
         fit(key, validation=data(16), metrics={"mean": lambda p, t: p.mean()})
+
+
+@pytest.mark.parametrize("way", ["disable_jit", "debug_nans", "debug_infs", "check_tracer_leaks"])
+def test_under_the_ways_to_debug(way, key):
+    x, y = data(5)
+    with getattr(jax, way)(True):
+        result = nn.fit(
+            nn.dense(2), optax.adam(0.1), cross_entropy, (x, y), key=key, epochs=1, batch_size=4,
+            validation=(x, y), metrics={"accuracy": nn.accuracy}, progress=False,
+        )  # fmt: skip
+    assert len(result.history) == 4
