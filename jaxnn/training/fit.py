@@ -13,11 +13,11 @@ from jaxnn.ops import checks
 from jaxnn.training import arguments
 from jaxnn.training.epoch import Epoch
 from jaxnn.training.evaluate import batches, means, scorer
-from jaxnn.training.finite import breaks
+from jaxnn.training.finite import breakage
 from jaxnn.training.interrupt import delayed_interrupt
 from jaxnn.training.progress import Progress, reporter, style
 from jaxnn.training.score import Loss, Metrics, Scores
-from jaxnn.training.step import Step, TrainState, fresh_state, training_step
+from jaxnn.training.step import fresh_state, training_step
 
 if TYPE_CHECKING:
     import optax
@@ -103,7 +103,8 @@ def fit(
     shown = style(progress)
 
     state = fresh_state(layer, optimizer, fold_name(key, "state"), data[0], params)
-    step = _watched(training_step(layer, optimizer, functions))
+    step = jax.jit(training_step(layer, optimizer, functions), donate_argnums=0)
+    broken = breakage(state.params)
     scores_of = scorer(net, functions)
     history: dict[str, list[float]] = {}
     report = reporter(shown, epochs, steps)
@@ -118,8 +119,8 @@ def fit(
                 order = jax.random.fold_in(fold_name(key, "order"), epoch)
                 run = Epoch(report, epoch, (epoch - 1) * steps + 1)
                 for (x, y), mask in minibatches(data, batch_size, key=order):
-                    state, scores, broken = step(state, x, y, mask if n % batch_size else None)
-                    run.add(scores, broken, int(mask.sum()))
+                    state, scores = step(state, x, y, mask if n % batch_size else None)
+                    run.add(scores, broken(state.params), int(mask.sum()))
                     interrupt()
                 found = run.means(functions)
                 if validation is not None:
@@ -149,13 +150,3 @@ def _require_fitting(scores_of: Callable[..., Scores], params: Params, validatio
         jax.eval_shape(scores_of, params, *batch)
     except Exception as error:
         raise ValueError(f"fit: validation must fit the net, the loss and the metrics: {error}") from error
-
-
-def _watched(step: Step) -> Callable[..., tuple[TrainState, Scores, jax.Array]]:
-    """The step, jitted, with whether it made params that are not finite: one flag, on the device."""
-
-    def watched(state: TrainState, x: Any, y: Any, mask: Any) -> tuple[TrainState, Scores, jax.Array]:
-        new, scores = step(state, x, y, mask)
-        return new, scores, breaks(state.params, new.params)
-
-    return jax.jit(watched, donate_argnums=0)

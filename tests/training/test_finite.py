@@ -11,7 +11,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.training import epoch
-from jaxnn.training.finite import breaks
+from jaxnn.training.finite import TOGETHER, breakage
 
 X, Y = np.ones((8, 1), np.float32), np.zeros((8, 1), np.float32)
 STEPS, EPOCHS = 4, 2  #: in batches of two
@@ -103,10 +103,19 @@ def test_an_interrupt_returns_no_such_params_either():
 def test_the_largest_numbers_are_finite(dtype):
     with jax.enable_x64(dtype == jnp.float64):
         weights = {"a": jnp.full(3, jnp.finfo(dtype).max, dtype), "none": jnp.zeros((0, 2), dtype)}
-        params = nn.Params({**weights, "whole": jnp.arange(3)}, {})
-        assert not breaks(params, params)
+        params = nn.Params({**weights, "whole": jnp.arange(3)}, {"least": jnp.array(jnp.inf, dtype)})
+        broken = breakage(params)
+        assert not broken(params)
         for bad in (jnp.inf, -jnp.inf, jnp.nan):
-            assert breaks(params, params._replace(weights={**weights, "a": jnp.array([0, bad, 1], dtype)}))
+            assert broken(params._replace(weights={**weights, "a": jnp.array([0, bad, 1], dtype)}))
+
+
+def test_large_arrays_are_searched_too():
+    params = nn.Params({"large": jnp.zeros((2, TOGETHER)), "small": jnp.zeros(2)}, {})
+    broken = breakage(params)
+    assert not broken(params)
+    for name, array in params.weights.items():
+        assert broken(params._replace(weights={**params.weights, name: array.at[-1].set(jnp.nan)}))
 
 
 def test_the_scores_wait_on_the_device(monkeypatch):
