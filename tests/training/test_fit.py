@@ -189,7 +189,7 @@ def test_under_the_ways_to_debug(way, key):
     x, y = data(5)
     with getattr(jax, way)(True):
         result = nn.fit(
-            nn.dense(2), optax.adam(0.1), cross_entropy, (x, y), key=key, epochs=1, batch_size=4,
+            nn.dense(2), optax.sgd(0.1, momentum=0.9), cross_entropy, (x, y), key=key, epochs=1, batch_size=4,
             validation=(x, y), metrics={"accuracy": nn.accuracy}, progress=False,
         )  # fmt: skip
     assert len(result.history) == 4
