@@ -94,8 +94,10 @@ def diagnose(
     arguments.arrays(owner, "target", target)
     arguments.of_layer(owner, layer, params, x)
     arguments.function(owner, "loss", loss)
+    arguments.hashable(owner, "loss", loss)
     if optimizer is not None:
         arguments.optimizer(owner, optimizer)
+        arguments.hashable(owner, "optimizer", optimizer)
     if key is not None:
         checks.key(owner, key)
     value, layers = _step(layer, loss, optimizer, params, x, target, key)

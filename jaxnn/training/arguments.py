@@ -37,6 +37,14 @@ def function(owner: str, name: str, value: Any) -> None:
     checks.function(owner, name, value, "a function of (prediction, target)")
 
 
+def hashable(owner: str, name: str, value: Any) -> None:
+    """Raises unless ``value`` can be told apart from others, by which a compiled program is found again."""
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(refusal(owner, name, "hashable, as functions are", value)) from None
+
+
 def metrics(owner: str, value: Any, taken: Iterable[str] = (), prefix: str | None = None) -> None:
     """Raises unless ``value`` maps names to functions, and all names are free.
 
