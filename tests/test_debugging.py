@@ -100,3 +100,13 @@ def test_the_layer_to_blame_is_named(compiled, kind):
     watch = jax.debug_nans if kind == "nan" else jax.debug_infs
     with watch(True), pytest.raises(FloatingPointError, match=rf"\({kind}\) encountered in jaxnn_matrix"):
         apply(params, x)
+
+
+def test_inspection_leaks_no_tracers():
+    net = nn.serial(nn.conv(2, 3), nn.relu, nn.flatten, nn.dense(3))
+    x = jnp.ones((2, 5, 5, 1))
+    params = net.init(jax.random.key(0), x)
+    with jax.check_tracer_leaks():
+        nn.summary(net, x.shape)
+        jax.make_jaxpr(lambda params: nn.activations(net, params, x))(params)
+        nn.diagnose(net, params, x, jnp.zeros((2, 3)), lambda y, target: jnp.square(y - target).mean(-1))

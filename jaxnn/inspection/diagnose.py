@@ -14,7 +14,7 @@ from jaxnn.inspection.diagnosis import Diagnosis, Reading
 from jaxnn.inspection.receptive_field import acts_by_value
 from jaxnn.inspection.sentences import sentences
 from jaxnn.inspection.walk import walk
-from jaxnn.layer import Key, Layer, LayerLike, Params, as_spec, fold_name
+from jaxnn.layer import Key, Layer, LayerLike, Params, fold_name, value_spec
 from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator
 from jaxnn.training import arguments
@@ -179,7 +179,11 @@ def _step(
 
 def _saturated(layer: Layer, params: Params, x: Any) -> jax.Array | None:
     """The share of the values of ``x`` at which an activation function is flat; None for other layers."""
-    if jax.tree.leaves(params) or not _floats(x) or not acts_by_value(layer.apply, *as_spec((params, x))):
+    if (
+        jax.tree.leaves(params)
+        or not _floats(x)
+        or not acts_by_value(layer.apply, *value_spec("diagnose", (params, x)))
+    ):
         return None
 
     def steepness(at: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from jaxnn.inspection.flops import count_flops
 from jaxnn.inspection.receptive_field import FREE, extent, input_field, run
 from jaxnn.inspection.table import Table, short
 from jaxnn.inspection.walk import walk
-from jaxnn.layer import Layer, LayerLike, Params, Spec, as_layer, as_spec
+from jaxnn.layer import Layer, LayerLike, Params, Spec, as_layer, as_spec, value_spec
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,19 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
     """
     net = as_layer(net)
     rows: list[Row] = []
-    outputs: list[Any] = []
-
-    def call(path: str, layer: Layer, params: Params, x: Any) -> Any:
-        y = layer.apply(params, x)
-        weights, state = map(_count, params)
-        flops = count_flops(jax.make_jaxpr(layer.apply)(*as_spec((params, x))))
-        rows.append(Row(path, layer.name, as_spec(y), weights, state, flops, None))
-        outputs.append(jax.tree.leaves(y)[:1])
-        return y
 
     def seen(params: Params, x: Any) -> Any:
-        y = walk(net, params, x, call)
-        return outputs, y
+        outputs: list[Any] = []  # of the trace, and gone with it
+
+        def call(path: str, layer: Layer, params: Params, x: Any) -> Any:
+            y = layer.apply(params, x)
+            weights, state = map(_count, params)
+            flops = count_flops(jax.make_jaxpr(layer.apply)(*value_spec("summary", (params, x))))
+            rows.append(Row(path, layer.name, value_spec("summary", y), weights, state, flops, None))
+            outputs.append(jax.tree.leaves(y)[:1])
+            return y
+
+        return outputs, walk(net, params, x, call)
 
     spec = as_spec(shape)
     params = jax.eval_shape(lambda: net.init(jax.random.key(0), spec))
@@ -127,8 +127,7 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
         free = [FREE] * len(jax.tree.leaves(params))
         fields = iter(run(program, [*free, input_field(spec.shape)]))
         rows = [
-            replace(row, field=extent(next(fields)) if output else None)
-            for row, output in zip(rows, outputs, strict=True)
+            replace(row, field=extent(next(fields)) if jax.tree.leaves(row.output) else None) for row in rows
         ]
     return Summary(tuple(rows), _count(params.weights), _count(params.state), count_flops(program), spatial)
 

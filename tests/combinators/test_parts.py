@@ -255,3 +255,10 @@ def test_a_missing_weight_says_so_at_any_depth(key):
         ValueError, match=r"own: params of another net: they have no entry 'scale', only \['x'\]"
     ):
         layer.apply(nn.Params({"inner": {"x": 1.0}}, {}), X)
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_the_summary_of_any_input(kind, key):
+    given, used = INPUTS[kind]
+    net = nn.graph(lambda f, x: f.part(f.given(x)), given=given, part=used)
+    assert [row.path for row in nn.summary(net, X.shape).rows] == ["given", "part"]
