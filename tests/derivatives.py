@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tests.support import rng_array
+from tests.support import plain_jit, rng_array
 
 STEP = 1e-5
 
@@ -31,11 +31,11 @@ def check_derivatives(
 
     gradient = jax.grad(weighed, tuple(range(len(args))))
 
-    @jax.jit
+    @plain_jit
     def first(*args: Any) -> Any:
         return f(*args), gradient(*args)
 
-    @jax.jit
+    @plain_jit
     def others(*args: Any) -> Any:
         """By name what differences of the value, and of the gradient, along a direction must give."""
         v, w = directions

@@ -12,7 +12,7 @@ import jaxnn as nn
 from jaxnn.layer import as_layer
 from tests.derivatives import check_derivatives
 from tests.layers.catalogue import ENTRIES
-from tests.support import assert_close, deep, equations, rng_array
+from tests.support import assert_close, deep, equations, plain_jit, rng_array
 
 # By scope, all tests of one layer come after one another, and share what is compiled.
 every_layer = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name, scope="module")
@@ -125,7 +125,7 @@ def test_dtypes(entry, dtype):
         y, (trained, state) = results(params, x)
         wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, x))
         assert y.dtype == trained.dtype == dtype
-        assert_close(y, np.asarray(jax.jit(layer.apply)(*wide)), roundings=16)
+        assert_close(y, np.asarray(plain_jit(layer.apply)(*wide)), roundings=16)
         chex.assert_trees_all_equal_shapes_and_dtypes(state, params.state)
 
 
@@ -187,7 +187,7 @@ def test_one_trace_a_shape(entry):
 def test_sharded_equals_unsharded(entry, kind):
     layer, params, _, _ = prepared(entry)
     x = batch(entry, 8)
-    expected, _ = jax.jit(layer.train)(params, x, jax.random.key(3))
+    expected, _ = plain_jit(layer.train)(params, x, jax.random.key(3))
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(getattr(jax.sharding.AxisType, kind),))
     with jax.set_mesh(mesh):
         x = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))

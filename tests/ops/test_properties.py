@@ -10,7 +10,7 @@ import pytest
 
 from tests.derivatives import check_derivatives
 from tests.ops.case import Case
-from tests.support import assert_close, deep, rng_array
+from tests.support import assert_close, deep, plain_jit, rng_array
 
 FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
 CASES = [case for family in FAMILIES for case in import_module(f"tests.ops.{family}").CASES]
@@ -72,7 +72,7 @@ def test_large_agrees_with_float64(case):
     args = arrays(case, case.large)
     single = jax.jit(case.op)(*args)
     with jax.enable_x64(True):
-        double = jax.jit(case.op)(*(jnp.asarray(np.asarray(a), jnp.float64) for a in args))
+        double = plain_jit(case.op)(*(jnp.asarray(np.asarray(a), jnp.float64) for a in args))
     assert_close(single, jax.tree.map(lambda a, b: np.asarray(a, b.dtype), double, single), terms=10_000)
 
 
@@ -97,7 +97,7 @@ def test_dtypes(case, dtype):
     with jax.enable_x64(True):
         args = arrays(case, dtype=jnp.dtype(dtype))
         outputs, grads = jax.jit(both(case))(*args)
-        exact = jax.jit(case.op)(*(np.asarray(a, np.float64) for a in args))
+        exact = plain_jit(case.op)(*(np.asarray(a, np.float64) for a in args))
         assert jax.tree.leaves(outputs)[0].dtype == jnp.dtype(dtype)
         assert_close(outputs, exact, dtype=dtype, roundings=8)
         assert all(
@@ -131,7 +131,7 @@ def mesh(explicit: bool):
 def test_sharded_equals_unsharded(case, explicit):
     """The batch over 8 devices, forward and backward."""
     x, *rest = arrays(case, batched(case, 8))
-    expected = jax.jit(both(case))(x, *rest)
+    expected = plain_jit(both(case))(x, *rest)
     devices = mesh(explicit)
     with jax.set_mesh(devices):
         sharded = jax.device_put(x, jax.NamedSharding(devices, jax.P("batch")))
