@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from jaxnn.layer import Apply, Key, Layer, Params, Spec, as_spec, value_spec
+from jaxnn.ops import checks
 
 Draw = Callable[[Key], Params]
 Draft = Callable[[Key, Any], tuple[Any, Draw]]
@@ -33,6 +34,7 @@ class Drafted:
     apply: Apply
 
     def __call__(self, key: Key, shape: Spec, /) -> Params:
+        checks.key("init", key)
         draws = []
 
         def followed(key: Key, x: Any) -> Any:

@@ -24,6 +24,8 @@ import numpy as np
 from jax.export import is_symbolic_dim
 from jax.typing import DTypeLike
 
+from jaxnn.ops import checks
+
 Key = jax.Array
 Weights = Any  #: a nested dict of arrays that an optimiser may change
 State = Any  #: a nested dict of arrays that it may not
@@ -122,14 +124,25 @@ def stateless(
     >>> gain.init(jax.random.key(0), (1, 2)).weights
     {'gain': Array(1., dtype=float32)}
     """
+    return _stateless("stateless", name, init, apply)
+
+
+def _stateless(
+    owner: str, name: str, init: Callable[[Key, Any], Weights], apply: Callable[[Weights, Any], Any]
+) -> Layer:
+    checks.text(owner, "name", name)
+    checks.function(owner, "init", init)
+    checks.function(owner, "apply", apply)
 
     def init_params(key: Key, shape: Spec, /) -> Params:
+        checks.key(name, key)
         return Params(init(key, as_spec(shape)), {})
 
     def infer(params: Params, x: Any, /) -> Any:
         return apply(params.weights, x)
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        checks.optional_key(name, key)
         return apply(params.weights, x), {}
 
     return Layer(name, init_params, checks_params(name, infer), checks_params(name, train), draws=False)
@@ -161,7 +174,8 @@ def stochastic(
     >>> bool((one == other).any())
     False
     """
-    still = stateless(name, init, apply)
+    checks.function("stochastic", "train", train)
+    still = _stateless("stochastic", name, init, apply)
 
     def drawn(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         if key is None:
@@ -169,6 +183,7 @@ def stochastic(
                 f"{name}: train needs a key for its randomness, got None; pass one, as in "
                 "net.train(params, x, key) with key = jax.random.key(0)"
             )
+        checks.key(name, key)
         return train(params.weights, x, key), {}
 
     return replace(still, train=checks_params(name, drawn), draws=True)
@@ -222,18 +237,31 @@ def require_params(name: str, params: Any) -> None:
         )
 
 
+def require_arguments(name: str, params: Any, x: Any, key: Any = None) -> None:
+    """Raises unless these are what JAX's functions of functions can take: params, arrays, a key."""
+    require_params(name, params)
+    checks.arrays(name, x)
+    checks.optional_key(name, key)
+
+
 LayerLike = Layer | Callable[[Any], Any]  #: a layer, or a plain function of one array
 
 
 def as_layer(layer: LayerLike) -> Layer:
     """The layer itself, or a plain function of one array as a layer without weights."""
+    return given_layer("as_layer", "a layer", layer)
+
+
+def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
+    """``as_layer`` of what was given to the function ``owner`` as ``argument``."""
     if isinstance(layer, Layer):
         return layer
-    if not callable(layer):
-        raise TypeError(f"a layer must be a Layer or a function of one array, got {layer!r}")
+    checks.function(owner, argument, layer, "a Layer or a function of one array")
     function, name = layer, _function_name(layer)
     if address := _address(function):  # by which it is sent to another process, not as code
-        return stateless(name, lambda key, x: {}, lambda weights, x: _traced_once(*address)(x))
+        return stateless(
+            name, lambda key, x: {}, lambda weights, x: _traced_once(*address)(checks.arrays(name, x))
+        )
     return stateless(name, lambda key, x: {}, lambda weights, x: function(x))
 
 
@@ -265,7 +293,7 @@ def fold_name(key: Key, name: str) -> Key:
 _fold_in = jax.jit(jax.random.fold_in)  # as one program: a net asks for hundreds of keys
 
 
-def as_spec(shape: Spec) -> Any:
+def as_spec(shape: Spec, owner: str = "init") -> Any:
     """``shape`` in any of its forms as a ``jax.ShapeDtypeStruct``, or a pytree of them.
 
     A tuple of ints means the default float dtype; an array stands for its own shape and dtype. The leading
@@ -277,13 +305,13 @@ def as_spec(shape: Spec) -> Any:
     ShapeDtypeStruct(shape=(1, 28, 28, 1), dtype=float32)
     """
     if _is_described(shape):
-        return _leaf_spec(shape)
+        return _leaf_spec(owner, shape, shape)
     described = any(map(_is_described, jax.tree.leaves(shape)))
 
     def is_shape(node: Any) -> bool:
         return _is_shape(node) and not (described and len(node) == 0)
 
-    return jax.tree.map(_leaf_spec, shape, is_leaf=is_shape)
+    return jax.tree.map(partial(_leaf_spec, owner, shape), shape, is_leaf=is_shape)
 
 
 def value_spec(owner: str, x: Any) -> Any:
@@ -312,10 +340,11 @@ def _is_shape(node: Any) -> bool:
 def _is_size(size: Any) -> bool:
     if isinstance(size, jax.core.Tracer):
         return size.shape == () and jnp.issubdtype(size.dtype, jnp.integer)
-    return isinstance(size, int | np.integer) or is_symbolic_dim(size)
+    return (isinstance(size, int | np.integer) and not isinstance(size, bool)) or is_symbolic_dim(size)
 
 
-def _leaf_spec(leaf: Any) -> jax.ShapeDtypeStruct:
+def _leaf_spec(owner: str, shape: Spec, leaf: Any) -> jax.ShapeDtypeStruct:
+    """That of one ``leaf`` of ``shape``."""
     if _is_described(leaf):
         # As jnp.asarray would take it: NumPy's float64 is float32 unless x64 is enabled.
         sizes, dtype = leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
@@ -323,17 +352,17 @@ def _leaf_spec(leaf: Any) -> jax.ShapeDtypeStruct:
         sizes, dtype = tuple(leaf), jnp.result_type(float)
     else:
         raise TypeError(
-            "init: shape must be a tuple of ints, a jax.ShapeDtypeStruct, an array, or a pytree of them, "
-            f"got {leaf!r}"
+            f"{owner}: shape must be a tuple of ints, a jax.ShapeDtypeStruct, an array, or a pytree of them, "
+            f"got {checks.shown(shape)}"
         )
     if any(isinstance(size, jax.core.Tracer) for size in sizes):
         raise TypeError(
-            "init: shape must not be traced; under jax.jit or jax.eval_shape give an array or a "
+            f"{owner}: shape must not be traced; under jax.jit or jax.eval_shape give an array or a "
             "jax.ShapeDtypeStruct, or bind the shape first: jax.jit(lambda key: net.init(key, shape))"
         )
     if any(size < (axis > 0) for axis, size in enumerate(sizes) if not is_symbolic_dim(size)):
         raise ValueError(
-            f"init: every size must be at least 1 (the batch may be 0), got shape {tuple(sizes)}"
+            f"{owner}: every size must be at least 1 (the batch may be 0), got shape {tuple(sizes)}"
         )
     return jax.ShapeDtypeStruct(sizes, dtype)
 
@@ -347,7 +376,19 @@ def output_shape(layer: LayerLike, shape: Spec) -> Any:
     >>> nn.output_shape(nn.conv(8, 3), (1, 28, 28, 1))
     (1, 26, 26, 8)
     """
-    return jax.tree.map(lambda spec: spec.shape, output_spec(as_layer(layer), shape))
+    layer = given_layer("output_shape", "layer", layer)
+    spec = given_spec("output_shape", shape)
+    return jax.tree.map(lambda spec: spec.shape, output_spec(layer, spec))
+
+
+def given_spec(owner: str, shape: Spec) -> Any:
+    """``as_spec`` of what was given to the function ``owner``, where None is no shape."""
+    if shape is None:
+        raise TypeError(
+            f"{owner}: shape must be a tuple of ints, a jax.ShapeDtypeStruct, an array, or a pytree of them, "
+            "got None"
+        )
+    return as_spec(shape, owner)
 
 
 def output_spec(layer: Layer, shape: Spec) -> Any:

@@ -189,8 +189,8 @@ BAD = {
     "labels": [None, "ab", ["a"], 3],
     "levels": WHOLE,
     "logarithmic": [None, 1, "yes"],
-    "heading": [],
-    "xlabel": [],
+    "heading": [None, 3, ["a"]],
+    "xlabel": [None, 3],
 }
 
 

@@ -8,8 +8,9 @@ import jax
 
 from jaxnn.combinators.branches import merger
 from jaxnn.combinators.graph import Parts, composite
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, given_layer
 from jaxnn.layers.recurrent import Sequences, as_sequences
+from jaxnn.ops import checks
 from jaxnn.ops.sequences import reverse_sequences
 
 
@@ -39,8 +40,8 @@ def bidirectional(layer: Layer, *, merge: Literal["concat", "sum"] = "concat") -
     >>> nn.output_shape(nn.bidirectional(nn.gru(8, outputs="last"), merge="sum"), (1, 20, 3))
     (1, 8)
     """
-    if merge not in ("concat", "sum"):
-        raise ValueError(f"bidirectional: merge must be 'concat' or 'sum', got {merge!r}")
+    layer = given_layer("bidirectional", "layer", layer)
+    checks.choice("bidirectional", "merge", merge, ("concat", "sum"))
     merged = merger("bidirectional", merge)
 
     def flow(f: Parts, inputs: Any) -> Any:

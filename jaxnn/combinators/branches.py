@@ -13,7 +13,8 @@ from jax import lax
 
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.combinators.location import describe
-from jaxnn.layer import Layer, LayerLike, as_layer
+from jaxnn.layer import Layer, LayerLike, given_layer
+from jaxnn.ops import checks
 
 Merge = Literal["concat", "sum"] | Callable[[tuple[Any, ...]], Any]
 
@@ -58,7 +59,7 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: Lay
     parts = name_parts("residual", layers, named)
     both = dict(parts)
     if shortcut is not None:
-        _add("residual", both, "shortcut", as_layer(shortcut))
+        _add("residual", both, "shortcut", given_layer("residual", "shortcut", shortcut))
 
     def flow(f: Parts, x: Any) -> Any:
         skip = x if shortcut is None else f.shortcut(x)
@@ -132,11 +133,8 @@ def merger(owner: str, merge: Merge) -> Callable[[tuple[Any, ...]], Any]:
     """The function of a tuple of arrays that ``merge`` stands for."""
     if callable(merge):
         return merge
-    if merge == "concat":
-        return lambda ys: jnp.concatenate(ys, axis=-1)
-    if merge == "sum":
-        return partial(_total, owner)
-    raise ValueError(f"{owner}: merge must be 'concat', 'sum' or a function of a tuple, got {merge!r}")
+    checks.choice(owner, "merge", merge, ("concat", "sum"), "a function of a tuple")
+    return partial(_total, owner) if merge == "sum" else lambda ys: jnp.concatenate(ys, axis=-1)
 
 
 def _total(owner: str, ys: tuple[Any, ...]) -> Any:
@@ -168,12 +166,13 @@ def name_parts(owner: str, layers: Sequence[LayerLike], named: Mapping[str, Laye
     """Positional layers under their own names with a running number, then the named ones."""
     parts: dict[str, Layer] = {}
     counts: Counter[str] = Counter()
-    for layer in map(as_layer, layers):
+    for given in layers:
+        layer = given_layer(owner, "a layer", given)
         name = layer.name if layer.exact_name else f"{layer.name}_{counts[layer.name]}"
         counts[layer.name] += not layer.exact_name
         _add(owner, parts, name, layer)
     for name, function in named.items():
-        _add(owner, parts, name, as_layer(function))
+        _add(owner, parts, name, given_layer(owner, name, function))
     return parts
 
 

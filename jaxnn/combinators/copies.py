@@ -9,7 +9,20 @@ import jax.numpy as jnp
 
 from jaxnn.combinators.location import describe
 from jaxnn.draft import Draft, Drafted, Draw, draft
-from jaxnn.layer import Apply, Call, Key, Layer, LayerLike, Params, State, Train, Visit, as_layer
+from jaxnn.layer import (
+    Apply,
+    Call,
+    Key,
+    Layer,
+    LayerLike,
+    Params,
+    State,
+    Train,
+    Visit,
+    given_layer,
+    require_arguments,
+)
+from jaxnn.ops import checks
 
 
 def repeat(layer: LayerLike, n: int) -> Layer:
@@ -29,8 +42,8 @@ def repeat(layer: LayerLike, n: int) -> Layer:
     >>> deep.init(jax.random.key(0), (1, 4)).weights["dense_0"]["kernel"].shape
     (50, 4, 4)
     """
-    _at_least_one("repeat", n)
-    layer = as_layer(layer)
+    n = checks.integer("repeat", "n", n, least=1)
+    layer = given_layer("repeat", "layer", layer)
 
     def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
         y, draw = draft(layer, key, x)
@@ -42,9 +55,12 @@ def repeat(layer: LayerLike, n: int) -> Layer:
         return y, _drawn(draw, n)
 
     def apply(params: Params, x: Any, /) -> Any:
+        require_arguments("repeat", params, x)
         return jax.lax.scan(lambda x, params: (layer.apply(params, x), None), x, params, length=n)[0]
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        require_arguments("repeat", params, x, key)
+
         def step(x: Any, copy: tuple[Params, Key | None]) -> tuple[Any, State]:
             params, key = copy
             return layer.train(params, x, key)
@@ -74,13 +90,15 @@ def ensemble(layer: LayerLike, n: int) -> Layer:
     >>> nn.output_shape(nn.ensemble(nn.dense(3), 5), (2, 4))
     (5, 2, 3)
     """
-    _at_least_one("ensemble", n)
-    layer = as_layer(layer)
+    n = checks.integer("ensemble", "n", n, least=1)
+    layer = given_layer("ensemble", "layer", layer)
 
     def apply(params: Params, x: Any, /) -> Any:
+        require_arguments("ensemble", params, x)
         return jax.vmap(layer.apply, in_axes=(0, None), axis_size=n)(params, x)
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        require_arguments("ensemble", params, x, key)
         members = jax.vmap(layer.train, in_axes=(0, None, 0), axis_size=n)
         return members(params, x, _split(layer, key, n))
 
@@ -118,8 +136,3 @@ def _split(layer: Layer, key: Key | None, n: int) -> Key | None:
 
 def _signature(x: Any) -> Any:
     return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), x)
-
-
-def _at_least_one(owner: str, n: int) -> None:
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"{owner}: n must be an integer of at least 1, got {n!r}")

@@ -19,11 +19,12 @@ from jaxnn.layer import (
     LayerLike,
     Params,
     State,
-    as_layer,
     fold_name,
+    given_layer,
     require_params,
     value_spec,
 )
+from jaxnn.ops import checks
 from jaxnn.precision import cast_weights
 
 
@@ -73,12 +74,15 @@ def graph(fn: Flow, /, **layers: LayerLike) -> Layer:
     >>> jax.tree.map(lambda w: w.shape, params.weights)
     {'half': {'bias': (4,), 'kernel': (4, 4)}}
     """
+    checks.function("graph", "fn", fn)
     return composite("graph", fn, layers)
 
 
 def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
     """A layer called ``name`` whose parts are ``layers`` and whose data flow is ``fn``; see ``graph``."""
-    return Composite(name, fn, {part: as_layer(layer) for part, layer in layers.items()}).layer()
+    return Composite(
+        name, fn, {part: given_layer(name, part, layer) for part, layer in layers.items()}
+    ).layer()
 
 
 class Composite:
@@ -136,6 +140,7 @@ class Composite:
 
     def train(self, params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         self._check(params)
+        checks.optional_key(self.name, key)
         state = dict(params.state)
         calls: Counter[str] = Counter()
 

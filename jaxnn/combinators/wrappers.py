@@ -11,7 +11,19 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import Call, Key, Layer, LayerLike, Params, State, Visit, as_layer, checks_params
+from jaxnn.layer import (
+    Call,
+    Key,
+    Layer,
+    LayerLike,
+    Params,
+    State,
+    Visit,
+    checks_params,
+    given_layer,
+    require_arguments,
+)
+from jaxnn.ops import checks
 from jaxnn.precision import cast, cast_weights, float_dtype
 
 
@@ -24,12 +36,14 @@ def remat(layer: LayerLike) -> Layer:
     >>> nn.output_shape(nn.remat(nn.serial(nn.dense(64), nn.relu, nn.dense(2))), (1, 4))
     (1, 2)
     """
-    layer = as_layer(layer)
+    layer = given_layer("remat", "layer", layer)
 
     def apply(params: Params, x: Any, /) -> Any:
+        require_arguments("remat", params, x)
         return jax.checkpoint(layer.apply)(params, x)
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+        require_arguments("remat", params, x, key)
         return jax.checkpoint(layer.train)(params, x, key)
 
     return replace(layer, init=Drafted(partial(draft, layer), apply), apply=apply, train=train)
@@ -47,7 +61,7 @@ def frozen(layer: LayerLike) -> Layer:
     >>> params.weights, params.state["weights"]["kernel"].shape
     ({}, (4, 2))
     """
-    layer = as_layer(layer)
+    layer = given_layer("frozen", "layer", layer)
 
     def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
         y, draw = draft(layer, key, x)
@@ -103,11 +117,11 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
     >>> params.weights["kernel"].dtype, layer.apply(params, jnp.ones((1, 4))).dtype
     (dtype('float32'), dtype('float32'))
     """
-    layer = as_layer(layer)
-    if not jnp.issubdtype(compute, jnp.floating):
-        raise TypeError(f"mixed_precision: compute must be a floating-point dtype, got {compute!r}")
+    layer = given_layer("mixed_precision", "layer", layer)
+    compute = checks.floating_type("mixed_precision", "compute", compute)
 
     def narrow(params: Params, x: Any) -> tuple[Params, Any]:
+        require_arguments("mixed_precision", params, x)
         return cast_weights(layer, params, compute), cast(x, compute)
 
     def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
@@ -148,6 +162,5 @@ def named(name: str, layer: LayerLike) -> Layer:
     >>> list(net.init(jax.random.key(0), (1, 4)).weights)
     ['stem', 'dense_0']
     """
-    if not isinstance(name, str):
-        raise TypeError(f"named: name must be a string, got {name!r}")
-    return replace(as_layer(layer), name=name, exact_name=True)
+    checks.text("named", "name", name)
+    return replace(given_layer("named", "layer", layer), name=name, exact_name=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxnn.inspection.walk import walk
-from jaxnn.layer import Layer, LayerLike, Params, as_layer
+from jaxnn.layer import Layer, LayerLike, Params, given_layer, require_params
 
 
 def activations(net: LayerLike, params: Params, x: Any) -> dict[str, Any]:
@@ -18,11 +18,12 @@ def activations(net: LayerLike, params: Params, x: Any) -> dict[str, Any]:
     >>> {path: y.shape for path, y in nn.activations(net, params, jnp.ones((3, 4))).items()}
     {'dense_0': (3, 8), 'relu_0': (3, 8), 'head': (3, 2)}
     """
+    require_params("activations", params)
     outputs: dict[str, Any] = {}
 
     def call(path: str, layer: Layer, params: Params, x: Any) -> Any:
         outputs[path] = layer.apply(params, x)
         return outputs[path]
 
-    walk(as_layer(net), params, x, call)
+    walk(given_layer("activations", "net", net), params, x, call)
     return outputs

@@ -10,7 +10,7 @@ from jaxnn.inspection.flops import count_flops
 from jaxnn.inspection.receptive_field import FREE, extent, input_field, run
 from jaxnn.inspection.table import Table, short
 from jaxnn.inspection.walk import walk
-from jaxnn.layer import Layer, LayerLike, Params, Spec, as_layer, as_spec, value_spec
+from jaxnn.layer import Layer, LayerLike, Params, Spec, given_layer, given_spec, value_spec
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
     ─────────────────────────────────────────────────────────
     total                           626      0  46.2 k
     """
-    net = as_layer(net)
+    net = given_layer("summary", "net", net)
     rows: list[Row] = []
 
     def seen(params: Params, x: Any) -> Any:
@@ -119,7 +119,7 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
 
         return outputs, walk(net, params, x, call)
 
-    spec = as_spec(shape)
+    spec = given_spec("summary", shape)
     params = jax.eval_shape(lambda: net.init(jax.random.key(0), spec))
     program = jax.make_jaxpr(seen)(params, spec)
     spatial = isinstance(spec, jax.ShapeDtypeStruct) and len(spec.shape) > 2

@@ -9,9 +9,9 @@ from jax.nn.initializers import Initializer, constant
 
 from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, fold_name, stateless
 from jaxnn.layers.dense import dense
-from jaxnn.layers.weights import HE_NORMAL, ZEROS
+from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import activation as ops
-from jaxnn.ops.checks import integer
+from jaxnn.ops import checks
 
 
 def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Layer:
@@ -34,10 +34,13 @@ def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Lay
 
     He et al., "Delving deep into rectifiers", 2015.
     """
+    checks.flags("prelu", shared=shared)
     start = constant(0.25) if slope_init is None else slope_init
+    checks.initialisers("prelu", slope_init=start)
 
     def init(key: Key, x: Any) -> Weights:
-        return {"slope": start(fold_name(key, "slope"), () if shared else x.shape[-1:], x.dtype)}
+        shape = () if shared else checks.one_shape("prelu", x).shape[-1:]
+        return {"slope": drawn("prelu", "slope_init", start, fold_name(key, "slope"), shape, x.dtype)}
 
     return stateless("prelu", init, lambda weights, x: ops.prelu(x, weights["slope"]))
 
@@ -72,10 +75,10 @@ def maxout(
 
     Goodfellow et al., "Maxout networks", 2013.
     """
-    features, pieces = (
-        integer("maxout", "features", features, least=1),
-        integer("maxout", "pieces", pieces, least=1),
-    )
+    features = checks.integer("maxout", "features", features, least=1)
+    pieces = checks.integer("maxout", "pieces", pieces, least=1)
+    checks.flags("maxout", bias=bias)
+    checks.initialisers("maxout", kernel_init=kernel_init, bias_init=bias_init)
     inner = dense(features * pieces, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, shape: Spec, /) -> Params:
@@ -85,6 +88,7 @@ def maxout(
         return ops.maxout(inner.apply(params, x), pieces)
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        checks.optional_key("maxout", key)
         return apply(params, x), {}
 
     return Layer("maxout", init, apply, train, draws=False)

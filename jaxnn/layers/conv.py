@@ -51,12 +51,16 @@ def conv(
     groups = checks.integer("conv", "groups", groups, least=1)
     checks.groups_divide("conv", groups, "features", features)
     check_settings("conv", window, strides, padding, dilation)
+    checks.flags("conv", bias=bias)
+    checks.initialisers("conv", kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
-        taps = window_for("conv", window, x)
+        taps = window_for("conv", x, window, strides, padding, dilation)
         checks.groups_divide("conv", groups, "channels of x", x.shape[-1])
         shape = (*taps, x.shape[-1] // groups, features)
-        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+        return kernel_and_bias(
+            "conv", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
+        )
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return conv_op(
@@ -95,12 +99,16 @@ def depthwise_conv(
     """
     multiplier = checks.integer("depthwise_conv", "multiplier", multiplier, least=1)
     check_settings("depthwise_conv", window, strides, padding, dilation)
+    checks.flags("depthwise_conv", bias=bias)
+    checks.initialisers("depthwise_conv", kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
-        taps = window_for("depthwise_conv", window, x)
+        taps = window_for("depthwise_conv", x, window, strides, padding, dilation)
         features = x.shape[-1] * multiplier
         shape = (*taps, 1, features)
-        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+        return kernel_and_bias(
+            "depthwise_conv", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
+        )
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return conv_op(
@@ -139,7 +147,10 @@ def separable_conv(
     (1, 28, 28, 8)
     """
     features = checks.integer("separable_conv", "features", features, least=1)
+    multiplier = checks.integer("separable_conv", "multiplier", multiplier, least=1)
     check_settings("separable_conv", window, strides, padding, dilation)
+    checks.flags("separable_conv", bias=bias)
+    checks.initialisers("separable_conv", kernel_init=kernel_init, bias_init=bias_init)
     depthwise = depthwise_conv(
         window,
         multiplier=multiplier,
@@ -152,6 +163,7 @@ def separable_conv(
     pointwise = conv(features, 1, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
+        window_for("separable_conv", x, window, strides, padding, dilation)
         between = output_spec(depthwise, x)
         return {
             "depthwise": depthwise.init(fold_name(key, "depthwise"), x).weights,
@@ -170,10 +182,20 @@ def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilat
     """What can be said of a window's settings before the number of spatial axes is known."""
     for name, value in (("window", window), ("strides", strides), ("dilation", dilation)):
         windows.any_axes(op, name, value)
-    windows.check_name(op, padding)
+    windows.check_padding(op, padding)
 
 
-def window_for(op: str, window: Ints, x: Any) -> tuple[int, ...]:
-    """``window`` on each spatial axis of ``x``, which must be a floating-point ``(N, *space, C)``."""
-    checks.floating_dtype(op, x.dtype)
-    return windows.per_axis(op, "window", window, len(checks.spatial(op, x)))
+def window_for(
+    op: str, x: Any, window: Ints, strides: Ints, padding: Padding, dilation: Ints
+) -> tuple[int, ...]:
+    """``window`` on each spatial axis of ``x``, which must be a floating-point ``(N, *space, C)``.
+
+    Raises unless all settings are for as many axes.
+    """
+    checks.floating_dtype(op, checks.one_shape(op, x).dtype)
+    rank = len(checks.spatial(op, x))
+    windows.per_axis(op, "strides", strides, rank)
+    windows.per_axis(op, "dilation", dilation, rank)
+    if not isinstance(padding, str):
+        windows.pairs(op, padding, (1,) * rank, (1,) * rank, (1,) * rank)
+    return windows.per_axis(op, "window", window, rank)

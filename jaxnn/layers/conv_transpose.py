@@ -56,12 +56,16 @@ def conv_transpose(
     checks.groups_divide("conv_transpose", groups, "features", features)
     check_settings("conv_transpose", window, strides, padding, dilation)
     windows.any_axes("conv_transpose", "output_padding", output_padding, least=0)
+    checks.flags("conv_transpose", bias=bias)
+    checks.initialisers("conv_transpose", kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
-        taps = window_for("conv_transpose", window, x)
+        taps = window_for("conv_transpose", x, window, strides, padding, dilation)
         checks.groups_divide("conv_transpose", groups, "channels of x", x.shape[-1])
         shape = (*taps, x.shape[-1], features // groups)
-        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+        return kernel_and_bias(
+            "conv_transpose", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
+        )
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return conv_transpose_op(

@@ -35,13 +35,17 @@ def dense(
     (1, 10)
     """
     features = checks.integer("dense", "features", features, least=1)
+    checks.flags("dense", bias=bias)
+    checks.initialisers("dense", kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
-        checks.floating_dtype("dense", x.dtype)
+        checks.floating_dtype("dense", checks.one_shape("dense", x).dtype)
         if not x.shape:
             raise ValueError(f"dense: x must be (..., F), got shape {x.shape}")
         shape = (x.shape[-1], features)
-        return kernel_and_bias(key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init)
+        return kernel_and_bias(
+            "dense", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
+        )
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return dense_op(x, weights["kernel"], weights["bias"] if bias else None)

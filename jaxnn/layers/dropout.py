@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.layer import Key, Layer, Params, State, Weights, checks_params, stateless, stochastic
-from jaxnn.ops.checks import floating, spatial
+from jaxnn.ops import checks
+from jaxnn.ops.checks import floating, number, spatial
 
 #: Probabilities are whole multiples of 1 / RESOLUTION.
 RESOLUTION = 1 << 16
@@ -70,8 +71,12 @@ def spatial_dropout(rate: float) -> Layer:
 
 def _dropout(name: str, rate: float, drawn: Any) -> Layer:
     """Dropout with one draw for each element of the shape ``drawn(x)``, broadcast to x."""
-    if not 0 <= rate <= 1:
-        raise ValueError(f"{name}: rate must be in [0, 1], the probability to drop a value, got {rate!r}")
+    rule = "in [0, 1], the probability to drop a value"
+    rate = number(name, "rate", rate, least=0, most=1, rule=rule)
+
+    def init(key: Key, x: Any) -> Weights:
+        checks.one_shape(name, x)
+        return {}
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         x = floating(name, x)
@@ -85,11 +90,12 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
         return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
     def drop_all(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        checks.optional_key(name, key)
         return jnp.zeros_like(apply(params.weights, x)), {}
 
     if 0 < rate < 1:
-        return stochastic(name, lambda key, x: {}, apply, train)
-    keep_all = stateless(name, lambda key, x: {}, apply)
+        return stochastic(name, init, apply, train)
+    keep_all = stateless(name, init, apply)
     return keep_all if rate == 0 else replace(keep_all, train=checks_params(name, drop_all))
 
 

@@ -12,6 +12,7 @@ from jax.nn.initializers import Initializer, variance_scaling
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxnn.layer import Key, Layer, Params, Weights, fold_name, stateless
+from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense
 
@@ -53,17 +54,19 @@ def embedding(
     """
     vocabulary = checks.integer("embedding", "vocabulary", vocabulary, least=1)
     features = checks.integer("embedding", "features", features, least=1)
-    checks.floating_dtype("embedding", jnp.dtype(dtype), "dtype")
+    checks.initialisers("embedding", embedding_init=embedding_init)
+    dtype = checks.floating_type("embedding", "dtype", dtype)
 
     def init(key: Key, ids: Any) -> Weights:
         if not isinstance(ids, _Queries):
-            _check_ids(ids)
-        return {"embedding": embedding_init(fold_name(key, "embedding"), (vocabulary, features), dtype)}
+            _check_ids(checks.one_shape("embedding", ids))
+        shape, own_key = (vocabulary, features), fold_name(key, "embedding")
+        return {"embedding": drawn("embedding", "embedding_init", embedding_init, own_key, shape, dtype)}
 
     def apply(weights: Weights, ids: Any) -> jax.Array:
         if isinstance(ids, _Queries):
             return _scores(jnp.asarray(weights["embedding"]), ids.x)
-        return _rows(jnp.asarray(weights["embedding"]), jnp.asarray(ids))
+        return _rows(jnp.asarray(weights["embedding"]), checks.array("embedding", ids, "ids"))
 
     return stateless("embedding", init, apply)
 

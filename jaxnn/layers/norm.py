@@ -22,10 +22,11 @@ from jaxnn.layer import (
     fold_name,
     stateless,
 )
-from jaxnn.layers.weights import ONES, ZEROS
+from jaxnn.layers.weights import ONES, ZEROS, drawn
+from jaxnn.ops import checks
 from jaxnn.ops import norm as ops
-from jaxnn.ops.checks import accumulator, integer
-from jaxnn.ops.moments import from_front
+from jaxnn.ops.checks import accumulator
+from jaxnn.ops.moments import positive
 
 
 def batch_norm(
@@ -73,16 +74,19 @@ def batch_norm(
     Ioffe and Szegedy, "Batch normalization", 2015.
     """
     name = "batch_norm"
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"{name}: momentum must be in [0, 1], got {momentum!r}")
-    _positive(name, epsilon)
+    momentum = checks.number(name, "momentum", momentum, least=0, most=1)
+    epsilon = positive(name, epsilon)
+    checks.flags(name, scale=scale, bias=bias)
+    checks.initialisers(name, scale_init=scale_init, bias_init=bias_init)
 
     def init(key: Key, shape: Spec, /) -> Params:
-        x = as_spec(shape)
+        checks.key(name, key)
+        x = checks.one_shape(name, as_spec(shape))
         channels, wide = x.shape[-1:], accumulator(x.dtype)
         state = {"mean": ZEROS(key, channels, wide), "var": ONES(key, channels, wide)}
         return Params(
-            _affine(key, channels, x.dtype, scale_init if scale else None, bias_init if bias else None), state
+            _affine(name, key, channels, x.dtype, scale_init if scale else None, bias_init if bias else None),
+            state,
         )
 
     def apply(params: Params, x: Any, /) -> jax.Array:
@@ -90,6 +94,7 @@ def batch_norm(
         return ops.batch_norm(x, state["mean"], state["var"], **_given(weights, scale, bias), epsilon=epsilon)
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        checks.optional_key(name, key)
         weights, state = params
         y, mean, var, n = ops.batch_norm_train(
             x, **_given(weights, scale, bias), epsilon=epsilon, axis_name=axis_name
@@ -141,11 +146,14 @@ def layer_norm(
     Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
     name = "layer_norm"
-    _positive(name, epsilon)
+    epsilon = positive(name, epsilon)
+    checks.axes(name, axes)
+    checks.flags(name, scale=scale, bias=bias)
+    checks.initialisers(name, scale_init=scale_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
         sizes = _sizes(name, x, axes)
-        return _affine(key, sizes, x.dtype, scale_init if scale else None, bias_init if bias else None)
+        return _affine(name, key, sizes, x.dtype, scale_init if scale else None, bias_init if bias else None)
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.layer_norm(x, **_given(weights, scale, bias), axes=axes, epsilon=epsilon)
@@ -184,10 +192,13 @@ def rms_norm(
     Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
     name = "rms_norm"
-    _positive(name, epsilon)
+    epsilon = positive(name, epsilon)
+    checks.axes(name, axes)
+    checks.flags(name, scale=scale)
+    checks.initialisers(name, scale_init=scale_init)
 
     def init(key: Key, x: Any) -> Weights:
-        return _affine(key, _sizes(name, x, axes), x.dtype, scale_init if scale else None, None)
+        return _affine(name, key, _sizes(name, x, axes), x.dtype, scale_init if scale else None, None)
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.rms_norm(x, **_given(weights, scale, False), axes=axes, epsilon=epsilon)
@@ -230,11 +241,16 @@ def group_norm(
     Wu and He, "Group normalization", 2018.
     """
     name = "group_norm"
-    groups = integer(name, "groups", groups, least=1)
-    _positive(name, epsilon)
+    groups = checks.integer(name, "groups", groups, least=1)
+    epsilon = positive(name, epsilon)
+    checks.flags(name, scale=scale, bias=bias)
+    checks.initialisers(name, scale_init=scale_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
-        return _affine(key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None)
+        checks.one_shape(name, x)
+        return _affine(
+            name, key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None
+        )
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.group_norm(x, groups, **_given(weights, scale, bias), epsilon=epsilon)
@@ -276,10 +292,15 @@ def instance_norm(
     Ulyanov, Vedaldi and Lempitsky, "Instance normalization", 2016.
     """
     name = "instance_norm"
-    _positive(name, epsilon)
+    epsilon = positive(name, epsilon)
+    checks.flags(name, scale=scale, bias=bias)
+    checks.initialisers(name, scale_init=scale_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> Weights:
-        return _affine(key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None)
+        checks.one_shape(name, x)
+        return _affine(
+            name, key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None
+        )
 
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.instance_norm(x, **_given(weights, scale, bias), epsilon=epsilon)
@@ -288,6 +309,7 @@ def instance_norm(
 
 
 def _affine(
+    owner: str,
     key: Key,
     shape: tuple[int, ...],
     dtype: Any,
@@ -296,21 +318,20 @@ def _affine(
 ) -> dict[str, jax.Array]:
     """The weights ``scale`` and ``bias``, each left out when its initialiser is None."""
     wanted = {"scale": scale_init, "bias": bias_init}
-    return {part: init(fold_name(key, part), shape, dtype) for part, init in wanted.items() if init}
+    return {
+        part: drawn(owner, f"{part}_init", init, fold_name(key, part), shape, dtype)
+        for part, init in wanted.items()
+        if init
+    }
 
 
 def _given(weights: Weights, scale: bool, bias: bool) -> dict[str, jax.Array]:
     return {part: weights[part] for part, wanted in (("scale", scale), ("bias", bias)) if wanted}
 
 
-def _positive(name: str, epsilon: float) -> None:
-    if not epsilon > 0:
-        raise ValueError(f"{name}: epsilon must be positive, got {epsilon!r}")
-
-
 def _sizes(name: str, x: Any, axes: int | Sequence[int]) -> tuple[int, ...]:
     """The sizes of ``axes`` of ``x``; raises if the batch axis is one: rows must not see each other."""
-    over = from_front(name, x, axes)
+    over = checks.axes(name, axes, checks.one_shape(name, x).shape)
     if 0 in over:
         raise ValueError(f"{name}: axes must not hold the batch axis, axis 0, got {axes} for x {x.shape}")
     return tuple(x.shape[axis] for axis in over)

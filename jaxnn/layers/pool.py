@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 
-from jaxnn.layer import Layer, stateless
-from jaxnn.ops import adaptive_pool, pool, windows
+from jaxnn.layer import Layer
+from jaxnn.layers.weights import weightless
+from jaxnn.ops import adaptive_pool, checks, pool, windows
 from jaxnn.ops.global_pool import global_avg_pool, global_max_pool
 from jaxnn.ops.lp_pool import check_exponent
 from jaxnn.ops.lp_pool import lp_pool as lp_pool_op
@@ -51,7 +52,7 @@ def max_pool(
     >>> nn.output_shape(nn.max_pool(2), (1, 28, 28, 8))
     (1, 14, 14, 8)
     """
-    _check_settings("max_pool", window, strides, padding, dilation)
+    _check_settings("max_pool", window, strides, padding, dilation, ceil_mode=ceil_mode)
     return _pool(
         "max_pool",
         pool.max_pool,
@@ -86,7 +87,7 @@ def min_pool(
     >>> nn.output_shape(nn.min_pool(3, strides=2), (1, 28, 28, 8))
     (1, 13, 13, 8)
     """
-    _check_settings("min_pool", window, strides, padding, dilation)
+    _check_settings("min_pool", window, strides, padding, dilation, ceil_mode=ceil_mode)
     return _pool(
         "min_pool",
         pool.min_pool,
@@ -123,7 +124,8 @@ def avg_pool(
     >>> nn.output_shape(nn.avg_pool(2), (1, 7, 7, 8))
     (1, 3, 3, 8)
     """
-    _check_settings("avg_pool", window, strides, padding, dilation)
+    flags = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
+    _check_settings("avg_pool", window, strides, padding, dilation, **flags)
     return _pool(
         "avg_pool",
         pool.avg_pool,
@@ -161,7 +163,7 @@ def lp_pool(
     >>> nn.output_shape(nn.lp_pool(2, p=3), (1, 28, 28, 8))
     (1, 14, 14, 8)
     """
-    _check_settings("lp_pool", window, strides, padding, dilation)
+    _check_settings("lp_pool", window, strides, padding, dilation, ceil_mode=ceil_mode)
     check_exponent("lp_pool", p)
     return _pool(
         "lp_pool",
@@ -208,12 +210,15 @@ def adaptive_max_pool(output_size: Ints) -> Layer:
 
 
 def _pool(name: str, function: Callable[..., jax.Array], **settings: Any) -> Layer:
-    return stateless(name, lambda key, x: {}, lambda weights, x: function(x, **settings))
+    return weightless(name, lambda x: function(x, **settings))
 
 
-def _check_settings(op: str, window: Ints, strides: Ints | None, padding: Padding, dilation: Ints) -> None:
+def _check_settings(
+    op: str, window: Ints, strides: Ints | None, padding: Padding, dilation: Ints, **flags: bool
+) -> None:
     """What can be said of the settings before the number of spatial axes is known."""
     for name, value in (("window", window), ("strides", strides), ("dilation", dilation)):
         if value is not None:
             windows.any_axes(op, name, value)
     check_padding(op, padding)
+    checks.flags(op, **flags)

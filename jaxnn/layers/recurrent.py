@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal, zeros
 
 from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
-from jaxnn.layers.weights import HE_NORMAL, ZEROS
+from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
 from jaxnn.ops.cells import Activation
 
@@ -88,10 +88,15 @@ def rnn(
     (1, 20, 8)
     """
     features = checks.integer("rnn", "features", features, least=1)
+    checks.function("rnn", "activation", activation)
+    checks.flags("rnn", bias=bias)
+    checks.initialisers(
+        "rnn", kernel_init=kernel_init, recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init
+    )
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
-        return _weights(key, x, features, ("h",), *inits)
+        return _weights("rnn", key, x, features, ("h",), *inits)
 
     def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
         return recurrent.rnn(
@@ -154,10 +159,14 @@ def lstm(
     (1, 2)
     """
     features = checks.integer("lstm", "features", features, least=1)
+    checks.flags("lstm", bias=bias)
+    checks.initialisers(
+        "lstm", kernel_init=kernel_init, recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init
+    )
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
-        return _weights(key, x, features, ("i", "f", "g", "o"), *inits)
+        return _weights("lstm", key, x, features, ("i", "f", "g", "o"), *inits)
 
     def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
         return recurrent.lstm(
@@ -208,12 +217,17 @@ def gru(
     (2, 4)
     """
     features = checks.integer("gru", "features", features, least=1)
+    checks.flags("gru", bias=bias)
+    checks.initialisers(
+        "gru", kernel_init=kernel_init, recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init
+    )
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
-        weights = _weights(key, x, features, ("r", "z", "n"), *inits)
+        weights = _weights("gru", key, x, features, ("r", "z", "n"), *inits)
         if bias:
-            weights["recurrent_bias"] = bias_init(fold_name(key, "recurrent_bias"), (features,), x.dtype)
+            own_key = fold_name(key, "recurrent_bias")
+            weights["recurrent_bias"] = drawn("gru", "bias_init", bias_init, own_key, (features,), x.dtype)
         return weights
 
     def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
@@ -250,11 +264,11 @@ def _layer(
     return_carry: bool,
 ) -> Layer:
     """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: what goes in and out, for all alike."""
-    if outputs not in ("all", "last"):
-        raise ValueError(f"{name}: outputs must be 'all' or 'last', got {outputs!r}")
+    checks.choice(name, "outputs", outputs, ("all", "last"))
+    checks.flags(name, reverse=reverse, return_carry=return_carry)
 
     def init_input(key: Key, inputs: Any) -> Weights:
-        x = as_sequences(name, inputs).x
+        x = checks.one_shape(name, as_sequences(name, inputs).x)
         checks.floating_dtype(name, x.dtype)
         if len(x.shape) != 3:
             raise ValueError(f"{name}: x must be (N, T, F), got shape {x.shape}")
@@ -274,6 +288,7 @@ def _layer(
 
 
 def _weights(
+    owner: str,
     key: Key,
     x: jax.ShapeDtypeStruct,
     features: int,
@@ -288,7 +303,8 @@ def _weights(
 
     def kernel(name: str, init: Initializer, rows: int) -> jax.Array:
         keys = (fold_name(fold_name(key, name), gate) for gate in gates)
-        columns = [init(gate_key, (rows, features), draw_dtype) for gate_key in keys]
+        setting = name.removeprefix("input_") + "_init"
+        columns = [drawn(owner, setting, init, gate_key, (rows, features), draw_dtype) for gate_key in keys]
         return jnp.concatenate(columns, axis=1).astype(x.dtype)
 
     weights = {
@@ -296,5 +312,6 @@ def _weights(
         "recurrent_kernel": kernel("recurrent_kernel", recurrent_kernel_init, features),
     }
     if bias_init is not None:
-        weights["bias"] = bias_init(fold_name(key, "bias"), (len(gates) * features,), x.dtype)
+        own_key, shape = fold_name(key, "bias"), (len(gates) * features,)
+        weights["bias"] = drawn(owner, "bias_init", bias_init, own_key, shape, x.dtype)
     return weights

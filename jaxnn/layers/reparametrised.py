@@ -27,11 +27,11 @@ from jaxnn.layer import (
     Params,
     State,
     Visit,
-    as_layer,
     checks_params,
     fold_name,
+    given_layer,
 )
-from jaxnn.ops.checks import accumulator, integer
+from jaxnn.ops.checks import accumulator, integer, number
 from jaxnn.precision import cast_weights
 
 
@@ -57,7 +57,7 @@ def weight_norm(layer: LayerLike) -> Layer:
 
     Salimans and Kingma, "Weight normalization", 2016.
     """
-    layer = as_layer(layer)
+    layer = given_layer("weight_norm", "layer", layer)
 
     def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
         y, draw = draft(layer, key, x)
@@ -118,10 +118,9 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
 
     Miyato et al., "Spectral normalization for generative adversarial networks", 2018.
     """
-    layer = as_layer(layer)
+    layer = given_layer("spectral_norm", "layer", layer)
     iterations = integer("spectral_norm", "iterations", iterations, least=1)
-    if not epsilon > 0:
-        raise ValueError(f"spectral_norm: epsilon must be positive, got {epsilon!r}")
+    epsilon = number("spectral_norm", "epsilon", epsilon, above=0)
 
     def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
         y, draw = draft(layer, key, x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from operator import index
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import Layer
+from jaxnn.layers.weights import weightless
 from jaxnn.ops import checks, windows
 from jaxnn.ops.windows import Padding
 
@@ -31,7 +31,7 @@ def flatten(x: ArrayLike) -> jax.Array:
     >>> nn.flatten(jnp.ones((2, 4, 4, 3))).shape
     (2, 48)
     """
-    array = jnp.asarray(x)
+    array = checks.array("flatten", x)
     if array.ndim == 0:
         raise ValueError("flatten: x must have a batch axis, got shape ()")
     return jnp.reshape(array, (array.shape[0], prod(array.shape[1:])))
@@ -56,23 +56,22 @@ def reshape(*shape: int) -> Layer:
     """
     sizes = _sizes(shape)
 
-    def apply(weights: object, x: ArrayLike) -> jax.Array:
-        array = jnp.asarray(x)
+    def apply(x: ArrayLike) -> jax.Array:
+        array = checks.array("reshape", x)
         if array.ndim == 0:
             raise ValueError("reshape: x must have a batch axis, got shape ()")
         return _reshaped(array, _fitted(sizes, array.shape))
 
-    return stateless("reshape", lambda key, x: {}, apply)
+    return weightless("reshape", apply)
 
 
 def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    try:
-        sizes = tuple(index(size) for size in shape)
-    except TypeError:
+    sizes = checks.integers(shape)
+    if sizes is None:
         raise TypeError(
             "reshape: the sizes must be integers given one by one, as in reshape(7, 7, 64), got "
-            f"{', '.join(map(repr, shape))}"
-        ) from None
+            f"{', '.join(map(checks.shown, shape))}"
+        )
     if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
         raise ValueError(f"reshape: the sizes must be at least 1, and one of them may be -1, got {sizes}")
     return sizes
@@ -96,7 +95,7 @@ def _reshaped(x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
     return jnp.expand_dims(split, ones)
 
 
-def pad(padding: Padding, *, mode: str = "CONSTANT", value: float = 0) -> Layer:
+def pad(padding: Padding, *, mode: str = "CONSTANT", value: complex = 0) -> Layer:
     """Adds a border to the spatial axes: (N, *space, C) → (N, *(low + space + high), C).
 
     Every dtype is kept.
@@ -120,15 +119,14 @@ def pad(padding: Padding, *, mode: str = "CONSTANT", value: float = 0) -> Layer:
     >>> print(layer.apply(layer.init(jax.random.key(0), x.shape), x).ravel())
     [2 1 2 3 2 1]
     """
-    if mode != "CONSTANT" and mode not in windows.VALUE_PADDINGS:
-        names = ", ".join(map(repr, windows.VALUE_PADDINGS))
-        raise ValueError(f"pad: mode must be 'CONSTANT', {names}, got {mode!r}")
+    checks.choice("pad", "mode", mode, ("CONSTANT", *windows.VALUE_PADDINGS))
+    value = checks.scalar("pad", "value", value)
     if mode != "CONSTANT" and value != 0:
         raise ValueError(f"pad: value must be left out for mode {mode!r}, got {value!r}")
     _pairs(padding, len(padding) if isinstance(padding, Sequence) else 1)
 
-    def apply(weights: object, x: ArrayLike) -> jax.Array:
-        array = jnp.asarray(x)
+    def apply(x: ArrayLike) -> jax.Array:
+        array = checks.array("pad", x)
         space = checks.spatial("pad", array)
         pairs = _pairs(padding, len(space))
         if any(low + size + high < 1 for size, (low, high) in zip(space, pairs, strict=True)):
@@ -139,18 +137,16 @@ def pad(padding: Padding, *, mode: str = "CONSTANT", value: float = 0) -> Layer:
         border = ((0, 0), *pairs, (0, 0))
         return _filled(array, border, value) if mode == "CONSTANT" else _extended(array, border, mode)
 
-    return stateless("pad", lambda key, x: {}, apply)
+    return weightless("pad", apply)
 
 
 def _pairs(padding: Padding, rank: int) -> windows.Pairs:
-    if isinstance(padding, str):
-        raise TypeError(
-            f"pad: padding must be an integer, one an axis or one (low, high) pair an axis, got {padding!r}"
-        )
+    if windows.entries(padding) is None:
+        raise checks.wrong_kind("pad", "padding", windows.FORMS, padding)
     return windows.pairs("pad", padding, (0,) * rank, (1,) * rank, (1,) * rank)
 
 
-def _filled(x: jax.Array, border: windows.Pairs, value: float) -> jax.Array:
+def _filled(x: jax.Array, border: windows.Pairs, value: complex) -> jax.Array:
     with np.errstate(all="ignore"):
         fill = np.asarray(value).astype(x.dtype)
     if not jnp.issubdtype(x.dtype, jnp.floating) and fill != value:

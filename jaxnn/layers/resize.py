@@ -8,9 +8,11 @@ from typing import Any
 import jax
 
 from jaxnn import ops
-from jaxnn.layer import Layer, stateless
-from jaxnn.ops.resize import check_coefficient, check_method, scales
-from jaxnn.ops.windows import Ints, per_axis
+from jaxnn.layer import Layer
+from jaxnn.layers.weights import weightless
+from jaxnn.ops.checks import number
+from jaxnn.ops.resize import check_method, scales
+from jaxnn.ops.windows import Ints, any_axes
 
 
 def resize(
@@ -35,11 +37,11 @@ def resize(
     >>> nn.output_shape(nn.resize((48, 20), method="linear"), (1, 32, 32, 3))
     (1, 48, 20, 3)
     """
-    per_axis("resize", "size", size, _rank(size))
+    any_axes("resize", "size", size)
     check_method("resize", method, align_corners, antialias)
-    check_coefficient("resize", cubic_coefficient)
+    number("resize", "cubic_coefficient", cubic_coefficient)
 
-    def apply(weights: object, x: Any) -> jax.Array:
+    def apply(x: Any) -> jax.Array:
         return ops.resize(
             x,
             size,
@@ -49,7 +51,7 @@ def resize(
             cubic_coefficient=cubic_coefficient,
         )
 
-    return stateless("resize", lambda key, x: {}, apply)
+    return weightless("resize", apply)
 
 
 def upsample(
@@ -67,13 +69,13 @@ def upsample(
     >>> nn.output_shape(nn.upsample(2), (1, 16, 16, 3))
     (1, 32, 32, 3)
     """
-    scales("upsample", scale, _rank(scale))
+    scales("upsample", scale, len(scale) if isinstance(scale, Sequence) else 1)
     check_method("upsample", method, align_corners, antialias=False)
 
-    def apply(weights: object, x: Any) -> jax.Array:
+    def apply(x: Any) -> jax.Array:
         return ops.upsample(x, scale, method=method, align_corners=align_corners)
 
-    return stateless("upsample", lambda key, x: {}, apply)
+    return weightless("upsample", apply)
 
 
 def pixel_shuffle(scale: Ints) -> Layer:
@@ -87,8 +89,8 @@ def pixel_shuffle(scale: Ints) -> Layer:
     >>> nn.output_shape(nn.pixel_shuffle(2), (1, 8, 8, 12))
     (1, 16, 16, 3)
     """
-    per_axis("pixel_shuffle", "scale", scale, _rank(scale))
-    return stateless("pixel_shuffle", lambda key, x: {}, lambda weights, x: ops.pixel_shuffle(x, scale))
+    any_axes("pixel_shuffle", "scale", scale)
+    return weightless("pixel_shuffle", lambda x: ops.pixel_shuffle(x, scale))
 
 
 def pixel_unshuffle(scale: Ints) -> Layer:
@@ -102,10 +104,5 @@ def pixel_unshuffle(scale: Ints) -> Layer:
     >>> nn.output_shape(nn.pixel_unshuffle(2), (1, 16, 16, 3))
     (1, 8, 8, 12)
     """
-    per_axis("pixel_unshuffle", "scale", scale, _rank(scale))
-    return stateless("pixel_unshuffle", lambda key, x: {}, lambda weights, x: ops.pixel_unshuffle(x, scale))
-
-
-def _rank(value: object) -> int:
-    """How many axes a setting is for, as far as it tells."""
-    return len(value) if isinstance(value, Sequence) else 1
+    any_axes("pixel_unshuffle", "scale", scale)
+    return weightless("pixel_unshuffle", lambda x: ops.pixel_unshuffle(x, scale))

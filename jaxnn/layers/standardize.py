@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxnn import ops
 from jaxnn.layer import Key, Layer, Params, Spec, State, as_spec, checks_params
+from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator
 from jaxnn.ops.standardize import feature_shape
 
@@ -42,10 +43,16 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
      [ 1.  0.]]
     """
     name = "standardize"
-    fitted = None if data is None else ops.feature_statistics(data, axes)
+    checks.axes(name, axes)
+    fitted = None
+    if data is not None:
+        x = checks.floating(name, data, "data")
+        feature_shape(name, x, axes)
+        fitted = ops.feature_statistics(x, axes)
 
     def init(key: Key, shape: Spec, /) -> Params:
-        x = as_spec(shape)
+        checks.key(name, key)
+        x = checks.one_shape(name, as_spec(shape))
         if fitted is None:
             sizes = feature_shape(name, x, axes)
             mean, deviation = jnp.zeros(sizes, accumulator(x.dtype)), jnp.ones(sizes, accumulator(x.dtype))
@@ -59,6 +66,7 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
         return ops.standardize(x, params.state["mean"], params.state["deviation"])
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        checks.optional_key(name, key)
         return apply(params, x), params.state
 
     return Layer(name, init, apply, train, draws=False)

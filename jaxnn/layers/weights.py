@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +11,8 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Key, Weights, fold_name
+from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
+from jaxnn.ops import checks
 
 # The defaults, each as one compiled program per shape; JAX's own call a dozen. They are functions of
 # this module, so that a layer sent to another process finds them there by name.
@@ -34,11 +37,22 @@ def ONES(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> j
     return _ones(key, shape, dtype, out_sharding)
 
 
+def weightless(name: str, function: Callable[[Any], Any]) -> Layer:
+    """A layer called ``name`` that is a function of one array."""
+
+    def init(key: Key, x: Any) -> Weights:
+        checks.one_shape(name, x)
+        return {}
+
+    return stateless(name, init, lambda weights, x: function(x))
+
+
 #: Name, initialiser and shape of each array that a layer draws.
 Plan = tuple[tuple[str, Initializer, tuple[int, ...]], ...]
 
 
 def kernel_and_bias(
+    owner: str,
     key: Key,
     dtype: Any,
     kernel: tuple[int, ...],
@@ -51,13 +65,26 @@ def kernel_and_bias(
     if bias is not None:
         plan += (("bias", bias_init, bias),)
     # The defaults as one program: to start one for each key and each array costs more.
-    draw = _compiled if kernel_init is HE_NORMAL and bias_init is ZEROS else _draw
-    weights: Weights = draw(key, jnp.dtype(dtype), plan)
-    return weights
+    if kernel_init is HE_NORMAL and bias_init is ZEROS:
+        weights: Weights = _compiled(key, jnp.dtype(dtype), plan)
+        return weights
+    return {
+        name: drawn(owner, f"{name}_init", init, fold_name(key, name), shape, dtype)
+        for name, init, shape in plan
+    }
 
 
-def _draw(key: Key, dtype: Any, plan: Plan) -> Weights:
+def drawn(
+    owner: str, name: str, init: Initializer, key: Key, shape: tuple[int, ...], dtype: Any
+) -> jax.Array:
+    """What the initialiser ``name`` gives; raises unless that is an array of ``shape``."""
+    array = init(key, shape, dtype)
+    if getattr(array, "shape", None) != shape:
+        # The commonest case: he_normal, which makes an initialiser, instead of he_normal().
+        raise TypeError(checks.refusal(owner, name, f"a function that gives an array of shape {shape}", init))
+    return array
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _compiled(key: Key, dtype: Any, plan: Plan) -> Weights:
     return {name: init(fold_name(key, name), shape, dtype) for name, init, shape in plan}
-
-
-_compiled = jax.jit(_draw, static_argnums=(1, 2))

@@ -30,6 +30,7 @@ from jax.nn import (
 )
 from jax.typing import ArrayLike
 
+from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator, floating, same_dtype
 from jaxnn.ops.stored import stored
 from jaxnn.ops.sums import many_rows
@@ -120,6 +121,7 @@ def gelu(x: ArrayLike, approximate: bool = True) -> jax.Array:
     Hendrycks and Gimpel, "Gaussian error linear units", 2016.
     """
     x = floating("gelu", x)
+    checks.flags("gelu", approximate=approximate)
     y: jax.Array = _gated(_nearly_normal, 20, x) if approximate else _gated(_twice_normal, 32, x / 2)
     return y
 
@@ -216,7 +218,7 @@ def linear(x: ArrayLike) -> jax.Array:
     >>> print(nn.ops.linear(jnp.array([-1.0, 2.0])))
     [-1.  2.]
     """
-    return jnp.asarray(x)
+    return checks.array("linear", x)
 
 
 def step(x: ArrayLike) -> jax.Array:
@@ -332,8 +334,9 @@ def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
     Goodfellow et al., "Maxout networks", 2013.
     """
     x = floating("maxout", x)
-    axis = _axis("maxout", x, axis)
-    if pieces < 1 or x.shape[axis] % pieces:
+    axis = checks.axis("maxout", axis, x.shape)
+    pieces = checks.integer("maxout", "pieces", pieces, least=1)
+    if x.shape[axis] % pieces:
         raise ValueError(
             f"maxout: pieces must be at least 1 and divide the channels, got {pieces} for {x.shape[axis]} "
             "channels"
@@ -384,7 +387,8 @@ def hard_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
     [-1.  0.  0.  2.]
     """
     x = floating("hard_shrink", x)
-    return jnp.where(jnp.abs(x) <= _level("hard_shrink", threshold), jnp.zeros_like(x), x)
+    level = checks.number("hard_shrink", "threshold", threshold, least=0)
+    return jnp.where(jnp.abs(x) <= level, jnp.zeros_like(x), x)
 
 
 def soft_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
@@ -403,7 +407,7 @@ def soft_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
     [-0.5  0.   0.   1.5]
     """
     x = floating("soft_shrink", x)
-    level = _level("soft_shrink", threshold)
+    level = checks.number("soft_shrink", "threshold", threshold, least=0)
     return jnp.where(jnp.abs(x) <= level, jnp.zeros_like(x), x - level * jnp.sign(x))
 
 
@@ -440,6 +444,8 @@ def threshold(x: ArrayLike, threshold: float, value: float) -> jax.Array:
     [-7. -7.  2.]
     """
     x = floating("threshold", x)
+    threshold = checks.number("threshold", "threshold", threshold, finite=False)
+    value = checks.number("threshold", "value", value, finite=False)
     return jnp.where(x <= threshold, jnp.full_like(x, value), x)
 
 
@@ -456,13 +462,26 @@ def softmax(x: ArrayLike, axis: int | Sequence[int] | None = -1, where: ArrayLik
     >>> print(np.asarray(nn.ops.softmax(jnp.array([0.0, 1.0, -1e4]))).round(3))
     [0.269 0.731 0.   ]
     """
-    array = jnp.asarray(x)
-    rows = where is None and axis in (-1, array.ndim - 1) and many_rows(array, (array.ndim - 1,))
-    if rows and jnp.issubdtype(array.dtype, jnp.floating):
-        y: jax.Array = _softmax_of_rows(array)
+    x = floating("softmax", x)
+    axes = None if axis is None else checks.axes("softmax", axis, x.shape, "axis")
+    if where is None and axes == (x.ndim - 1,) and many_rows(x, axes):
+        y: jax.Array = _softmax_of_rows(x)
     else:
-        y = jax.nn.softmax(x, axis, where)
+        y = jax.nn.softmax(x, axes, _kept("softmax", where, x))
     return y
+
+
+def _kept(op: str, where: ArrayLike | None, x: jax.Array) -> jax.Array | None:
+    """``where`` as an array; raises unless it is boolean and can be broadcast to ``x``."""
+    if where is None:
+        return None
+    mask = checks.array(op, where, "where")
+    if mask.dtype != jnp.bool_:
+        raise TypeError(f"{op}: where must be boolean, got {mask.dtype}")
+    sizes = zip(reversed(mask.shape), reversed(x.shape), strict=False)
+    if mask.ndim > x.ndim or not all(size in (1, whole) for size, whole in sizes):
+        raise ValueError(f"{op}: where must fit x {x.shape}, got shape {mask.shape}")
+    return mask
 
 
 @jax.custom_jvp
@@ -495,8 +514,9 @@ def softmin(x: ArrayLike, axis: int | Sequence[int] = -1, where: ArrayLike | Non
     >>> print(np.asarray(nn.ops.softmin(jnp.array([0.0, 1.0, 1e4]))).round(3))
     [0.731 0.269 0.   ]
     """
-    axes = axis if isinstance(axis, int) else tuple(axis)
-    y: jax.Array = softmax(-floating("softmin", x), axes, where)
+    x = floating("softmin", x)
+    axes = checks.axes("softmin", axis, x.shape, "axis")
+    y: jax.Array = softmax(-x, axes, _kept("softmin", where, x))
     return y
 
 
@@ -521,7 +541,7 @@ def sparsemax(x: ArrayLike, axis: int = -1) -> jax.Array:
     Martins and Astudillo, "From softmax to sparsemax", 2016.
     """
     x = floating("sparsemax", x)
-    axis = _axis("sparsemax", x, axis)
+    axis = checks.axis("sparsemax", axis, x.shape)
     # Adding a number to all changes nothing; with the largest at 0 no sum loses digits to it.
     wide = x.astype(accumulator(x.dtype))
     z = wide - lax.stop_gradient(jnp.max(wide, axis, keepdims=True))
@@ -535,15 +555,3 @@ def sparsemax(x: ArrayLike, axis: int = -1) -> jax.Array:
     size = jnp.sum((~outside).astype(z.dtype), axis, keepdims=True)
     tau = (jnp.sum(jnp.where(outside, zero, z), axis, keepdims=True) - 1) / size
     return jnp.where(outside, zero, z - tau).astype(x.dtype)
-
-
-def _level(op: str, threshold: float) -> float:
-    if not threshold >= 0:
-        raise ValueError(f"{op}: threshold must not be negative, got {threshold!r}")
-    return threshold
-
-
-def _axis(op: str, x: jax.Array, axis: int) -> int:
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"{op}: axis must be one of the axes of x {x.shape}, got {axis}")
-    return axis % x.ndim

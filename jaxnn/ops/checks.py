@@ -71,6 +71,14 @@ def number(
     return result
 
 
+def scalar(owner: str, name: str, value: Any) -> bool | int | float | complex:
+    """``value`` as Python's own number or bool, complex ones too: what any array may hold."""
+    plain = _plain(value)
+    if not isinstance(plain, bool | Real | complex):
+        raise wrong_kind(owner, name, "a plain number", value)
+    return plain  # type: ignore[return-value]
+
+
 def flag(owner: str, name: str, value: Any) -> bool:
     """``value`` as a bool; raises unless it is one: 0, 1, None and strings are not."""
     plain = _plain(value)
@@ -86,12 +94,18 @@ def flags(owner: str, **values: Any) -> None:
             flag(owner, name, value)
 
 
-def choice(owner: str, name: str, value: Any, options: Sequence[str]) -> None:
-    """Raises unless ``value`` is one of the strings ``options``."""
+def choice(owner: str, name: str, value: Any, options: Sequence[str], otherwise: str = "") -> None:
+    """Raises unless ``value`` is one of the strings ``options``; ``otherwise`` says what else it may be."""
     if not (isinstance(value, str) and value in options):
-        *others, last = map(repr, options)
+        *others, last = [*map(repr, options), *([otherwise] if otherwise else [])]
         rule = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(refusal(owner, name, rule, value))
+
+
+def text(owner: str, name: str, value: Any) -> None:
+    """Raises unless ``value`` is a string."""
+    if not isinstance(value, str):
+        raise TypeError(refusal(owner, name, "a string", value))
 
 
 def axis(owner: str, value: Any, shape: Sequence[Any], name: str = "axis") -> int:
@@ -156,6 +170,12 @@ def key(owner: str, value: Any) -> None:
         if value.shape == () if typed else value.dtype == np.uint32 and value.shape == _raw_key():
             return
     raise TypeError(refusal(owner, "key", "one JAX key, such as jax.random.key(0)", value))
+
+
+def optional_key(owner: str, value: Any) -> None:
+    """``key``, where there may be none."""
+    if value is not None:
+        key(owner, value)
 
 
 def _raw_key() -> tuple[int, ...]:
@@ -253,6 +273,26 @@ def array(owner: str, value: Any, name: str = "x") -> jax.Array:
     except (TypeError, ValueError, OverflowError):
         pass
     raise TypeError(refusal(owner, name, "an array", value)) from None
+
+
+def arrays(owner: str, value: Any, name: str = "x") -> Any:
+    """``value``, a pytree; raises unless its leaves are arrays or numbers, at least one."""
+    leaves = [value] if isinstance(value, jax.Array) else jax.tree.leaves(value)
+    for leaf in leaves or [value]:
+        array(owner, leaf, name)
+    return value
+
+
+def one_shape(owner: str, spec: Any) -> Any:
+    """``spec``, the shape and dtype of an input; raises unless it is that of one array."""
+    if not hasattr(spec, "shape"):
+        what = (
+            f"a {type(spec).__name__} of {len(spec)}"
+            if isinstance(spec, tuple | list | dict)
+            else shown(spec)
+        )
+        raise TypeError(f"{owner}: shape must be that of one array, got {what}")
+    return spec
 
 
 def floating(op: str, x: ArrayLike, name: str = "x") -> jax.Array:

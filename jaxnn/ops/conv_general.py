@@ -59,8 +59,10 @@ def conv_general_dilated(
     result = jax.eval_shape(plain, lhs, rhs)  # All of lax's checks, and what must come out.
     rank = len(window_strides)
     stretch = tuple(lhs_dilation or (1,) * rank)
+    dilation = tuple(rhs_dilation or (1,) * rank)
     dilated_input, strided = (any(step > 1 for step in steps) for steps in (stretch, window_strides))
     special = batch_group_count > 1 or out_sharding is not None or (dilated_input and strided)
+    special |= len(dilation) != rank  # which lax lets pass
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     out = tuple(result.shape[axis] for axis in numbers.out_spec[2:])
     sizes = (*(lhs.shape[axis] for axis in numbers.lhs_spec[1:]), *rhs.shape, *out)
@@ -68,7 +70,6 @@ def conv_general_dilated(
         return plain(lhs, rhs)
     x, kernel = jnp.transpose(lhs, _last(numbers.lhs_spec)), jnp.transpose(rhs, _kernel(numbers.rhs_spec))
     space, window = x.shape[1:-1], kernel.shape[:-2]
-    dilation = tuple(rhs_dilation or (1,) * rank)
     span = dilated(window, dilation)
     pairs = lax.padtype_to_pads(space, span, window_strides, padding) if isinstance(padding, str) else padding
     if not dilated_input:

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator
 from jaxnn.ops.pool_windows import AnyWindows, Windows, along, few, padded, slices, unfold
 from jaxnn.ops.stored import stored
@@ -16,7 +17,7 @@ from jaxnn.ops.stored import stored
 
 def ordered(op: str, x: ArrayLike) -> jax.Array:
     """``x`` as a JAX array; raises unless its values have an order."""
-    array = jnp.asarray(x)
+    array = checks.array(op, x)
     kinds = (jnp.floating, jnp.integer, jnp.bool_)
     if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
         raise TypeError(f"{op}: x must be floating-point, integer or boolean, got {array.dtype}")

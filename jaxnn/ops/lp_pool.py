@@ -1,7 +1,6 @@
 """Power-average pooling: the p-norm of every window, between the sum of magnitudes and their maximum."""
 
 from functools import reduce
-from math import inf
 
 import jax
 import jax.numpy as jnp
@@ -68,11 +67,9 @@ def lp_pool(
 
 def check_exponent(op: str, p: float) -> int | float:
     """``p`` as an int where it is a whole number; raises unless it is finite and at least 1."""
-    if not isinstance(p, int | float):
-        raise TypeError(f"{op}: p must be a plain number, got {p!r}")
-    if not 1 <= p < inf:
-        raise ValueError(f"{op}: p must be at least 1 and finite (max_pool of |x| is its limit), got {p}")
-    return int(p) if p == int(p) else p
+    rule = "at least 1 and finite (max_pool of |x| is its limit)"
+    exponent = checks.number(op, "p", p, least=1, rule=rule)
+    return int(exponent) if exponent.is_integer() else exponent
 
 
 def _each_window(x: jax.Array, axes: dict[int, Windows]) -> tuple[list[jax.Array], tuple[int, ...]]:

@@ -6,7 +6,7 @@ once the mean is some thousand deviations. The mean c + E[d] is kept as a sum of
 is E[(x − mean)²]: two readings of x. The result does not depend on c, so that c needs no derivative.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.ops.checks import accumulator, floating
+from jaxnn.ops.checks import accumulator, floating, number
 from jaxnn.ops.stored import stored, stored_in_reverse
 from jaxnn.ops.sums import Axes, spread, total
 
@@ -116,10 +116,9 @@ def finished(
     return stored_in_reverse(y.astype(x.dtype))
 
 
-def positive(op: str, epsilon: float) -> None:
-    """Raises unless ``epsilon`` is positive, as far as its value is known."""
-    if isinstance(epsilon, int | float) and not epsilon > 0:
-        raise ValueError(f"{op}: epsilon must be positive, got {epsilon!r}")
+def positive(op: str, epsilon: float) -> float:
+    """``epsilon`` as a plain float; raises unless it is positive and finite."""
+    return number(op, "epsilon", epsilon, above=0)
 
 
 def fitted(op: str, name: str, values: ArrayLike, x: jax.Array, axes: Axes) -> jax.Array:
@@ -152,14 +151,3 @@ def _dtype_rule(op: str, name: str, array: jax.Array, x: jax.Array) -> str:
 
 def widened(x: jax.Array) -> jax.Array:
     return x.astype(accumulator(x.dtype))
-
-
-def from_front(op: str, x: jax.Array, axes: int | Sequence[int]) -> Axes:
-    """``axes`` counted from the front, in rising order."""
-    given = (axes,) if isinstance(axes, int) else tuple(axes)
-    if not all(-x.ndim <= axis < x.ndim for axis in given) or not given:
-        raise ValueError(f"{op}: axes must be among the axes of x {x.shape}, got {axes}")
-    result = tuple(sorted({axis % x.ndim for axis in given}))
-    if len(result) != len(given):
-        raise ValueError(f"{op}: axes must be different from each other, got {axes} for x {x.shape}")
-    return result

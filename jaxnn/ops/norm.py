@@ -8,8 +8,9 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jax.typing import ArrayLike
 
-from jaxnn.ops.checks import accumulator, floating, spatial
-from jaxnn.ops.moments import Scope, finished, fitted, from_front, positive, widened
+from jaxnn.ops.checks import accumulator, floating, integer, refusal, spatial
+from jaxnn.ops.checks import axes as axes_of
+from jaxnn.ops.moments import Scope, finished, fitted, positive, widened
 from jaxnn.ops.normalised import normalised
 from jaxnn.ops.stored import stored, stored_in_reverse
 from jaxnn.ops.sums import many_rows
@@ -54,7 +55,7 @@ def batch_norm(
     x = _channels_last(op, x)
     mean = fitted(op, "mean", mean, x, (x.ndim - 1,))
     var = fitted(op, "var", var, x, (x.ndim - 1,))
-    positive(op, epsilon)
+    epsilon = positive(op, epsilon)
     gain = lax.rsqrt(var + epsilon)
     # One pass less over x.
     gain = gain if scale is None else gain * fitted(op, "scale", scale, x, (x.ndim - 1,))
@@ -101,6 +102,7 @@ def batch_norm_train(
     """
     op = "batch_norm"
     x = _channels_last(op, x)
+    _mapped(op, axis_name)
     scope = Scope(tuple(range(x.ndim - 1)), axis_name=axis_name)
     count = scope.count(x)
     if not is_symbolic_dim(count) and count < 2:
@@ -152,7 +154,7 @@ def layer_norm(
     """
     op = "layer_norm"
     x = floating(op, x)
-    over = from_front(op, x, axes)
+    over = axes_of(op, axes, x.shape)
     scope = _several(op, x, Scope(over, many_rows=many_rows(x, over)))
     return finished(op, x, _normalised(op, x, scope, None, None, epsilon)[0], over, scale, bias)
 
@@ -187,8 +189,8 @@ def rms_norm(
     """
     op = "rms_norm"
     x = floating(op, x)
-    over = from_front(op, x, axes)
-    positive(op, epsilon)
+    over = axes_of(op, axes, x.shape)
+    epsilon = positive(op, epsilon)
     wide = widened(x)
     gain = lax.rsqrt(jnp.mean(lax.square(wide), over, keepdims=True) + epsilon)
     return finished(op, x, wide * gain, over, scale, None)
@@ -270,8 +272,9 @@ def _group_norm(
     epsilon: float,
 ) -> jax.Array:
     channels = x.shape[-1]
-    if groups < 1 or channels % groups:
-        raise ValueError(f"{op}: groups must be at least 1 and divide the {channels} channels, got {groups}")
+    rule = f"at least 1 and divide the {channels} channels"
+    if channels % integer(op, "groups", groups, least=1):
+        raise ValueError(refusal(op, "groups", rule, groups))
     scope = _several(op, x, Scope(tuple(range(1, x.ndim - 1)), share=channels // groups))
     return stored_in_reverse(_normalised(op, x, scope, scale, bias, epsilon)[0].astype(x.dtype))
 
@@ -285,7 +288,7 @@ def _normalised(
     epsilon: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """y, mean and variance, widened, with a scale and a bias for each channel."""
-    positive(op, epsilon)
+    epsilon = positive(op, epsilon)
     last = (x.ndim - 1,)
     # Several loops read x and the cotangent: neither is to be computed anew, or cut from a scan's, in each.
     return normalised(
@@ -305,6 +308,17 @@ def _several(op: str, x: jax.Array, scope: Scope) -> Scope:
             f"{op}: x must hold at least two values to normalise over, got {count} in shape {x.shape}"
         )
     return scope
+
+
+def _mapped(op: str, axis_name: Hashable | None) -> None:
+    """Raises unless ``axis_name`` is None or names axes that are mapped here."""
+    if axis_name is None:
+        return
+    try:
+        lax.axis_size(axis_name)
+    except (NameError, TypeError):
+        rule = "the name, or a tuple of names, of axes of a jax.vmap or jax.shard_map around it"
+        raise ValueError(refusal(op, "axis_name", rule, axis_name)) from None
 
 
 def _channels_last(op: str, x: ArrayLike) -> jax.Array:

@@ -36,7 +36,7 @@ def pixel_shuffle(x: ArrayLike, scale: Ints) -> jax.Array:
 
     Shi et al., "Real-time single image and video super-resolution", 2016 (arXiv:1609.05158).
     """
-    array = jnp.asarray(x)
+    array = checks.array("pixel_shuffle", x)
     rank = len(checks.spatial("pixel_shuffle", array))
     factors = per_axis("pixel_shuffle", "scale", scale, rank)
     if array.shape[-1] % prod(factors):
@@ -74,7 +74,7 @@ def pixel_unshuffle(x: ArrayLike, scale: Ints) -> jax.Array:
     >>> nn.ops.pixel_unshuffle(jnp.ones((1, 16, 16, 3)), 2).shape
     (1, 8, 8, 12)
     """
-    array = jnp.asarray(x)
+    array = checks.array("pixel_unshuffle", x)
     space = checks.spatial("pixel_unshuffle", array)
     factors = per_axis("pixel_unshuffle", "scale", scale, len(space))
     if any(size % factor for size, factor in zip(space, factors, strict=True)):

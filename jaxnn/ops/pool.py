@@ -128,6 +128,7 @@ def avg_pool(
     [3.0, 2.5, 3.0]
     """
     array = checks.floating("avg_pool", x)
+    checks.flags("avg_pool", count_include_pad=count_include_pad)
     axes = pool_windows("avg_pool", array, window, strides, padding, dilation, ceil_mode)
     total = _window_sums(array.astype(checks.accumulator(array.dtype)), axes)
     for axis, axis_windows in axes.items():

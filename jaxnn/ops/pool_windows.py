@@ -108,13 +108,14 @@ def counts(axis_windows: AnyWindows, *, include_pad: bool = False) -> np.ndarray
 
 
 def check_padding(op: str, padding: Padding) -> None:
-    """Raises if ``padding`` is no name that pools take; layers ask this before they have seen any input."""
+    """Raises unless ``padding`` is one that pools take; layers ask this before they have seen any input."""
     if isinstance(padding, str) and padding not in PADDING_NAMES:
         unknown = "unknown padding" if padding not in windows.PADDING_NAMES else "pools do not take padding"
         raise ValueError(
             f"{op}: {unknown} {padding!r}; the names are {', '.join(PADDING_NAMES)}, and integers or "
             "(low, high) pairs work too"
         )
+    windows.check_padding(op, padding)
 
 
 def pool_windows(
@@ -127,6 +128,7 @@ def pool_windows(
     ceil_mode: bool,
 ) -> dict[int, Windows]:
     """The windows on each spatial axis of ``x: (N, *space, C)``, by the number of the axis."""
+    checks.flags(op, ceil_mode=ceil_mode)
     sizes = checks.spatial(op, x)
     rank = len(sizes)
     window = windows.per_axis(op, "window", window, rank)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnn.ops import cells
+from jaxnn.ops import cells, checks
 from jaxnn.ops.cells import Activation, HiddenAndCell
 from jaxnn.ops.recurrence import over_time
 from jaxnn.ops.sequences import checked_lengths, real_steps
@@ -62,6 +62,8 @@ def rnn(
 
     Elman, "Finding structure in time", 1990.
     """
+    checks.function("rnn", "activation", activation)
+    checks.flags("rnn", reverse=reverse)
     given = cells.operands("rnn", 1, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     start = cells.hidden("rnn", carry, given)
     outputs, final = _over_sequences(
@@ -94,6 +96,7 @@ def rnn_step(
     >>> h.shape, y.shape
     ((2, 4), (2, 4))
     """
+    checks.function("rnn_step", "activation", activation)
     given = cells.operands("rnn_step", 1, "(N, F)", x, input_kernel, recurrent_kernel, bias)
     start = cells.hidden("rnn_step", carry, given)
     final = _one_step(cells.rnn_cell(activation), given, None, start)
@@ -146,6 +149,7 @@ def lstm(
     Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber and
     Cummins, "Learning to forget", 2000.
     """
+    checks.flags("lstm", reverse=reverse)
     given = cells.operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     start = cells.hidden_and_cell("lstm", carry, given)
     outputs, final = _over_sequences(
@@ -228,6 +232,7 @@ def gru(
 
     Cho et al., "Learning phrase representations using RNN encoder–decoder", 2014 (version 1 resets after).
     """
+    checks.flags("gru", reverse=reverse)
     given = cells.operands("gru", 3, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     own_bias = cells.candidate_bias("gru", recurrent_bias, given)
     start = cells.hidden("gru", carry, given)

@@ -1,8 +1,7 @@
 """Resizing the spatial axes: to a size, or by a factor."""
 
 from collections.abc import Sequence
-from math import floor, isfinite
-from numbers import Real
+from math import floor
 
 import jax
 import jax.numpy as jnp
@@ -67,10 +66,10 @@ def resize(
 
     Keys, "Cubic convolution interpolation for digital image processing", 1981.
     """
-    array = jnp.asarray(x)
+    array = checks.array("resize", x)
     space = checks.spatial("resize", array)
     sizes = per_axis("resize", "size", size, len(space))
-    coefficient = check_coefficient("resize", cubic_coefficient)
+    coefficient = checks.number("resize", "cubic_coefficient", cubic_coefficient)
     return _resized("resize", array, sizes, method, align_corners, antialias, coefficient)
 
 
@@ -105,7 +104,7 @@ def upsample(
     >>> nn.ops.upsample(jnp.ones((1, 10, 10, 3)), (2, 1.5), method="linear").shape
     (1, 20, 15, 3)
     """
-    array = jnp.asarray(x)
+    array = checks.array("upsample", x)
     space = checks.spatial("upsample", array)
     factors = scales("upsample", scale, len(space))
     sizes = tuple(floor(n * factor) for n, factor in zip(space, factors, strict=True))
@@ -118,21 +117,24 @@ def upsample(
 
 
 def scales(op: str, scale: float | Sequence[float], rank: int) -> tuple[float, ...]:
-    """One positive factor for each of ``rank`` axes, from a number or one number an axis."""
-    values = tuple(scale) if isinstance(scale, Sequence) else (scale,) * rank
-    if not all(isinstance(v, Real) and not isinstance(v, bool) for v in values):
-        raise TypeError(f"{op}: scale must be a number or one number an axis, got {scale!r}")
-    factors = tuple(float(v) for v in values)
+    """One positive factor for each of ``rank`` axes, from a number or one number per axis."""
+    several = isinstance(scale, Sequence) and not isinstance(scale, str)
+    values = tuple(scale) if several else (scale,) * rank  # type: ignore[arg-type]
+    try:
+        factors = tuple(checks.number(op, "scale", v, above=0) for v in values)
+    except TypeError:
+        raise checks.wrong_kind(op, "scale", "a number or one number per axis", scale) from None
+    except ValueError:
+        raise ValueError(checks.refusal(op, "scale", "positive and finite", scale)) from None
     if len(factors) != rank:
-        raise ValueError(f"{op}: scale must be one number or {rank} (one a spatial axis), got {scale!r}")
-    if not all(isfinite(factor) and factor > 0 for factor in factors):
-        raise ValueError(f"{op}: scale must be positive and finite, got {scale!r}")
+        raise ValueError(f"{op}: scale must be one number or {rank} (one per spatial axis), got {scale!r}")
     return factors
 
 
 def check_method(op: str, method: str, align_corners: bool, antialias: bool) -> None:
     """Raises unless ``method`` exists and has a use for the options."""
-    if method not in METHODS:
+    checks.flags(op, align_corners=align_corners, antialias=antialias)
+    if not (isinstance(method, str) and method in METHODS):
         raise ValueError(
             f"{op}: method must be 'nearest', 'linear' (bilinear on two axes, trilinear on three) or "
             f"'cubic', got {method!r}"
@@ -144,13 +146,6 @@ def check_method(op: str, method: str, align_corners: bool, antialias: bool) -> 
         )
     if align_corners and antialias:
         raise ValueError(f"{op}: antialias and align_corners must not both be set, got True for both")
-
-
-def check_coefficient(op: str, cubic_coefficient: float) -> float:
-    """``cubic_coefficient`` as a plain float; raises unless it is a finite number."""
-    if not isinstance(cubic_coefficient, Real) or not isfinite(cubic_coefficient):
-        raise ValueError(f"{op}: cubic_coefficient must be a finite number, got {cubic_coefficient!r}")
-    return float(cubic_coefficient)
 
 
 def _resized(

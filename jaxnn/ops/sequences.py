@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnn.ops import checks
+
 
 def reverse_sequences(x: ArrayLike, lengths: ArrayLike | None = None) -> jax.Array:
     """Each sequence back to front within its own length: (N, T, ...) → (N, T, ...).
@@ -25,7 +27,7 @@ def reverse_sequences(x: ArrayLike, lengths: ArrayLike | None = None) -> jax.Arr
     Array([[4, 3, 2, 1],
            [6, 5, 7, 8]], dtype=int32)
     """
-    array = jnp.asarray(x)
+    array = checks.array("reverse_sequences", x)
     if array.ndim < 2:
         raise ValueError(f"reverse_sequences: x must be (N, T, ...), got shape {array.shape}")
     if lengths is None:
@@ -42,7 +44,7 @@ def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array) -> jax.Array:
 
     Their values may be traced, so they are not looked at.
     """
-    array = jnp.asarray(lengths)
+    array = checks.array(op, lengths, "lengths")
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{op}: lengths must be integers, got {array.dtype}")
     if array.shape != x.shape[:1]:

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.ops.checks import axes as axes_of
 from jaxnn.ops.checks import floating
-from jaxnn.ops.moments import Scope, from_front, moments, trailing, widened
+from jaxnn.ops.moments import Scope, moments, trailing, widened
 
 
 def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +39,7 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
     op = "feature_statistics"
     x = floating(op, x)
     feature_shape(op, x, axes)
-    over = from_front(op, x, axes)
+    over = axes_of(op, axes, x.shape)
     if Scope(over).count(x) == 0:
         raise ValueError(f"{op}: x must hold at least one value a feature, got shape {x.shape}")
     found = moments(x, Scope(over))
@@ -52,7 +53,7 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
 
 def feature_shape(op: str, x: Any, axes: int | Sequence[int]) -> tuple[int, ...]:
     """The shape of one example of ``x``, with 1 in place of the sizes of ``axes``; these hold the batch."""
-    over = from_front(op, x, axes)
+    over = axes_of(op, axes, x.shape)
     if 0 not in over:
         raise ValueError(f"{op}: axes must hold the batch axis, axis 0, got {axes}")
     return tuple(1 if axis in over else size for axis, size in enumerate(x.shape))[1:]

@@ -70,7 +70,8 @@ def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array
     >>> nn.ops.max_unpool(*nn.ops.max_pool_with_indices(x, 2), 5).ravel().tolist()
     [3, 0, 4, 0, 0]
     """
-    values, places = jnp.asarray(x), jnp.asarray(indices)
+    values = checks.array("max_unpool", x)
+    places = checks.array("max_unpool", indices, "indices")
     sizes = checks.spatial("max_unpool", values)
     out = per_axis("max_unpool", "output_size", output_size, len(sizes))
     if not jnp.issubdtype(places.dtype, jnp.integer):

@@ -5,7 +5,9 @@ integers and never look at a padding's name again.
 """
 
 from collections.abc import Sequence
-from operator import index
+from typing import Any
+
+from jaxnn.ops import checks
 
 Ints = int | Sequence[int]
 Pair = tuple[int, int]
@@ -14,29 +16,29 @@ Padding = str | int | Sequence[int] | Sequence[Pair]
 
 #: Paddings that fill the border with values of the input, and what ``jnp.pad`` calls them.
 VALUE_PADDINGS = {"CIRCULAR": "wrap", "REFLECT": "reflect", "REPLICATE": "edge"}
+#: The forms of a padding that has no name.
+FORMS = "an integer, one integer per axis or one (low, high) pair per axis"
 PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER", "CAUSAL", *VALUE_PADDINGS)
 
 
 def per_axis(op: str, name: str, value: Ints, rank: int, *, least: int = 1) -> tuple[int, ...]:
-    """One integer for each of ``rank`` axes, from an int (the same for all) or one int an axis."""
+    """One integer for each of ``rank`` axes, from an int (the same for all) or one int per axis."""
     values = any_axes(op, name, value, least=least)
     if isinstance(values, int):
         return (values,) * rank
     if len(values) != rank:
-        raise ValueError(f"{op}: {name} must be one integer or {rank} (one a spatial axis), got {value!r}")
+        raise ValueError(f"{op}: {name} must be one integer or {rank} (one per spatial axis), got {value!r}")
     return values
 
 
 def any_axes(op: str, name: str, value: Ints, *, least: int = 1) -> int | tuple[int, ...]:
     """Like ``per_axis`` before the rank is known: a checked int, or a tuple of them."""
-    single = not isinstance(value, Sequence)
-    try:
-        values = tuple(index(v) for v in ((value,) if single else value))  # type: ignore[arg-type, union-attr]
-    except TypeError:
-        raise TypeError(f"{op}: {name} must be an integer or one integer an axis, got {value!r}") from None
+    values = checks.integers(value)
+    if not values:
+        raise checks.wrong_kind(op, name, "an integer or one integer per axis", value)
     if any(v < least for v in values):
         raise ValueError(f"{op}: {name} must be at least {least}, got {value!r}")
-    return values[0] if single else values
+    return values if isinstance(value, Sequence) else values[0]
 
 
 def dilated(window: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
@@ -47,48 +49,60 @@ def dilated(window: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
 def pairs(
     op: str, padding: Padding, sizes: Sequence[int], span: Sequence[int], strides: Sequence[int]
 ) -> Pairs:
-    """Padding in any of its forms as one (low, high) pair a spatial axis.
+    """Padding in any of its forms as one (low, high) pair per spatial axis.
 
     ``sizes`` are the input's, ``span`` the dilated window's. ``SAME`` pads max((⌈L/s⌉ − 1)·s + k' − L, 0) in
     all, the odd one on the high side, ``SAME_LOWER`` on the low side; ``CAUSAL`` pads k' − 1 on the low side.
     The value paddings (``CIRCULAR``, ``REFLECT``, ``REPLICATE``) are as wide as ``SAME``.
     """
-    rank = len(sizes)
     if isinstance(padding, str):
         return _named_pairs(op, padding, sizes, span, strides)
+    rank, found = len(sizes), _checked_entries(op, padding)
     if not isinstance(padding, Sequence):
-        return tuple((p, p) for p in _integers(op, padding, (padding,) * rank))
-    if len(padding) != rank:
+        return found * rank
+    if len(found) != rank:
         raise ValueError(
-            f"{op}: padding must be one entry a spatial axis, {rank} in all, got {padding!r}"
+            f"{op}: padding must be one entry per spatial axis, {rank} in all, got {padding!r}"
             + (f"; did you mean ({padding!r},)?" if rank == 1 and _is_pair(padding) else "")
         )
-    result = []
-    for entry in padding:
-        low, high = _integers(op, padding, entry if isinstance(entry, Sequence) else (entry, entry))
-        result.append((low, high))
-    return tuple(result)
+    return found
+
+
+def _checked_entries(op: str, padding: int | Sequence[int] | Sequence[Pair]) -> Pairs:
+    found = entries(padding)
+    if found is None:
+        raise checks.wrong_kind(op, "padding", f"a name, {FORMS}", padding)
+    return found
+
+
+def entries(padding: Any) -> Pairs | None:
+    """Each entry of ``padding`` as a (low, high) pair, an integer being one; None if it has no such form."""
+    found = []
+    for entry in padding if isinstance(padding, Sequence) else (padding,):
+        values = checks.integers(entry)
+        if values is None:
+            return None
+        pair = values if isinstance(entry, Sequence) else values * 2
+        if len(pair) != 2:
+            return None
+        found.append((pair[0], pair[1]))
+    return tuple(found) or None
 
 
 def _is_pair(entry: Sequence[object]) -> bool:
     return len(entry) == 2 and not any(isinstance(value, Sequence) for value in entry)
 
 
-def _integers(op: str, padding: object, entry: Sequence[object]) -> tuple[int, ...]:
-    try:
-        values = tuple(index(v) for v in entry)  # type: ignore[arg-type]
-    except TypeError:
-        values = ()
-    if not values or (isinstance(padding, Sequence) and len(values) != 2):
-        raise TypeError(
-            f"{op}: padding must be a name, an integer, one integer an axis or one (low, high) pair an axis, "
-            f"got {padding!r}"
-        )
-    return values
+def check_padding(op: str, padding: Padding) -> None:
+    """Raises unless ``padding`` is in one of its forms; layers ask this before they have seen any input."""
+    if isinstance(padding, str):
+        check_name(op, padding)
+    else:
+        _checked_entries(op, padding)
 
 
 def check_name(op: str, padding: Padding) -> None:
-    """Raises if ``padding`` is an unknown name; layers ask this before they have seen any input."""
+    """Raises if ``padding`` is an unknown name."""
     if isinstance(padding, str) and padding not in PADDING_NAMES:
         raise ValueError(
             f"{op}: unknown padding {padding!r}; the names are {', '.join(PADDING_NAMES)}, "

@@ -48,6 +48,7 @@ def histograms(
     }
     bins = checks.integer(owner, "bins", bins, least=1)
     columns = checks.integer(owner, "columns", columns, least=1)
+    checks.text(owner, "xlabel", xlabel)
     limits = None if limits is None else arguments.limits(owner, "limits", limits)
     finite = {name: array[np.isfinite(array)] for name, array in arrays.items()}
     low, high = limits or _range(np.concatenate(list(finite.values())))

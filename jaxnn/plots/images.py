@@ -41,6 +41,7 @@ def image_grid(
     for name, value in (("titles", titles), ("marked", marked)):
         if value is not None or name == "titles":
             _one_per_image(owner, name, value, len(pictures))
+    checks.text(owner, "heading", heading)
     columns = checks.integer(owner, "columns", columns, least=1)
     rows = ceil(len(pictures) / columns)
     figure = Figure(figsize=(1.0 * columns, 1.22 * rows + 0.4 * bool(heading)), layout="constrained")

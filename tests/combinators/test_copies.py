@@ -65,11 +65,12 @@ def test_repeat_of_a_plain_function(key):
 
 
 @pytest.mark.parametrize("combinator", [nn.repeat, nn.ensemble])
-@pytest.mark.parametrize("n", [0, -1, 2.5])
-def test_n_must_be_a_positive_integer(combinator, n):
-    with pytest.raises(
-        ValueError, match=rf"{combinator.__name__}: n must be an integer of at least 1, got {n}"
-    ):
+@pytest.mark.parametrize(
+    ("n", "error", "rule"),
+    [(0, ValueError, "at least 1"), (-1, ValueError, "at least 1"), (2.5, TypeError, "an integer")],
+)
+def test_n_must_be_a_positive_integer(combinator, n, error, rule):
+    with pytest.raises(error, match=rf"{combinator.__name__}: n must be {rule}, got {n}"):
         combinator(nn.dense(3), n)
 
 

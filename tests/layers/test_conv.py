@@ -124,7 +124,7 @@ def test_output_shapes(layer, shape, out):
         (lambda: conv(0, 3), ValueError, "conv: features must be at least 1, got 0"),
         (lambda: conv(8.0, 3), TypeError, "conv: features must be an integer, got 8.0"),
         (lambda: conv(8, 0), ValueError, "conv: window must be at least 1, got 0"),
-        (lambda: conv(8, "3"), TypeError, "conv: window must be an integer or one integer an axis, got '3'"),
+        (lambda: conv(8, "3"), TypeError, "conv: window must be an integer or one integer per axis, got '3'"),
         (lambda: conv(8, 3, strides=0), ValueError, "conv: strides must be at least 1, got 0"),
         (lambda: conv(8, 3, dilation=(1, 0)), ValueError, r"conv: dilation must be at least 1, got \(1, 0\)"),
         (lambda: conv(8, 3, padding="same"), ValueError, "conv: unknown padding 'same'"),

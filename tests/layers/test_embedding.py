@@ -178,7 +178,7 @@ def test_bad_settings_raise():
         embedding(0, 4)
     with pytest.raises(ValueError, match="embedding: features must be at least 1, got -1"):
         embedding(4, -1)
-    with pytest.raises(TypeError, match="embedding: dtype must be floating-point, got int32"):
+    with pytest.raises(TypeError, match="embedding: dtype must be a floating-point dtype, got"):
         embedding(4, 4, dtype=jnp.int32)
 
 

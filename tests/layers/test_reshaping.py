@@ -135,11 +135,13 @@ def test_bad_padding_raises():
         pad(1, mode="SYMMETRIC")
     with pytest.raises(ValueError, match="pad: value must be left out for mode 'REFLECT', got 1"):
         pad(1, mode="REFLECT", value=1)
-    with pytest.raises(TypeError, match=r"pad: padding must be an integer, one an axis or .* got 'SAME'"):
+    with pytest.raises(
+        TypeError, match=r"pad: padding must be an integer, one integer per axis or .* got 'SAME'"
+    ):
         pad("SAME")
     with pytest.raises(TypeError, match="pad: padding must be"):
         pad(1.5)
-    with pytest.raises(ValueError, match="pad: padding must be one entry a spatial axis, 2 in all"):
+    with pytest.raises(ValueError, match="pad: padding must be one entry per spatial axis, 2 in all"):
         apply(pad((1, 2, 3)), rng_array(1, 4, 4, 1))
     with pytest.raises(ValueError, match="pad: padding must leave at least one value on every axis, got -2"):
         apply(pad(-2), rng_array(1, 4, 4, 1))

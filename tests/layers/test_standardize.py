@@ -60,7 +60,7 @@ def test_statistics_stay_in_float32_for_narrow_input(key):
 BAD = {
     "axes": (
         lambda key: standardize(jnp.ones((2, 3)), axes=1),
-        r"^feature_statistics: axes must hold the batch axis, axis 0, got 1",
+        r"^standardize: axes must hold the batch axis, axis 0, got 1",
     ),
     "empty": (
         lambda key: standardize(jnp.ones((0, 3))),
@@ -81,5 +81,5 @@ def test_bad_input_gets_a_sentence(bad, key):
 
 
 def test_integers_raise():
-    with pytest.raises(TypeError, match=r"^feature_statistics: x must be floating-point, got uint8"):
+    with pytest.raises(TypeError, match=r"^standardize: data must be floating-point, got uint8"):
         standardize(np.ones((2, 3), np.uint8))

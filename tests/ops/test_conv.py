@@ -273,7 +273,7 @@ def test_a_bad_shape_or_setting_raises_a_sentence(x, kernel, settings, sentence)
         (X, KERNEL.astype(np.int8), {}, "conv: kernel must be floating-point, got int8"),
         (X, KERNEL.astype(np.float16), {}, "conv: kernel is float16 but x is float32; cast one of them"),
         (X, KERNEL, {"bias": np.ones(6, np.float16)}, "conv: bias is float16 but x is float32"),
-        (X, KERNEL, {"strides": 1.5}, "conv: strides must be an integer or one integer an axis, got 1.5"),
+        (X, KERNEL, {"strides": 1.5}, "conv: strides must be an integer or one integer per axis, got 1.5"),
         (X, KERNEL, {"groups": 1.0}, "conv: groups must be an integer, got 1.0"),
         (X, KERNEL, {"padding": None}, "conv: padding must be a name"),
     ],

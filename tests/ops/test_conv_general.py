@@ -102,6 +102,23 @@ def test_errors_are_those_of_lax():
         conv_general_dilated(jnp.ones((1, 2, 5)), jnp.ones((1, 3, 2)), (1,), "VALID")
 
 
+ODD = (None, 0, -1, 2, 2.5, True, "abc", (1,), (0,), (2.5,), (1, 1, 1), ((0, 0),), ((1, 2), (1, 2)), ())
+
+
+@pytest.mark.parametrize("argument", list(inspect.signature(lax.conv_general_dilated).parameters)[2:])
+def test_wrong_settings_do_what_they_do_in_lax(argument):
+    good = {"lhs": jnp.ones((1, 2, 5)), "rhs": jnp.ones((2, 2, 3)), "window_strides": (1,), "padding": "SAME"}
+
+    def outcome(function, value):
+        try:
+            return jax.eval_shape(lambda: function(**{**good, argument: value})).shape
+        except Exception as error:
+            return type(error), str(error)
+
+    for value in ODD:
+        assert outcome(conv_general_dilated, value) == outcome(lax.conv_general_dilated, value), value
+
+
 class LibraryConv:
     """A layer of a library that lets its user name the convolution, as Flax does."""
 

@@ -277,7 +277,7 @@ X = np.zeros((1, 5, 5, 1), np.float32)
         ({"window": 2, "strides": 0}, "strides must be at least 1, got 0"),
         ({"window": 0}, "window must be at least 1, got 0"),
         ({"window": 2, "dilation": 0}, "dilation must be at least 1, got 0"),
-        ({"window": (2, 2, 2)}, r"window must be one integer or 2 \(one a spatial axis\), got \(2, 2, 2\)"),
+        ({"window": (2, 2, 2)}, r"window must be one integer or 2 \(one per spatial axis\), got \(2, 2, 2\)"),
         ({"window": 3, "padding": 2}, r"at most half the window's span .* which is \(1, 1\), got 2"),
         ({"window": 3, "padding": (0, 2)}, r"at most half .* got \(0, 2\)"),
         ({"window": 2, "padding": ((0, 0), (2, 0))}, r"at most half .* got \(\(0, 0\), \(2, 0\)\)"),
@@ -306,7 +306,7 @@ def test_bad_input_raises_a_sentence(pool):
     with pytest.raises(TypeError, match=f"^{name}: x must be floating-point.* got complex64"):
         pool(X.astype(np.complex64), 2)
     with pytest.raises(
-        TypeError, match=f"^{name}: window must be an integer or one integer an axis, got 1.5"
+        TypeError, match=f"^{name}: window must be an integer or one integer per axis, got 1.5"
     ):
         pool(X, 1.5)
 

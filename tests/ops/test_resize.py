@@ -248,7 +248,7 @@ def test_bad_x_raises():
         resize(rng_array(4, 4), 3)
     with pytest.raises(ValueError, match="resize: x must have no spatial axis of size 0"):
         resize(np.zeros((1, 0, 4, 1), np.float32), 3)
-    with pytest.raises(TypeError, match=r"resize: size must be an integer or one integer an axis, got 2\.5"):
+    with pytest.raises(TypeError, match=r"resize: size must be an integer or one integer per axis, got 2\.5"):
         resize(rng_array(1, 4, 1), 2.5)
 
 
@@ -273,7 +273,7 @@ def test_other_bad_scales_raise():
         upsample(x, 0.2)
     with pytest.raises(ValueError, match="upsample: scale must be one number or 2"):
         upsample(x, (2, 2, 2))
-    with pytest.raises(TypeError, match="upsample: scale must be a number or one number an axis, got '2'"):
+    with pytest.raises(TypeError, match="upsample: scale must be a number or one number per axis, got '2'"):
         upsample(x, "2")
     with pytest.raises(ValueError, match="upsample: method must be"):
         upsample(x, 2, method="area")

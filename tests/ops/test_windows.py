@@ -33,11 +33,11 @@ def test_any_axes_keeps_the_form():
         (
             (1, 2, 3),
             ValueError,
-            r"op: strides must be one integer or 2 \(one a spatial axis\), got \(1, 2, 3\)",
+            r"op: strides must be one integer or 2 \(one per spatial axis\), got \(1, 2, 3\)",
         ),
-        (1.5, TypeError, "op: strides must be an integer or one integer an axis, got 1.5"),
-        ("2", TypeError, "op: strides must be an integer or one integer an axis, got '2'"),
-        (None, TypeError, "op: strides must be an integer or one integer an axis, got None"),
+        (1.5, TypeError, "op: strides must be an integer or one integer per axis, got 1.5"),
+        ("2", TypeError, "op: strides must be an integer or one integer per axis, got '2'"),
+        (None, TypeError, "op: strides must be an integer or one integer per axis, got None"),
     ],
 )
 def test_a_bad_setting_raises_a_sentence(value, error, sentence):
@@ -93,8 +93,12 @@ def test_every_form_of_padding_is_pairs(padding, pairs):
     [
         ("same", ValueError, "op: unknown padding 'same'; the names are VALID, SAME, SAME_LOWER, CAUSAL"),
         ("CAUSAL", ValueError, "op: padding 'CAUSAL' needs exactly one spatial axis .* the input has 2"),
-        ((1, 2, 3), ValueError, r"op: padding must be one entry a spatial axis, 2 in all, got \(1, 2, 3\)$"),
-        (((1, 2, 3), 1), TypeError, "op: padding must be a name, an integer, one integer an axis or"),
+        (
+            (1, 2, 3),
+            ValueError,
+            r"op: padding must be one entry per spatial axis, 2 in all, got \(1, 2, 3\)$",
+        ),
+        (((1, 2, 3), 1), TypeError, "op: padding must be a name, an integer, one integer per axis or"),
         (None, TypeError, "op: padding must be a name, .* got None"),
         (1.0, TypeError, "op: padding must be a name, .* got 1.0"),
         ((1, "SAME"), TypeError, "op: padding must be a name, .* got"),
