@@ -333,7 +333,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "stateless.shape": (None, ((2, 6), (2, 6))),
     "stochastic.shape": (None, ((2, 6), (2, 6))),
     "split.shape": (((2, 6), (2, 6)),),
-    "layers.diagnose.target": ([1.0], (ARRAY, ARRAY)),  # up to the loss
+    "layers.diagnose.target": (None, {}, [1.0], (ARRAY, ARRAY)),  # up to the loss
     "layers.attend.embedding": (abs,),  # a function is taken for a part of a graph
 }
 
@@ -344,7 +344,7 @@ PARTS = {
     "activations": ("dense",),
     "summary": ("dense",),
     "output_shape": ("dense",),
-    "diagnose": ("dense",),
+    "diagnose": ("dense", "init"),
     "batch_norm_train": ("batch_norm",),
     "attend": ("embedding",),
 }
@@ -434,7 +434,7 @@ def test_wrong_calls_get_a_sentence(name):
     door = DOORS[name]
     owner = name.partition(".")[2]
     # A sentence speaks of one of several things as one, or by its name.
-    several = {"layers": "layer|named", "shape": "shape|sizes"}
+    several = {"layers": "layer|named", "shape": "shape|sizes", "x": "x|shape"}
     complaints = []
     for argument, value in wrong_calls(name, door):
         found = complaint(

@@ -8,16 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.data import is_array, length
-from jaxnn.layer import Layer, LayerLike, Params, Spec, as_layer, as_spec
+from jaxnn.layer import Layer, LayerLike, Params, Spec, as_spec, given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
 
 
 def layer(owner: str, net: LayerLike) -> Layer:
     """``net`` as a layer; raises unless it is one, or a function."""
-    if not isinstance(net, Layer):
-        checks.function(owner, "net", net, "a Layer or a function of one array")
-    return as_layer(net)
+    return given_layer(owner, "net", net)
 
 
 def optimizer(owner: str, value: Any) -> None:
