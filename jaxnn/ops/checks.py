@@ -64,7 +64,7 @@ def number(
     except OverflowError:  # an int beyond the largest float
         result = inf
     if result != result or (finite and abs(result) == inf):
-        raise ValueError(refusal(owner, name, rule or ("finite" if finite else "a number"), value))
+        raise ValueError(refusal(owner, name, rule or ("a finite number" if finite else "a number"), value))
     low = (least is not None and result < least) or (above is not None and result <= above)
     if low or (most is not None and result > most):
         raise ValueError(refusal(owner, name, rule or _range(least, most, above), value))

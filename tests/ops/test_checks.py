@@ -65,7 +65,7 @@ def test_what_is_not_a_number(value):
 @pytest.mark.parametrize("value", [nan, inf, -inf, np.float32(nan), jnp.array(inf), 10**400])
 def test_a_number_is_finite_unless_said_otherwise(value):
     assert raised(lambda v: checks.number("op", "rate", v), value).startswith(
-        "ValueError op: rate must be finite, got "
+        "ValueError op: rate must be a finite number, got "
     )
 
 
