@@ -80,8 +80,11 @@ def drawn(
     """What the initialiser ``name`` gives; raises unless that is an array of ``shape``."""
     array = init(key, shape, dtype)
     if getattr(array, "shape", None) != shape:
-        # The commonest case: he_normal, which makes an initialiser, instead of he_normal().
-        raise TypeError(checks.refusal(owner, name, f"a function that gives an array of shape {shape}", init))
+        sentence = checks.refusal(owner, name, f"a function that gives an array of shape {shape}", init)
+        # he_normal instead of he_normal()
+        raise TypeError(
+            f"{sentence}; it gives a function: did you forget to call it?" if callable(array) else sentence
+        )
     return array
 
 

@@ -10,6 +10,7 @@ dtypes. All of this runs at trace time, often for hundreds of layers, so the goo
 
 from collections.abc import Sequence
 from functools import cache
+from inspect import isfunction
 from math import inf
 from numbers import Real
 from operator import index
@@ -243,7 +244,7 @@ def shown(value: Any) -> str:
     if isinstance(value, np.ndarray | jax.Array) and _described(value):
         kind = "a traced" if isinstance(value, jax.core.Tracer) else "an array"
         return f"{kind} {value.dtype}[{','.join(map(str, value.shape))}]"
-    text = " ".join(repr(value).split())
+    text = f"the function {value.__name__}" if isfunction(value) else " ".join(repr(value).split())
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 

@@ -52,3 +52,14 @@ def test_bad_settings_and_input_raise():
         dense(2).apply(params, np.ones((1, 3), np.int32))
     with pytest.raises(ValueError, match=r"dense: x must have 3 features for a kernel of shape \(3, 2\)"):
         dense(2).apply(params, np.ones((1, 4), np.float32))
+
+
+def test_an_initialiser_of_the_wrong_kind_is_told():
+    def one_for_all(key, shape, dtype):
+        return jnp.zeros((), dtype)
+
+    rule = r"^dense: kernel_init must be a function that gives an array of shape \(3, 2\), got the function "
+    with pytest.raises(TypeError, match=rule + "he_normal; it gives a function: did you forget to call it"):
+        dense(2, kernel_init=jax.nn.initializers.he_normal).init(KEY, (1, 3))
+    with pytest.raises(TypeError, match=rule + "one_for_all$"):
+        dense(2, kernel_init=one_for_all).init(KEY, (1, 3))

@@ -252,3 +252,4 @@ def test_what_came_is_shown_in_short():
     assert len(checks.shown(list(range(1000)))) == 120
     assert checks.shown(np.zeros((1000, 2))) == "an array float64[1000,2]"
     assert checks.shown(jax.random.key(0)) == "an array key<fry>[]"
+    assert checks.shown(raised) == "the function raised"
