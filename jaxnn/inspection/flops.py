@@ -20,8 +20,8 @@ _MOVES = """
     transpose unstack
 """
 _REDUCTIONS = """
-    argmax argmin jaxnn_total reduce reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum
-    reduce_xor
+    argmax argmin jaxnn_extreme jaxnn_total reduce reduce_and reduce_max reduce_min reduce_or reduce_prod
+    reduce_sum reduce_xor
 """
 
 

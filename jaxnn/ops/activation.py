@@ -33,7 +33,7 @@ from jax.typing import ArrayLike
 from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator, floating, same_dtype
 from jaxnn.ops.stored import stored
-from jaxnn.ops.sums import many_rows
+from jaxnn.ops.sums import extreme, many_rows, total
 
 __all__ = [
     "arctan",
@@ -367,7 +367,8 @@ def _largest_jvp(axis: int, primals: Any, tangents: Any) -> Any:
 def _joined(function: Callable[[jax.Array, jax.Array], jax.Array], axis: int, x: jax.Array) -> jax.Array:
     """Slice by slice where there are few: a CPU reduces along a short last axis slowly."""
     if x.shape[axis] > 4:
-        return jnp.max(x, axis) if function is jnp.maximum else jnp.sum(x, axis)
+        over = extreme if function is jnp.maximum else total
+        return lax.squeeze(over(x, (axis,)), (axis,))
     return reduce(function, (lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.ops import checks
+from jaxnn.ops import checks, sums
 from jaxnn.ops.checks import accumulator
 from jaxnn.ops.pool_windows import AnyWindows, Windows, along, few, padded, slices, unfold
 from jaxnn.ops.stored import stored
@@ -41,8 +41,7 @@ def extreme(x: jax.Array, axis: int, windows: AnyWindows, smallest: bool) -> jax
         with jax.debug_infs(False):  # the padding is infinite on purpose
             taps = slices(x, {axis: windows}, _never(x.dtype, smallest))
             return reduce(lax.min if smallest else lax.max, taps)
-    over = jnp.min if smallest else jnp.max
-    return over(unfold(x, axis, windows), axis=axis + 1)
+    return lax.squeeze(sums.extreme(unfold(x, axis, windows), (axis + 1,), smallest=smallest), (axis + 1,))
 
 
 @extreme.defjvp

@@ -1,10 +1,12 @@
-"""Sums over axes and copies along them, each the other's transpose; on a CPU sums have a form of their own.
+"""Sums and extremes over axes, and copies along them; on a CPU sums and extremes have forms of their own.
 
 There XLA hands sums to a library that finds its operand in memory: a difference or a product that is to be
 summed is written out for it. Here an axis is cut into a few slices, and one loop computes what is to be
 summed and adds up the slices; only these partial sums, a few times fewer, are written and left to the
 library. A primitive is what may have both a form for each platform and a transpose of its own, and the
 transpose of a copy is such a sum again.
+
+That library's maximum and minimum lose NaN. Elementwise they keep it, so an extreme is taken slice by slice.
 """
 
 from collections.abc import Sequence
@@ -30,6 +32,8 @@ SHORTEST_ROW = 16
 FEWEST_VALUES = 1 << 16
 #: From so many rows on XLA leaves to the library what is done with their sums, too.
 FEWEST_ROWS = 1 << 12
+#: XLA reduces arrays of so many values by its library.
+FEWEST_FOR_LIBRARY = 1 << 12
 
 
 def total(x: jax.Array, axes: Axes) -> jax.Array:
@@ -41,6 +45,12 @@ def total(x: jax.Array, axes: Axes) -> jax.Array:
 def spread(x: jax.Array, axes: Axes, like: jax.Array) -> jax.Array:
     """Copies along ``axes``, of size 1, to the sizes that these have in ``like``."""
     return _copies(x, axes, jax.typeof(like))
+
+
+def extreme(x: jax.Array, axes: Axes, *, smallest: bool = False) -> jax.Array:
+    """The largest (or smallest) over ``axes``, which are kept as ones; NaN where there is one."""
+    result: jax.Array = _extreme.bind(x, axes=axes, smallest=smallest)
+    return result
 
 
 def many_rows(x: jax.Array, axes: Axes) -> bool:
@@ -81,13 +91,31 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     return jnp.sum(x, axes, keepdims=True)
 
 
+def _largest(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
+    over = jnp.min if smallest else jnp.max
+    return over(x, axes, keepdims=True)
+
+
+def _largest_by_slices(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
+    if isinstance(x.size, int) and x.size < FEWEST_FOR_LIBRARY:
+        return _largest(x, axes=axes, smallest=smallest)
+    for axis in axes:
+        while (size := x.shape[axis]) > 1:
+            length = -(-size // MOST_SLICES)
+            # The last slice may overlap the one before it: an extreme is no other for being seen twice.
+            starts = (min(start, size - length) for start in range(0, size, length))
+            slices = (lax.slice_in_dim(x, start, start + length, 1, axis) for start in starts)
+            x = stored(reduce(lax.min if smallest else lax.max, slices))
+    return x
+
+
 def _copied(x: jax.Array, **params: Any) -> jax.Array:
     like = _type_of_copies(jax.typeof(x), **params)
     sharding = None if like.sharding.mesh.empty else like.sharding
     return lax.broadcast_in_dim(x, like.shape, tuple(range(x.ndim)), out_sharding=sharding)
 
 
-def _type_of_total(x: Any, *, axes: Axes, slices: Any) -> Any:
+def _type_of_total(x: Any, *, axes: Axes, **_: Any) -> Any:
     return _type_of_copies(x, axes=axes, sizes=[1] * len(axes), parts=[None] * len(axes))
 
 
@@ -114,6 +142,14 @@ _total: Primitive = primitive(
     form=_summed,
     cpu=_summed_by_slices,
     batch=lambda *args, **params: _batch(_total, *args, **params),
+)
+_extreme: Primitive = primitive(
+    "extreme",
+    ("axes", "smallest"),
+    type_of=_type_of_total,
+    form=_largest,
+    cpu=_largest_by_slices,
+    batch=lambda *args, **params: _batch(_extreme, *args, **params),
 )
 _spread: Primitive = primitive(
     "spread",

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jaxnn as nn
 from jaxnn.ops.global_pool import global_avg_pool, global_max_pool
 from tests.ops.pool_settings import SPACES, tied, value_and_gradient
 from tests.reference import pool as reference
@@ -69,3 +70,19 @@ def test_bad_input_raises_a_sentence(pool):
         pool(np.zeros((2, 0, 3), np.float32))
     with pytest.raises(TypeError, match=f"^{pool.__name__}: x must be floating-point"):
         pool(np.zeros((1, 2, 3), np.complex64))
+
+
+@pytest.mark.parametrize("shape", [(2, 90, 70, 1), (1, 5000, 2)])
+def test_nan_is_found_in_a_large_image(shape):
+    """XLA's own maximum over so many values loses it on a CPU."""
+    x = rng_array(*shape)
+    x[0, 7, ..., 0] = np.nan
+    for pool in (
+        nn.ops.global_max_pool,
+        lambda x: nn.ops.adaptive_max_pool(x, 1),
+        lambda x: nn.ops.max_pool(x, 40),
+    ):
+        y = np.asarray(jax.jit(pool)(x))
+        assert np.isnan(y[0, ..., 0]).any()
+        assert np.isfinite(y[..., 1:]).all()
+        assert np.isfinite(y[1:]).all()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.ops.sums import FEWEST_VALUES, spread, total
+from jaxnn.ops.sums import FEWEST_VALUES, extreme, spread, total
 from tests.support import assert_close, rng_array
 
 SLICED = [
@@ -67,3 +67,35 @@ def test_explicit_sharding(spec):
         (back,) = pull(y)
         assert jax.typeof(back).sharding == jax.typeof(sharded).sharding
     assert_close(y, x.sum((1, 2), keepdims=True), terms=128 * 96)
+
+
+#: XLA's library reduces arrays of 4,096 values and more on a CPU, and its maximum loses NaN.
+EXTREMES = [
+    ((4, 64, 64, 3), (1, 2)),
+    ((5, 1000), (1,)),
+    ((2, 17, 500), (2,)),
+    ((3, 5, 7), (1,)),
+    ((0, 64, 8), (1,)),
+]
+
+
+@pytest.mark.parametrize(("shape", "axes"), EXTREMES)
+@pytest.mark.parametrize("smallest", [False, True])
+def test_an_extreme_keeps_nan_wherever_it_is(shape, axes, smallest):
+    x = rng_array(*shape)
+    function = jax.jit(lambda x: extreme(x, axes, smallest=smallest))
+    over = np.min if smallest else np.max
+    np.testing.assert_array_equal(function(x), over(x, axes, keepdims=True))
+    for seed in range(4 if x.size else 0):
+        spoiled = x.ravel().copy()
+        spoiled[np.random.default_rng(seed).integers(x.size)] = np.nan
+        spoiled = spoiled.reshape(shape)
+        np.testing.assert_array_equal(function(spoiled), over(spoiled, axes, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.bfloat16, jnp.bool_])
+def test_an_extreme_of_any_dtype(dtype):
+    x = jnp.asarray(10 * rng_array(3, 70, 31)).astype(dtype)
+    np.testing.assert_array_equal(extreme(x, (1,)), jnp.max(x, 1, keepdims=True))
+    mapped = jax.vmap(lambda x: extreme(x, (0, 1), smallest=True))(x)
+    np.testing.assert_array_equal(mapped, jnp.min(x, (1, 2), keepdims=True))

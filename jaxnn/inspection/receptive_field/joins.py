@@ -118,6 +118,7 @@ RULES: dict[str, Rule] = {
     "dot_general": _dot_general,
     "jaxnn_matrix_product": _dot_general,
     "jaxnn_spread": lambda eqn, values: values,
+    "jaxnn_extreme": _total,
     "jaxnn_total": _total,
     "optimization_barrier": lambda eqn, values: values,
     "sort": _whole_axis,
