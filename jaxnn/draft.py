@@ -20,7 +20,7 @@ Draw = Callable[[Key], Params]
 Draft = Callable[[Key, Any], tuple[Any, Draw]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drafted:
     """The ``init`` of a layer made of layers.
 

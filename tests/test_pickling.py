@@ -90,4 +90,5 @@ def test_what_is_sent_is_settings_and_code(name):
 def test_a_copy_is_the_same(name):
     layer, x = LAYERS[name]
     assert layer == layer
+    assert hash(layer) == hash(layer)
     assert program(copy.deepcopy(layer), x) == program(layer, x)

@@ -124,10 +124,6 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
         require_arguments("mixed_precision", params, x)
         return cast_weights(layer, params, compute), cast(x, compute)
 
-    def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
-        y, draw = draft(layer, key, x)  # in the wide dtype, which the weights are to have
-        return cast(y, float_dtype(x)), draw
-
     def apply(params: Params, x: Any, /) -> Any:
         return cast(layer.apply(*narrow(params, x)), float_dtype(x))
 
@@ -143,7 +139,6 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
 
     return replace(
         layer,
-        init=Drafted(drafted, apply),
         apply=apply,
         train=train,
         visit=layer.visit and partial(visit, layer.visit),

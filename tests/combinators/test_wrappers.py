@@ -87,6 +87,11 @@ def test_mixed_precision_computes_narrow_and_keeps_the_weights_wide(compute, key
     assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(jnp.float32)}
 
 
+def test_mixed_precision_as_a_part_is_only_run_in_its_own_dtype(key):
+    net = nn.serial(nn.mixed_precision(lambda x: x + jnp.ones(4, jnp.bfloat16)[None]), nn.dense(2))
+    assert net.apply(net.init(key, (1, 4)), jnp.ones((3, 4))).dtype == jnp.float32
+
+
 def test_mixed_precision_wants_a_float():
     with pytest.raises(TypeError, match=r"mixed_precision: compute must be a floating-point dtype"):
         nn.mixed_precision(nn.dense(2), jnp.int8)
