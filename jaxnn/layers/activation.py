@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-from jax.nn.initializers import Initializer, constant
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, fold_name, stateless
 from jaxnn.layers.dense import dense
@@ -35,7 +36,7 @@ def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Lay
     He et al., "Delving deep into rectifiers", 2015.
     """
     checks.flags("prelu", shared=shared)
-    start = constant(0.25) if slope_init is None else slope_init
+    start = _quarter if slope_init is None else slope_init
     checks.initialisers("prelu", slope_init=start)
 
     def init(key: Key, x: Any) -> Weights:
@@ -43,6 +44,10 @@ def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Lay
         return {"slope": drawn("prelu", "slope_init", start, fold_name(key, "slope"), shape, x.dtype)}
 
     return stateless("prelu", init, lambda weights, x: ops.prelu(x, weights["slope"]))
+
+
+def _quarter(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    return jnp.full(shape, 0.25, dtype, device=out_sharding)
 
 
 def maxout(
