@@ -240,7 +240,8 @@ def require_params(name: str, params: Any) -> None:
 def require_arguments(name: str, params: Any, x: Any, key: Any = None) -> None:
     """Raises unless these are what JAX's functions of functions can take: params, arrays, a key."""
     require_params(name, params)
-    checks.arrays(name, x)
+    if jax.tree.leaves(x):  # None and () may be what a part is made for
+        checks.arrays(name, x)
     checks.optional_key(name, key)
 
 
