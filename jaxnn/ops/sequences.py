@@ -1,5 +1,7 @@
 """Sequences of different lengths in one array ``(N, T, ...)``: their real steps, and reversing them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -44,7 +46,7 @@ def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array) -> jax.Array:
 
     Their values may be traced, so they are not looked at.
     """
-    array = checks.array(op, lengths, "lengths")
+    array = checks.array(op, _stacked(lengths), "lengths")
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{op}: lengths must be integers, got {array.dtype}")
     if array.shape != x.shape[:1]:
@@ -52,6 +54,16 @@ def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array) -> jax.Array:
             f"{op}: lengths must be (N,) = {x.shape[:1]}, one for each sequence, got shape {array.shape}"
         )
     return array.astype(jnp.int32)
+
+
+def _stacked(lengths: Any) -> Any:
+    """A list of numbers as an array; all else, and lists that are none, as they are."""
+    if not isinstance(lengths, list | tuple):
+        return lengths
+    try:
+        return jnp.asarray(lengths)
+    except (TypeError, ValueError):
+        return lengths
 
 
 def real_steps(lengths: jax.Array, x: jax.Array) -> jax.Array:
