@@ -53,7 +53,8 @@ def assert_close(
         ones. By default that of the inputs the tests draw, 1. A number is a lower bound: the largest finite
         magnitude in the expected leaf counts if it is larger. An array, positive, is the magnitude of each
         value: ``np.abs(expected)`` demands every value to its own precision.
-      dtype: what the result was computed in, if not in the dtype of the actual leaf.
+      dtype: what the result was computed in, if not in the dtype of the actual leaf; a Python float counts as
+        float32.
 
     Integers and booleans must be equal; infinities and NaNs must stand in the same places. Where the expected
     values of all leaves are smaller than the allowed error, ``scale`` must be given: anything small would
@@ -62,12 +63,13 @@ def assert_close(
     compared = []
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        own = jnp.float32 if type(a) is float else None
         a, e = np.asarray(a), np.asarray(e)
         assert a.shape == e.shape, f"shape {a.shape}, expected {e.shape}"
         if not jnp.issubdtype(a.dtype, jnp.floating):
             np.testing.assert_array_equal(a, e)
             continue
-        allowed = allowed_error(dtype or a.dtype, terms=terms, roundings=roundings)
+        allowed = allowed_error(dtype or own or a.dtype, terms=terms, roundings=roundings)
         a, e = a.astype(np.float64), e.astype(np.float64)
         largest = np.abs(e[np.isfinite(e)]).max(initial=0)
         compared.append(largest / allowed)
