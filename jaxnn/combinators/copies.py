@@ -23,6 +23,7 @@ from jaxnn.layer import (
     require_arguments,
 )
 from jaxnn.ops import checks
+from jaxnn.ops.varying import varying_as
 
 
 def repeat(layer: LayerLike, n: int) -> Layer:
@@ -56,6 +57,7 @@ def repeat(layer: LayerLike, n: int) -> Layer:
 
     def apply(params: Params, x: Any, /) -> Any:
         require_arguments("repeat", params, x)
+        x = varying_as(x, (x, params))
         return jax.lax.scan(lambda x, params: (layer.apply(params, x), None), x, params, length=n)[0]
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
@@ -65,7 +67,8 @@ def repeat(layer: LayerLike, n: int) -> Layer:
             params, key = copy
             return layer.train(params, x, key)
 
-        return jax.lax.scan(step, x, (params, _split(layer, key, n)), length=n)
+        keys = _split(layer, key, n)
+        return jax.lax.scan(step, varying_as(x, (x, params, keys)), (params, keys), length=n)
 
     def visit(params: Params, x: Any, call: Call, /) -> Any:
         for i, member in enumerate(_members(params, n)):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxnn.layer import Key, Layer, Params, State, Weights, checks_params, stateless, stochastic
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating, number, spatial
+from jaxnn.ops.varying import sharding_as
 
 #: Probabilities are whole multiples of 1 / RESOLUTION.
 RESOLUTION = 1 << 16
@@ -86,7 +87,7 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
     def train(weights: Weights, x: Any, key: Key) -> jax.Array:
         x = floating(name, x)
         shape = drawn(x)
-        kept = _draws(key, shape, _sharding(x, shape)) < round((1 - rate) * RESOLUTION)
+        kept = _draws(key, shape, sharding_as(x, shape)) < round((1 - rate) * RESOLUTION)
         return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
     def drop_all(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
@@ -99,21 +100,14 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
     return keep_all if rate == 0 else replace(keep_all, train=checks_params(name, drop_all))
 
 
-def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding) -> jax.Array:
+def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding | None) -> jax.Array:
     """Integers from 0 to RESOLUTION − 1, all as likely.
 
     Random bits cost more than all else here, so that each word of 32 gives two draws; unless the last axis is
     spread over devices, since the halves would have to change places.
     """
-    if not shape or sharding.spec[-1] is not None:
+    if not shape or (sharding and sharding.spec[-1] is not None):
         return jax.random.bits(key, shape, jnp.uint32, out_sharding=sharding) >> 16
     *others, size = shape
     words = jax.random.bits(key, (*others, -(-size // 2)), jnp.uint32, out_sharding=sharding)
     return jnp.concatenate([words >> 16, words & (RESOLUTION - 1)], axis=-1)[..., :size]
-
-
-def _sharding(x: jax.Array, shape: tuple[int, ...]) -> jax.NamedSharding:
-    """That of ``x``, for an array of ``shape``: under explicit sharding each device draws its own part."""
-    of_x = jax.typeof(x).sharding
-    axes = zip(of_x.spec, x.shape, shape, strict=True)
-    return jax.NamedSharding(of_x.mesh, jax.P(*(name if size == own else None for name, own, size in axes)))

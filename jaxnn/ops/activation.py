@@ -34,6 +34,7 @@ from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator, floating, same_dtype
 from jaxnn.ops.stored import stored
 from jaxnn.ops.sums import extreme, many_rows, total
+from jaxnn.ops.varying import sharding_as
 
 __all__ = [
     "arctan",
@@ -305,11 +306,16 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
     slope = slope.astype(wide.dtype)
     if x.ndim > 2:
         # That sum is taken in two steps, each example on its own and then over the batch.
-        slope = stored(jnp.broadcast_to(slope, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])))
+        slope = stored(_copies(slope, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]), x))
     # The zeros bring the sharding of x, which a select insists on.
-    below = jnp.zeros_like(wide) + jnp.broadcast_to(slope, x.shape)
+    below = jnp.zeros_like(wide) + _copies(slope, x.shape, x)
     factor = jnp.where(x >= 0, jnp.ones_like(wide), below)
     return (wide * factor).astype(x.dtype)
+
+
+def _copies(a: jax.Array, shape: tuple[int, ...], like: jax.Array) -> jax.Array:
+    """``a`` broadcast to ``shape``, and sharded as ``like``."""
+    return jnp.broadcast_to(a, shape, out_sharding=sharding_as(like, shape))
 
 
 def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:

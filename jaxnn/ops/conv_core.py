@@ -78,7 +78,8 @@ def _sharding(face: Face, a: Any, b: Any) -> NamedSharding:
         if any(others) or (role == KERNEL and first):
             raise ValueError(
                 "conv: only the batch axis may be sharded explicitly, got "
-                f"{' and '.join(str(v.sharding.spec) for v in (a, b))}"
+                f"{' and '.join(str(v.sharding.spec) for v in (a, b))}; reshard the others with "
+                "jax.sharding.reshard, or run the convolution with jax.sharding.auto_axes or jax.shard_map"
             )
         batch = batch or first
     spec = [None] * a.ndim if face.result == KERNEL else [batch, *[None] * (a.ndim - 1)]
@@ -152,13 +153,13 @@ def _face(name: str, roles: tuple[int, int], result: int) -> Face:
         spec = _sharding(face, jax.typeof(a), jax.typeof(b)).spec
         return jax.sharding.auto_axes(form, out_sharding=spec)(a, b)
 
-    def plain(a: jax.Array, b: jax.Array, *, settings: Settings, dtype: Any) -> jax.Array:
+    def plain(a: jax.Array, b: jax.Array, *, settings: Settings, dtype: Any, devices: int) -> jax.Array:
         form = getattr(conv_plain, name)
-        return computed(lambda a, b: form(a, b, settings, dtype), a, b)
+        return computed(lambda a, b: form(a, b, settings, dtype, devices=devices), a, b)
 
-    def cpu(a: jax.Array, b: jax.Array, *, settings: Settings, dtype: Any, spread: bool) -> jax.Array:
+    def cpu(a: jax.Array, b: jax.Array, *, settings: Settings, dtype: Any, devices: int) -> jax.Array:
         form = getattr(conv_cpu, name)
-        return computed(lambda a, b: form(a, b, settings, dtype, spread=spread), a, b)
+        return computed(lambda a, b: form(a, b, settings, dtype, devices=devices), a, b)
 
     face = Face(
         roles,

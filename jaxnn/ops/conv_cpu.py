@@ -13,7 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops import conv_banded, conv_blocks, conv_depthwise, conv_groups, conv_parts, conv_unfolded
+from jaxnn.ops import (
+    conv_banded,
+    conv_blocks,
+    conv_by_tap,
+    conv_depthwise,
+    conv_groups,
+    conv_parts,
+    conv_unfolded,
+)
 from jaxnn.ops.checks import accumulator
 from jaxnn.ops.conv_settings import (
     Dense,
@@ -32,17 +40,15 @@ from jaxnn.ops.stored import stored
 _FEW = 16
 
 
-def forward(
-    x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, spread: bool = False
-) -> jax.Array:
+def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o].
 
-    A loop over the batch would gather one that is ``spread`` over devices.
+    A loop over the batch would gather one that is spread over several ``devices``.
     """
     wide = _wider(x, kernel)
     kernel = kernel.astype(wide)
     c_in, c_out = kernel.shape[-2:]
-    unfolds = not spread and conv_unfolded.applies(s, c_in, c_out)
+    unfolds = devices == 1 and conv_unfolded.applies(s, c_in, c_out)
     floats = _in_parts(s, x.shape[0], c_in, c_out, unfolds=unfolds)
     dense = conv_unfolded.forward if floats else _dense
 
@@ -100,7 +106,7 @@ def _only_tap(x: jax.Array, s: Settings) -> jax.Array:
 
 
 def input_gradient(
-    kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, spread: bool = False
+    kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1
 ) -> jax.Array:
     """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], without dilating y."""
     wide, (c_in, c_out) = _wider(kernel, y), kernel.shape[-2:]
@@ -110,7 +116,7 @@ def input_gradient(
         return _stamps(kernel, y.astype(wide), s).astype(dtype)
     if conv_blocks.at_once(s, c_in, c_out):
         return conv_blocks.input_gradient(_canonical, kernel, y.astype(wide), s).astype(dtype)
-    unfolds = not spread and conv_unfolded.applies(s, c_out, c_in)
+    unfolds = devices == 1 and conv_unfolded.applies(s, c_out, c_in)
     floats = _in_parts(s, y.shape[0], c_out, c_in, unfolds=unfolds)
     dense = conv_unfolded.forward if floats else _dense
 
@@ -194,17 +200,21 @@ def _stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
 
 
 def kernel_gradient(
-    x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, spread: bool = False
+    x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1
 ) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
     shape = (*s.window, x.shape[-1] // s.groups, y.shape[-1])
     if isinstance(x.shape[0], int) and x.shape[0] == 0:
         return jnp.zeros(shape, dtype)
     wide = _wider(x, y)
+    if s.groups > 1 < devices:
+        return conv_by_tap.kernel_gradient(x.astype(wide), y.astype(wide), s, devices).astype(dtype)
     c_in, c_out = shape[-2:]
-    unfolds = not spread and conv_unfolded.applies_to_kernel(s, c_in, c_out)
+    unfolds = devices == 1 and conv_unfolded.applies_to_kernel(s, c_in, c_out)
     floats = _in_parts(s, x.shape[0], c_in, c_out, unfolds=unfolds)
-    dense = conv_unfolded.kernel_gradient if floats else _dense_kernel_gradient
+    # Devices would add up what a block of outputs makes of it, which is some times the gradient.
+    own = _dense_kernel_gradient if devices == 1 else _plain_kernel_gradient
+    dense = conv_unfolded.kernel_gradient if floats else own
 
     def part(x: jax.Array, y: jax.Array) -> jax.Array:
         return _kernel_gradient(dense, x.astype(wide), y.astype(wide), s)
@@ -222,11 +232,15 @@ def _kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> j
 
 
 def _dense_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    together = conv_blocks.together_for_kernel(s, x.shape[0], y.shape[-1])
+    if prod(s.window) > 1 < together:
+        return conv_blocks.kernel_gradient(_canonical_kernel_gradient, x, y, s, together)
+    return _plain_kernel_gradient(x, y, s)
+
+
+def _plain_kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     if prod(s.window) == 1:
         return summed_products(_only_tap(x, s), y, s).reshape(*s.window, x.shape[-1], y.shape[-1])
-    together = conv_blocks.together_for_kernel(s, x.shape[0], y.shape[-1])
-    if together > 1:
-        return conv_blocks.kernel_gradient(_canonical_kernel_gradient, x, y, s, together)
     return _canonical_kernel_gradient(x, y, s)
 
 

@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxnn.ops.conv_settings import Settings, padded, shifted
 from jaxnn.ops.stored import stored
+from jaxnn.ops.varying import varying_as
 
 #: The most taps that are written out one by one, and the most outputs a channel.
 _TAPS, _MULTIPLIER = 64, 4
@@ -79,7 +80,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
             for total, tap in zip(sums, taps, strict=True)
         )
 
-    zeros = (jnp.zeros((*s.window[:-1], *row), y.dtype),) * len(taps)
+    zeros = varying_as((jnp.zeros((*s.window[:-1], *row), y.dtype),) * len(taps), (x, y))
     sums = lax.fori_loop(0, prod(rows), add, zeros)
     taps_and_lines = jnp.stack(sums, -3).reshape(*s.window, *space)
     return jnp.expand_dims(taps_and_lines.sum(-2), -2)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.ops.conv_settings import Settings
+from jaxnn.ops.varying import varying_as
 
 #: How many floats may be written out at a time, and the multiplications from which on a loop is worth it: of
 #: the whole batch, and of each part.
@@ -45,8 +46,8 @@ def summed(
     if few == x.shape[0]:
         return form(x, y)
     parts = _parted(x, few), _parted(y, few)
-    # Zeros made from what the form gives vary over the axes of a shard_map as the sums do.
-    zeros = jnp.zeros_like(form(*(part[0] for part in parts)))
+    kernel = jax.eval_shape(form, *(part[0] for part in parts))
+    zeros = varying_as(jnp.zeros(kernel.shape, kernel.dtype), parts)
     return lax.scan(lambda total, part: (total + form(*part), None), zeros, parts)[0]
 
 

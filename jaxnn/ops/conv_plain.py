@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnn.ops import conv_by_tap
 from jaxnn.ops.conv_settings import Settings, channels_last, pad, swap_channels
 from jaxnn.ops.windows import Pairs
 
 
-def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
+def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
     x, kernel = _alike(x, kernel)
+    if devices > 1 and 1 < s.groups < x.shape[-1]:  # XLA splits the batch of depthwise ones by itself
+        return conv_by_tap.forward(x, kernel, s).astype(dtype)
     beforehand, pairs = split_padding(s)
     y = lax.conv_general_dilated(
         pad(x, beforehand),
@@ -28,9 +31,13 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype) -> j
     return y.astype(dtype)
 
 
-def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
+def input_gradient(
+    kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1
+) -> jax.Array:
     """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o]."""
     kernel, y = _alike(kernel, y)
+    if devices > 1 and 1 < s.groups < max(kernel.shape[-2] * s.groups, y.shape[-1]):
+        return conv_by_tap.input_gradient(kernel, y, s).astype(dtype)
     beforehand, pairs = split_padding(s)
     kernel, numbers = lax.rev(kernel, range(s.rank)), channels_last(s.rank)
     if s.groups > 1:
@@ -53,9 +60,13 @@ def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtyp
     return pad(x, tuple((-low, -high) for low, high in beforehand)).astype(dtype)
 
 
-def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype) -> jax.Array:
+def kernel_gradient(
+    x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1
+) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
     x, y = _alike(x, y)
+    if s.groups > 1 < devices:
+        return conv_by_tap.kernel_gradient(x, y, s, devices).astype(dtype)
     axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
     space = tuple(range(1, s.rank + 1))
     kernel = lax.conv_general_dilated(

@@ -57,7 +57,7 @@ def product(x: jax.Array, matrix: jax.Array, precision: Any = None, **_: Any) ->
     return lax.dot_general(x, matrix, _numbers(x), precision=precision, preferred_element_type=wide)
 
 
-def gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
+def gradient(x: jax.Array, dy: jax.Array, precision: Any = None, **_: Any) -> jax.Array:
     """``(..., F), (..., O) → (F, O)`` as ``lax`` does it: the sum of x times dy over all rows."""
     rows = tuple(range(x.ndim - 1))
     return lax.dot_general(
@@ -65,8 +65,8 @@ def gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.Array:
     )
 
 
-def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any, spread: bool) -> jax.Array:
-    if spread:  # rows of several axes could not be merged where they are
+def _gradient_on_a_cpu(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+    if devices > 1:  # rows of several axes could not be merged where they are
         return gradient(x, dy, precision)
     x, dy = _rows(x), _rows(dy)
     turned = _to_turn(x.shape[0], x.shape[1], dy.shape[1])

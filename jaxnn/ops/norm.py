@@ -1,6 +1,7 @@
 """Normalisation: subtract a mean, divide by a deviation. The norms differ in which values share them."""
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +91,8 @@ def batch_norm_train(
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
-      ValueError: for fewer than two values a channel, too few axes, an array that is not (C,), or ε ≤ 0.
+      ValueError: for fewer than two values a channel, too few axes, an array that is not (C,), ε ≤ 0, or
+        an ``axis_name`` that nothing around the call maps.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> y, mean, var, n = nn.ops.batch_norm_train(jnp.array([[1.0, 10.0], [3.0, 30.0]]))
@@ -104,7 +106,7 @@ def batch_norm_train(
     x = _channels_last(op, x)
     _mapped(op, axis_name)
     scope = Scope(tuple(range(x.ndim - 1)), axis_name=axis_name)
-    count = scope.count(x)
+    count = _count_over(op, x, scope)
     if not is_symbolic_dim(count) and count < 2:
         raise ValueError(
             f"{op}: training needs at least two values a channel, got {count} from x of shape "
@@ -117,6 +119,17 @@ def batch_norm_train(
         lax.squeeze(var, scope.axes),
         count,
     )
+
+
+def _count_over(op: str, x: jax.Array, scope: Scope) -> Any:
+    """How many values a channel has on all devices together."""
+    try:
+        return scope.count(x)
+    except NameError:  # what JAX raises for a name that no transform around the call has
+        raise ValueError(
+            f"{op}: axis_name must name an axis that jax.shard_map or jax.vmap maps around this call, got "
+            f"{scope.axis_name!r}; for a batch sharded under jax.jit leave it out"
+        ) from None
 
 
 def layer_norm(

@@ -4,6 +4,7 @@ The form is chosen when a program is lowered, by the platform it is lowered for.
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import jax
@@ -29,25 +30,17 @@ def primitive(
       name: of the primitive.
       settings: the names of its parameters.
       type_of: the type of the result, from those of the operands.
-      form: the result, from the operands.
+      form: the result, from the operands; told too over how many ``devices`` the compiler may spread them.
       batch: what ``vmap`` does: from operands and their mapped axes to the result and its mapped axis.
-      cpu: the result on a CPU, if it has a form of its own there. It is also told whether arrays may be
-        ``spread`` over several devices.
+      cpu: the same on a CPU, if it has a form of its own there.
     """
     made = Primitive(f"jaxnn_{name}")
     made.def_impl(_compiled(made, settings))
     made.def_abstract_eval(type_of)
     batching.primitive_batchers[made] = batch
-    mlir.register_lowering(made, mlir.lower_fun(form, multiple_results=False))
-    if cpu is None:
-        return made
-
-    def lowered_for_a_cpu(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
-        devices = getattr(context.module_context.axis_context, "num_devices", None)
-        lower = mlir.lower_fun(cpu, multiple_results=False)
-        return lower(context, *args, **params, spread=devices != 1)
-
-    mlir.register_lowering(made, lowered_for_a_cpu, platform="cpu")
+    mlir.register_lowering(made, _lowering(form))
+    if cpu is not None:
+        mlir.register_lowering(made, _lowering(cpu), platform="cpu")
     return made
 
 
@@ -73,3 +66,19 @@ def _compiled(made: Primitive, settings: Sequence[str]) -> Form:
         return result
 
     return run
+
+
+def _lowering(form: Form) -> Callable[..., Any]:
+    lower = mlir.lower_fun(form, multiple_results=False)
+
+    def rule(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
+        return lower(context, *args, **params, devices=_devices(context.module_context.axis_context))
+
+    return rule
+
+
+def _devices(axes: Any) -> int:
+    """Over how many devices a compiler may spread an array: inside a ``shard_map`` only over the rest."""
+    if hasattr(axes, "mesh"):
+        return prod(size for name, size in axes.mesh.shape.items() if name not in axes.manual_axes)
+    return getattr(axes, "num_devices", 1)

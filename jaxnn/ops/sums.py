@@ -109,7 +109,7 @@ def _largest_by_slices(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) ->
     return x
 
 
-def _copied(x: jax.Array, **params: Any) -> jax.Array:
+def _copied(x: jax.Array, devices: int, **params: Any) -> jax.Array:
     like = _type_of_copies(jax.typeof(x), **params)
     sharding = None if like.sharding.mesh.empty else like.sharding
     return lax.broadcast_in_dim(x, like.shape, tuple(range(x.ndim)), out_sharding=sharding)

@@ -1,6 +1,6 @@
 """Linear maps that bring their own transposes, where those that JAX finds are slow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from math import prod
 from typing import Any
@@ -8,10 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
-from jaxnn.ops.pool_windows import MOST_SLICES, Windows, padded, slices
+from jaxnn.ops.pool_windows import MOST_SLICES, Windows, slices
 
 LinearMap = Callable[[jax.Array], jax.Array]
+Sizes = tuple[tuple[int, int], ...]
 
 
 def with_transpose(
@@ -19,26 +22,50 @@ def with_transpose(
 ) -> jax.Array:
     """``forward(x)``, where these axes get new ``sizes``, and whose transpose is ``backward``.
 
-    ``custom_linear_solve`` is the one transform that takes a linear map together with its transpose and keeps
-    ``vmap`` and both modes of differentiation. Its ``matvec``, which a derivative by the matrix would need,
-    is never called here. It wants a square map, so the shorter side is padded.
+    Both modes of differentiation and ``vmap`` are kept. ``lax.custom_linear_solve`` would do the same for
+    square maps, but hands on the constants of its maps, which then vary under ``shard_map`` where they did
+    not when the maps were traced.
     """
-    before = {axis: x.shape[axis] for axis in sizes}
-    room = {axis: max(x.shape[axis], size) for axis, size in sizes.items()}
-
-    def there(_: Any, v: jax.Array) -> jax.Array:
-        return _fit(forward(_fit(v, before)), room)
-
-    def back(_: Any, v: jax.Array) -> jax.Array:
-        return _fit(backward(_fit(v, sizes)), room)
-
-    return _fit(lax.custom_linear_solve(lambda v: v, _fit(x, room), there, back), sizes)
+    result: jax.Array = _linear_map.bind(x, sizes=tuple(sizes.items()), forward=forward, backward=backward)
+    return result
 
 
-def _fit(x: jax.Array, sizes: Mapping[int, int]) -> jax.Array:
-    """``x`` with zeros appended or the end cut off, so that its axes have these sizes."""
-    zero = jnp.zeros((), x.dtype)
-    return padded(x, {axis: (0, size - x.shape[axis]) for axis, size in sizes.items()}, zero)
+def _type(x: Any, *, sizes: Sizes, forward: LinearMap, backward: LinearMap) -> Any:
+    shape = list(x.shape)
+    for axis, size in sizes:
+        shape[axis] = size
+    return x.update(shape=tuple(shape), weak_type=False)
+
+
+def _form(x: jax.Array, *, sizes: Sizes, forward: LinearMap, backward: LinearMap) -> jax.Array:
+    return forward(x)
+
+
+def _transpose(
+    cotangent: jax.Array, x: Any, *, sizes: Sizes, forward: LinearMap, backward: LinearMap
+) -> list[jax.Array]:
+    before = {axis: x.aval.shape[axis] for axis, _ in sizes}
+    return [with_transpose(cotangent, before, backward, forward)]
+
+
+def _batch(
+    args: Sequence[jax.Array],
+    dims: Sequence[int],
+    *,
+    sizes: Sizes,
+    forward: LinearMap,
+    backward: LinearMap,
+) -> tuple[jax.Array, int]:
+    x, sizes_of_all = jnp.moveaxis(args[0], dims[0], 0), {axis + 1: size for axis, size in sizes}
+    return with_transpose(x, sizes_of_all, jax.vmap(forward), jax.vmap(backward)), 0
+
+
+_linear_map = Primitive("jaxnn_linear_map")
+_linear_map.def_impl(_form)
+_linear_map.def_abstract_eval(_type)
+mlir.register_lowering(_linear_map, mlir.lower_fun(_form, multiple_results=False))
+batching.primitive_batchers[_linear_map] = _batch
+ad.deflinear2(_linear_map, _transpose)
 
 
 def repeated(x: jax.Array, times: dict[int, int]) -> jax.Array:

@@ -1,9 +1,12 @@
-"""Under ``shard_map`` an array says over which axes of the mesh it varies."""
+"""Where arrays lie: the axes of a mesh over which they vary under ``shard_map``, and explicit shardings."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jax
 from jax import lax
+
+Tree = TypeVar("Tree")
 
 
 def equally_varying(*operands: jax.Array) -> tuple[jax.Array, ...]:
@@ -11,8 +14,35 @@ def equally_varying(*operands: jax.Array) -> tuple[jax.Array, ...]:
 
     ``lax``'s own primitives see to that themselves.
     """
-    axes = frozenset[Any]().union(*(jax.typeof(a).mat.varying for a in operands))
-    return tuple(_varying(a, axes - jax.typeof(a).mat.varying) for a in operands)
+    return varying_as(operands, operands)
+
+
+def varying_as(tree: Tree, operands: Any) -> Tree:
+    """``tree``, whose arrays vary over all axes that an array of ``operands`` varies over.
+
+    The first carry of a loop must vary as the next ones do, hence as what the loop reads.
+    """
+    axes = frozenset[Any]().union(*map(_axes, jax.tree.leaves(operands)))
+    return jax.tree.map(lambda a: _varying(a, axes - _axes(a)), tree) if axes else tree
+
+
+def sharding_as(like: jax.Array, shape: Sequence[int]) -> jax.NamedSharding | None:
+    """That of ``like``, for an array of ``shape``: axes of the same size lie where its axes do.
+
+    Known on a mesh whose axes are explicit. What is copied along a batch must be copied on each device: the
+    derivative sums it there, and would otherwise have the whole batch brought together first.
+    """
+    sharding = jax.typeof(like).sharding
+    if sharding.mesh.empty:
+        return None
+    axes = zip(sharding.spec, like.shape, shape, strict=True)
+    return jax.NamedSharding(
+        sharding.mesh, jax.P(*(name if size == own else None for name, own, size in axes))
+    )
+
+
+def _axes(a: Any) -> frozenset[Any]:
+    return jax.typeof(a).mat.varying
 
 
 def _varying(a: jax.Array, axes: frozenset[Any]) -> jax.Array:

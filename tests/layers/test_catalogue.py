@@ -183,20 +183,6 @@ def test_one_trace_a_shape(entry):
 
 
 @every_layer
-@pytest.mark.parametrize("kind", [deep("Auto"), "Explicit"])
-def test_sharded_equals_unsharded(entry, kind):
-    layer, params, _, _ = prepared(entry)
-    x = batch(entry, 8)
-    expected, _ = plain_jit(layer.train)(params, x, jax.random.key(3))
-    mesh = jax.make_mesh((8,), ("batch",), axis_types=(getattr(jax.sharding.AxisType, kind),))
-    with jax.set_mesh(mesh):
-        x = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
-        params, key = jax.device_put((params, jax.random.key(3)), jax.NamedSharding(mesh, jax.P()))
-        y, _ = jax.jit(layer.train)(params, x, key)
-        assert_close(jax.device_get(y), jax.device_get(expected))
-
-
-@every_layer
 def test_no_tracer_leaks(entry):
     layer, params, x, _ = prepared(entry)
     with jax.checking_leaks():

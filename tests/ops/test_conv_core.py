@@ -14,6 +14,7 @@ from jax import lax
 from jaxnn.ops import conv_banded, conv_blocks, conv_core, conv_cpu, conv_parts, conv_plain, conv_unfolded
 from jaxnn.ops.conv import conv
 from jaxnn.ops.conv_settings import Settings
+from tests.collectives import check_only_sums
 from tests.support import assert_close, rng_array
 
 FACES = ("forward", "input_gradient", "kernel_gradient")
@@ -183,8 +184,50 @@ def test_explicit_sharding_of_anything_but_the_batch_raises():
     mesh = jax.make_mesh((2,), ("space",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):
         x = jax.device_put(np.ones((2, 4, 1), np.float32), jax.P(None, "space"))
-        with pytest.raises(ValueError, match="conv: only the batch axis may be sharded explicitly, got"):
+        sentence = "conv: only the batch axis may be sharded explicitly, got .* with jax.sharding.reshard"
+        with pytest.raises(ValueError, match=sentence):
             conv(x, jnp.ones((3, 1, 1)))
+        assert conv(jax.sharding.reshard(x, jax.P()), jnp.ones((3, 1, 1))).shape == (2, 2, 1)
+
+
+@pytest.mark.parametrize(("groups", "c_in", "c_out"), [(3, 2, 4), (4, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize("module", [conv_cpu, conv_plain], ids=["cpu", "plain"])
+def test_grouped_ones_leave_a_batch_on_its_devices(module, groups, c_in, c_out):
+    """In the forms for other platforms too: XLA splits programs among devices before it asks for which."""
+    s = Settings((5, 4), (3, 2), (2, 1), ((1, 1), (-1, 2)), (1, 2), groups)
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    x, kernel, y = (
+        jnp.asarray(rng_array(*shape))
+        for shape in (
+            (12, *s.space, groups * c_in),
+            (*s.window, c_in, groups * c_out),
+            (12, *s.out, groups * c_out),
+        )
+    )
+
+    def faces(x, kernel, y):
+        return (
+            conv_core.forward(x, kernel, s, jnp.float32),
+            conv_core.input_gradient(kernel, y, s, jnp.float32),
+            conv_core.kernel_gradient(x, y, s, jnp.float32),
+        )
+
+    expected = jax.jit(faces)(x, kernel, y)
+    places = [jax.NamedSharding(mesh, spec) for spec in (jax.P("batch"), jax.P(), jax.P("batch"))]
+    args = [jax.device_put(a, place) for a, place in zip((x, kernel, y), places, strict=True)]
+    with patch.multiple(conv_cpu, **{face: getattr(module, face) for face in FACES}):
+        program = jax.jit(faces).lower(*args).compile()
+    check_only_sums(program, kernel)
+    assert_close(jax.device_get(program(*args)), jax.device_get(expected))
+
+
+def test_halves_over_devices_are_summed_in_float32():
+    s = Settings((300,), (300,), (1,), ((0, 0),), (1,), 2)
+    ones, kernel = jnp.ones((2, 300, 4), "bfloat16"), jnp.ones((300, 2, 2), "bfloat16")
+    assert (conv_plain.forward(ones, kernel, s, jnp.dtype("float32"), devices=2) == 600).all()
+    s, y = s._replace(space=(599,)), jnp.ones((2, 300, 2), "bfloat16")
+    x = conv_plain.input_gradient(kernel, y, s, jnp.dtype("float32"), devices=2)
+    assert (x[:, 299] == 300).all()
 
 
 @pytest.mark.parametrize("form", ["unfolded", "banded", "blocks", None])

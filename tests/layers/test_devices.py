@@ -1,0 +1,143 @@
+"""Every layer over several devices: what it computes, and what the devices send each other for it."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxnn as nn
+from jaxnn.layer import as_layer
+from tests.collectives import check_only_sums
+from tests.layers.test_catalogue import batch, every_layer, prepared
+from tests.support import assert_close
+
+#: More rows than weights in every array, so that no activation passes for a sum.
+ROWS = 16
+KEY = 3
+
+
+def gradients(layer, *, floats):
+    """The output and the gradients of its squares, by weights and by the input if it is of ``floats``."""
+
+    def both(call):
+        def run(params, x, key):
+            def loss(weights, x):
+                y = call(params._replace(weights=weights), x, key)
+                return jnp.sum(jnp.square(y)), y
+
+            grads, y = jax.grad(loss, (0, 1)[: 1 + floats], has_aux=True)(params.weights, x)
+            return y, grads[0], grads[1:]
+
+        return run
+
+    def apply(params, x, key):
+        return layer.apply(params, x)
+
+    def train(params, x, key):
+        return layer.train(params, x, key)[0]
+
+    return both(apply), both(train)
+
+
+@cache
+def on_one_device(entry):
+    """The layer, and what it gives for the batch and for its gradients: at inference and in training."""
+    layer, params, _, _ = prepared(entry)
+    functions = gradients(layer, floats=not entry.integers)
+
+    def both(*args):
+        return tuple(function(*args) for function in functions)
+
+    args = params, batch(entry, ROWS), jax.random.key(KEY)
+    return functions, args, jax.device_get(jax.jit(both)(*args))
+
+
+def mesh_of(sizes, kind="Auto"):
+    names = ("batch", "model")[: len(sizes)]
+    return jax.make_mesh(sizes, names, axis_types=(getattr(jax.sharding.AxisType, kind),) * len(sizes))
+
+
+def compiled(function, args, mesh):
+    """The program for arguments of which the second has its rows spread over the devices, and these."""
+    placed = [
+        jax.device_put(arg, jax.NamedSharding(mesh, jax.P("batch") if i == 1 else jax.P()))
+        for i, arg in enumerate(args)
+    ]
+    return jax.jit(function).lower(*placed).compile(), placed
+
+
+@every_layer
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_a_sharded_batch_gives_the_same_and_only_sums_are_sent(entry, kind):
+    (_, train), args, (_, expected) = on_one_device(entry)
+    mesh = mesh_of((8,), kind)
+    with jax.set_mesh(mesh):
+        program, placed = compiled(train, args, mesh)
+        check_only_sums(program, args[0])
+        assert_close(jax.device_get(program(*placed)), expected, terms=4096)
+
+
+@every_layer
+def test_under_shard_map(entry):
+    """With its check of varying axes, and an axis of the mesh over which nothing varies.
+
+    Devices take statistics of their own rows in training, and draw the same masks: the values are compared
+    at inference.
+    """
+    (apply, train), args, (expected, _) = on_one_device(entry)
+    rows = jax.P("batch")
+    program = jax.shard_map(
+        lambda *args: (apply(*args), train(*args)),
+        mesh=mesh_of((2, 2)),
+        in_specs=(jax.P(), rows, jax.P()),
+        out_specs=((rows, jax.P(), rows),) * 2,
+    )
+    actual, trained = jax.jit(program)(*args)
+    assert_close(jax.device_get(actual), expected, terms=4096)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(trained))
+
+
+#: Where XLA's own forms would gather the batch: groups, by which an ensemble of convolutions is computed.
+OTHERS = {
+    "ensemble": (lambda: nn.ensemble(nn.conv(3, 3, strides=2), 2), (ROWS, 6, 5, 4)),
+    "ensemble-depthwise": (lambda: nn.ensemble(nn.depthwise_conv(3), 2), (ROWS, 6, 5, 4)),
+    "repeat": (lambda: nn.repeat(nn.conv(4, 3, padding="SAME", groups=2), 2), (ROWS, 6, 5, 4)),
+    "depthwise": (lambda: nn.depthwise_conv(3, multiplier=2, strides=2), (ROWS, 6, 5, 4)),
+    "linear": (lambda: nn.resize((7, 3), method="linear"), (ROWS, 6, 5, 4)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tangents_and_ensembles_send_only_sums(name):
+    make, shape = OTHERS[name]
+    layer = as_layer(make())
+    params = layer.init(jax.random.key(0), shape)
+    x = jax.random.normal(jax.random.key(1), shape)
+    _, train = gradients(layer, floats=True)
+
+    def run(params, x, key):
+        tangent = jax.jvp(lambda weights, x: layer.apply(params._replace(weights=weights), x), *[
+            (params.weights, x)] * 2)[1]  # fmt: skip
+        return tangent, train(params, x, key)
+
+    args = params, x, jax.random.key(KEY)
+    expected = jax.device_get(jax.jit(run)(*args))
+    program, placed = compiled(run, args, mesh_of((8,)))
+    check_only_sums(program, params)
+    assert_close(jax.device_get(program(*placed)), expected, terms=4096)
+
+
+def test_repeat_over_weights_that_vary_where_the_input_does_not():
+    layer = nn.repeat(nn.serial(nn.dense(4), jnp.tanh), 2)
+    x = jnp.ones((3, 4))
+    members = jax.vmap(layer.init, (0, None))(jax.random.split(jax.random.key(0), 2), x)
+
+    def member(members, x):
+        (y, _) = layer.train(jax.tree.map(lambda leaf: leaf[0], members), x)
+        return y[None]
+
+    spread = jax.shard_map(
+        member, mesh=mesh_of((2,)), in_specs=(jax.P("batch"), jax.P()), out_specs=jax.P("batch")
+    )
+    assert_close(jax.jit(spread)(members, x), jax.vmap(layer.apply, (0, None))(members, x))
