@@ -17,8 +17,10 @@ def some_lengths(x: jax.Array) -> jax.Array:
 
 
 def for_every_row(x: jax.Array, h: jax.Array) -> jax.Array:
-    """One initial state (H,) as (N, H): the number of rows is that of ``x`` alone."""
-    return jnp.broadcast_to(jnp.expand_dims(jnp.asarray(h), 0), (x.shape[0], *h.shape))
+    """One initial state (H,) as (N, H): the rows are as many as those of ``x``, and lie where these do."""
+    mesh, spec = jax.typeof(x).sharding.mesh, jax.P(jax.typeof(x).sharding.spec[0])
+    rows = None if mesh.empty else jax.NamedSharding(mesh, spec)
+    return jnp.broadcast_to(jnp.expand_dims(jnp.asarray(h), 0), (x.shape[0], *h.shape), out_sharding=rows)
 
 
 def rnn_softplus(x: jax.Array, *weights: Any) -> jax.Array:
