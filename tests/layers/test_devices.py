@@ -10,7 +10,7 @@ import jaxnn as nn
 from jaxnn.layer import as_layer
 from tests.collectives import check_only_sums
 from tests.layers.test_catalogue import batch, every_layer, prepared
-from tests.support import assert_close
+from tests.support import assert_close, deep, plain_jit
 
 #: More rows than weights in every array, so that no activation passes for a sum.
 ROWS = 16
@@ -50,7 +50,7 @@ def on_one_device(entry):
         return tuple(function(*args) for function in functions)
 
     args = params, batch(entry, ROWS), jax.random.key(KEY)
-    return functions, args, jax.device_get(jax.jit(both)(*args))
+    return functions, args, jax.device_get(plain_jit(both)(*args))
 
 
 def mesh_of(sizes, kind="Auto"):
@@ -68,7 +68,7 @@ def compiled(function, args, mesh):
 
 
 @every_layer
-@pytest.mark.parametrize(("kind", "sizes"), [("Auto", (8,)), ("Explicit", (4, 2))])
+@pytest.mark.parametrize(("kind", "sizes"), [deep("Auto", (8,)), ("Explicit", (4, 2))])
 def test_a_sharded_batch_gives_the_same_and_only_sums_are_sent(entry, kind, sizes):
     """Over all devices, and over one of two axes of them."""
     (_, train), args, (_, expected) = on_one_device(entry)
@@ -94,7 +94,7 @@ def test_under_shard_map(entry):
         in_specs=(jax.P(), rows, jax.P()),
         out_specs=((rows, jax.P(), rows),) * 2,
     )
-    actual, trained = jax.jit(program)(*args)
+    actual, trained = plain_jit(program)(*args)
     assert_close(jax.device_get(actual), expected, terms=4096, scale=1)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(trained))
 
@@ -121,7 +121,7 @@ def test_tangents_and_ensembles_send_only_sums(name):
         return tangent, train(params, x, key)
 
     args = params, x, jax.random.key(KEY)
-    expected = jax.device_get(jax.jit(run)(*args))
+    expected = jax.device_get(plain_jit(run)(*args))
     program, placed = compiled(run, args, mesh_of((8,)))
     check_only_sums(program, params)
     assert_close(jax.device_get(program(*placed)), expected, terms=4096, scale=1)

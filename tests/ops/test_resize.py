@@ -210,8 +210,8 @@ def test_the_derivative_has_no_scatter(method, size):
 
 def test_a_wide_band_becomes_a_matrix_product():
     x = rng_array(2, 3, 1)
-    jaxpr = str(jax.make_jaxpr(lambda x: resize(x, 2, method="linear", antialias=True))(rng_array(2, 90, 1)))
-    assert "dot_general" in jaxpr
+    shrunk = jax.jit(lambda x: resize(x, 2, method="linear", antialias=True))
+    assert "dot_general" in shrunk.lower(rng_array(2, 90, 1)).as_text()
     y, vjp = jax.vjp(lambda x: upsample(x, 40, method="linear"), x)
     assert_close(vjp(y)[0], reference.resize_gradient(y, (3,), "linear").astype(np.float32))
 
