@@ -1,6 +1,6 @@
 """``save`` and ``load``, and the format between them.
 
-A checkpoint is an uncompressed ``.npz`` archive, one member an array, named by its path in the tree::
+A checkpoint is an uncompressed ``.npz`` archive, one member per array, named by its path in the tree::
 
     weights/conv_0/kernel.npy
     state/batch_norm_0/mean.npy
@@ -11,30 +11,21 @@ into the memory of one host: for large runs over many hosts, saving in the backg
 take Orbax.
 """
 
-import errno
-import io
-import json
 import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping
-from typing import IO, Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import jax
-import numpy as np
 
-from jaxnn.checkpoint.leaves import describe, dtype_name, place, plain, to_jax, typed
-from jaxnn.checkpoint.paths import Root, flatten, nest, root_of
-from jaxnn.checkpoint.replace import replacing
+from jaxnn.checkpoint import header, npy
+from jaxnn.checkpoint.archive import Archive, Fault, Writer, shown
+from jaxnn.checkpoint.leaves import Stored, described, dtype_name, fits, placement, plain, stored
+from jaxnn.checkpoint.paths import ENDING, flatten, nest, root_of
+from jaxnn.checkpoint.placing import arrays_of
+from jaxnn.checkpoint.replace import FilePath, reading, replacing
 
 Tree = TypeVar("Tree")
-FilePath = str | os.PathLike[str]
 
-FORMAT = "jaxnn checkpoint"
-VERSION = 1
-HEADER = "jaxnn.json"  # arrays end in .npy, so no array can have this name
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip can hold: the same tree gives the same bytes
 LISTED = 5  # how many paths an error names before it counts the rest
 
 
@@ -43,16 +34,25 @@ def save(path: FilePath, params: Any) -> None:
 
     The bytes go to a temporary file beside ``path``, reach the disk, and only then take its name. A crash, a
     kill or a full disk at any moment leaves the file that was there before. A kill may also leave the
-    temporary ``.<name>.<random>.tmp`` behind, which can be deleted. Missing folders are made.
+    temporary ``.jaxnn.<random>.tmp`` behind, which can be deleted. Missing folders are made.
+
+    The new file has the permissions of the one that it replaces, and where possible its owner. A symbolic
+    link to a file stays: the file that it leads to is replaced. Other hard links to it keep the old contents.
+    Beside the tree itself ``save`` needs memory for at most its largest array, and for none where the arrays
+    are contiguous and on CPUs.
 
     Args:
       path: the file's name, taken as it is: no ending is added.
       params: ``Params``, or any tree of dicts, tuples, lists and NamedTuples of JAX or NumPy arrays: numbers
-        of every dtype, of any size (0 included), and typed PRNG keys. Sharded arrays are gathered.
+        of every dtype of JAX, of any size (0 included), and typed PRNG keys. Sharded arrays are gathered.
 
     Raises:
-      TypeError: a leaf is no array of numbers, or is traced (``save`` called under ``jit``).
-      ValueError: two leaves have the same path, or an array lives partly on another host.
+      TypeError: a leaf isn't a plain array of numbers (but a Python number, a masked array, text, ...), or is
+        traced (``save`` called under ``jit``).
+      ValueError: ``path`` leads to a folder, a FIFO, a socket or a device, or is a symbolic link to nothing;
+        two leaves have the same path, or one has more than 65,531 bytes or 200 levels; an array lives partly
+        on another host, or was donated.
+      OSError: the file can't be written: its folder is read-only, the disk is full, ...
 
     >>> import tempfile, jax, jaxnn as nn
     >>> net = nn.dense(3)
@@ -63,18 +63,17 @@ def save(path: FilePath, params: Any) -> None:
     (4, 3)
     """
     leaves, empty = flatten(params)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "root": root_of(params),
-        "dtypes": {name: dtype_name(name, leaf) for name, leaf in leaves.items()},
-        "empty": empty,
-    }
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(HEADER, EPOCH), json.dumps(header, indent=1))
+    dtypes = {name: dtype_name(name, leaf) for name, leaf in leaves.items()}
+    top = header.dump(header.Header(root_of(params), dtypes, empty))
+    with replacing(path) as file:
+        archive = Writer(file)
         for name, leaf in leaves.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, plain(leaf), allow_pickle=False)
+            array = plain(leaf)
+            fortran = not array.flags.c_contiguous
+            head = npy.make(array.dtype.str, fortran, array.shape)
+            archive.add(name + ENDING, head, (array.T if fortran else array).data)
+        archive.add(header.NAME, top)  # last: what stands before the end record is never a name of the user's
+        archive.finish()
 
 
 @overload
@@ -83,6 +82,10 @@ def load(path: FilePath, like: None = None) -> Any: ...
 def load(path: FilePath, like: Tree) -> Tree: ...
 def load(path: FilePath, like: Any = None) -> Any:
     """Reads what ``save`` wrote, as JAX arrays of the dtypes that were saved.
+
+    A file from elsewhere is safe to open: nothing in it is executed, and whatever it declares, nothing larger
+    than the file itself is allocated. Beside the tree that it returns, ``load`` needs memory for at most the
+    largest array (or 4 MiB), and for none where JAX computes on CPUs.
 
     Args:
       path: the file's name.
@@ -93,9 +96,10 @@ def load(path: FilePath, like: Any = None) -> Any:
         dict.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no checkpoint, is damaged, is from a newer version, or does not fit ``like``; or it
-        holds 64-bit numbers while JAX is set to 32 bits.
+      FileNotFoundError: there is no such file. Other kinds of ``OSError``: it can't be read.
+      ValueError: it isn't a checkpoint, is damaged, is from a newer version, or does not fit ``like``; or it
+        holds 64-bit numbers while JAX is set to 32 bits; or ``path`` leads to a folder, a FIFO, a socket or a
+        device.
 
     >>> import tempfile, jax.numpy as jnp, jaxnn as nn
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -103,28 +107,66 @@ def load(path: FilePath, like: Any = None) -> Any:
     ...     nn.checkpoint.load(f"{folder}/net.npz")
     Params(weights={'dense_0': {'bias': Array([0., 0.], dtype=float32)}}, state={})
     """
-    with open(path, "rb") as file:
-        stored = _read(file, path)
+    with reading(path) as file:
+        try:
+            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size))
+            if like is None:
+                shardings = dict.fromkeys(contents.leaves)
+            else:
+                wanted, _ = flatten(like)
+                _check_fit(path, contents.leaves, wanted)
+                shardings = {name: placement(leaf) for name, leaf in wanted.items()}
+            _check_bits(contents.leaves)
+            arrays = arrays_of(contents.archive, contents.leaves, shardings)
+        except Fault as fault:
+            raise ValueError(
+                f"load: the file must be a whole checkpoint of jaxnn, got {os.fspath(path)!r}: {fault}"
+            ) from None
     if like is None:
-        arrays = {name: to_jax(name, leaf) for name, leaf in stored.leaves.items()}
-        return nest(stored.root, arrays, stored.empty)
-    expected, _ = flatten(like)
-    _check_fit(path, stored.leaves, expected)
-    placed = [place(to_jax(name, stored.leaves[name]), leaf) for name, leaf in expected.items()]
-    return jax.tree.unflatten(jax.tree.structure(like), placed)
+        return nest(contents.header.root, arrays, contents.header.empty)
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
 
 
-def _check_fit(path: FilePath, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+class _Contents(NamedTuple):
+    """What a file holds, all of it checked but the arrays' values, which aren't read yet."""
+
+    archive: Archive
+    header: header.Header
+    leaves: dict[str, Stored]
+
+
+def _contents(archive: Archive) -> _Contents:
+    if header.NAME not in archive.members:
+        raise Fault(f"it is a zip archive without {header.NAME}")
+    if archive.members[header.NAME].size > header.LIMIT + header.PER_BYTE * archive.directory_size:
+        raise Fault(f"its {header.NAME} is larger than that of so few arrays can be")
+    top = header.parse(archive.read(header.NAME))
+    if archive.members.keys() != {header.NAME, *(name + ENDING for name in top.dtypes)}:
+        raise Fault(f"its arrays are not those that {header.NAME} lists")
+    leaves = {}
+    for name, dtype in top.dtypes.items():
+        try:
+            leaves[name] = stored(dtype, npy.read(archive, name + ENDING))
+        except ValueError as fault:
+            raise Fault(f"{shown(name)} {fault}") from None
+    return _Contents(archive, top, leaves)
+
+
+def _check_fit(path: FilePath, found: Mapping[str, Stored], expected: Mapping[str, Any]) -> None:
     """The file holds what ``like`` asks for, no less, no more, in the same shapes and dtypes."""
-    wanted = {name: describe(name, leaf) for name, leaf in expected.items()}
-    held = {name: describe(name, leaf) for name, leaf in found.items()}
+    for name, leaf in expected.items():
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            raise TypeError(
+                "load: every leaf of like must have a shape and a dtype, "
+                f"got {type(leaf).__name__} at {shown(name)}"
+            )
     faults = {
-        "missing": [repr(name) for name in wanted if name not in held],
-        "not in like": [repr(name) for name in held if name not in wanted],
+        "missing": [shown(name) for name in expected if name not in found],
+        "not in like": [shown(name) for name in found if name not in expected],
         "different": [
-            f"{name!r} is {held[name]}, like has {wanted[name]}"
-            for name in wanted
-            if name in held and held[name] != wanted[name]
+            f"{shown(name)} is {described(held)}, like has {described(leaf)}"
+            for name, leaf in expected.items()
+            if (held := found.get(name)) and (held.shape != tuple(leaf.shape) or held.dtype != leaf.dtype)
         ],
     }
     if any(faults.values()):
@@ -137,60 +179,14 @@ def _shorten(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + more
 
 
-class _Stored(NamedTuple):
-    """What a file holds: NumPy arrays and typed keys by path, and what the paths do not tell of the tree."""
-
-    leaves: dict[str, Any]
-    root: Root
-    empty: dict[str, Any]
-
-
-class _Foreign(Exception):
-    """A sound file that is not one of ours."""
-
-
-# What zipfile, zlib, json and numpy raise on bytes that are not what they should be.
-_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError,
-    KeyError, TypeError, AttributeError, ValueError,
-)  # fmt: skip
-
-
-def _read(file: IO[bytes], path: FilePath) -> _Stored:
-    """The checked contents of a file: whatever is wrong with them becomes a sentence."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return _read_archive(archive)
-    except _Foreign as fault:
-        raise ValueError(
-            f"load: the file must be a checkpoint of jaxnn, got {os.fspath(path)!r}: {fault}"
-        ) from None
-    except (OSError, *_DAMAGE) as fault:
-        if isinstance(fault, OSError) and fault.errno != errno.EINVAL:  # EINVAL: an offset that leads nowhere
-            raise
-        raise ValueError(
-            f"load: the file must be a whole checkpoint of jaxnn, got {os.fspath(path)!r}, "
-            f"which is damaged or something else: {type(fault).__name__}: {fault}"
-        ) from fault
-
-
-def _read_archive(archive: zipfile.ZipFile) -> _Stored:
-    names = archive.namelist()
-    if HEADER not in names:
-        raise _Foreign(f"a zip archive without {HEADER}")
-    header = json.loads(archive.read(HEADER))
-    if header["format"] != FORMAT:
-        raise _Foreign(f"its format is {header['format']!r}")
-    if header["version"] > VERSION:
-        raise _Foreign(f"version {header['version']} of the format, this jaxnn reads up to {VERSION}")
-    dtypes = header["dtypes"]
-    if sorted(names) != sorted([HEADER, *(f"{name}.npy" for name in dtypes)]):
-        raise ValueError(f"its arrays are not those that {HEADER} lists")
-    leaves = {name: typed(_read_array(archive, name), dtype) for name, dtype in dtypes.items()}
-    return _Stored(leaves, header["root"], header["empty"])
-
-
-def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
-    data = io.BytesIO(archive.read(f"{name}.npy"))  # the whole member, so that its checksum is compared
-    array: np.ndarray[Any, Any] = np.lib.format.read_array(data, allow_pickle=False)
-    return array
+def _check_bits(leaves: Mapping[str, Stored]) -> None:
+    """JAX would not cut 64-bit numbers down to 32."""
+    known: dict[Any, bool] = {}
+    for name, leaf in leaves.items():
+        if leaf.dtype not in known:
+            known[leaf.dtype] = fits(leaf.dtype)
+        if not known[leaf.dtype]:
+            raise ValueError(
+                f"load: 64-bit numbers need jax.config.update('jax_enable_x64', True), "
+                f"got {leaf.dtype} at {shown(name)}"
+            )

@@ -3,30 +3,145 @@
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+FilePath = str | os.PathLike[str]
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def replacing(path: FilePath) -> Iterator[IO[bytes]]:
     """A file to write, which takes the name ``path`` once it is whole and on the disk, or never.
 
-    A symbolic link stays one: the file that it leads to is replaced. Missing folders are made.
+    A symbolic link to a file stays one: the file that it leads to is replaced, and the new one has its
+    permissions. Missing folders are made.
+
+    Raises:
+      ValueError: ``path`` leads to something other than a file.
+      OSError: the system cannot write there, or no further.
     """
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:  # unlike tempfile's: with the permissions that the umask leaves
+    name = checked("save", path)
+    with sentences(f"save: path must lead to where a file can be written, got {name!r}"):
+        old = _existing(name)
+        target = Path(os.path.realpath(name))
+        made = _make_folders(Path(name).parent)
+        temporary = target.with_name(
+            f".jaxnn.{secrets.token_hex(8)}.tmp"
+        )  # a name as long as any may be fits
+        try:
+            with open(temporary, "xb", opener=_private if old else None) as file:
+                yield file
+                if old:
+                    _give_permissions(temporary, old)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        for folder in (target.parent, *made):
+            _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def reading(path: FilePath) -> Iterator[IO[bytes]]:
+    """The file that ``path`` leads to, open for reading; its errors as those of ``replacing``."""
+    name = checked("load", path)
+    with sentences(f"load: path must lead to a file that can be read, got {name!r}"):
+        check_regular("load", name, os.stat(name))  # before it is opened: that of a FIFO would wait
+        with open(name, "rb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+
+
+def checked(function: str, path: FilePath) -> str:
+    """The path as text, from which everything that the system would stumble over is gone."""
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = None
+    if not isinstance(name, str):
+        raise TypeError(f"{function}: path must be a str or os.PathLike[str], got {type(path).__name__}")
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        raise ValueError(f"{function}: path must be text that the system can encode, got {name!r}") from None
+    if b"\0" in encoded:
+        raise ValueError(f"{function}: path must not hold a NUL character, got {name!r}")
+    return name
+
+
+@contextlib.contextmanager
+def sentences(beginning: str) -> Iterator[None]:
+    """Puts what was to be done before the reason that the system gives for not doing it."""
+    try:
+        yield
+    except OSError as fault:
+        error = type(fault)(f"{beginning}: {fault.strerror or fault}")
+        error.errno = fault.errno
+        raise error from fault
+
+
+def check_regular(function: str, name: str, status: os.stat_result) -> None:
+    """Refuses folders, FIFOs, sockets and devices."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise ValueError(f"{function}: path must lead to a file, got {kind} at {name!r}")
+
+
+def _existing(name: str) -> os.stat_result | None:
+    """What stands at the path, or at the end of the links there; None for nothing."""
+    try:
+        status = os.stat(name)
+    except FileNotFoundError:
+        if os.path.islink(name):
+            raise ValueError(
+                f"save: path must lead to a file, got a symbolic link to nothing at {name!r}"
+            ) from None
+        if not os.path.basename(name):
+            raise ValueError(f"save: path must end in the name of a file, got {name!r}") from None
+        return None
+    check_regular("save", name, status)
+    return status
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Makes what is missing of the folder's path, and returns the folders that have a new entry since."""
+    missing = []
+    above = folder
+    while not os.path.lexists(above):
+        missing.append(above)
+        above = above.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return [new.parent for new in missing]
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a new file that nobody else can read before it has the permissions of the old one."""
+    return os.open(path, flags, 0o600)
+
+
+def _give_permissions(path: Path, old: os.stat_result) -> None:
+    """Gives the file the mode of the old one, and its owner and group where this process may."""
+    mode = stat.S_IMODE(old.st_mode)
+    if hasattr(os, "chown"):
+        for user, group in ((old.st_uid, -1), (-1, old.st_gid)):
+            try:
+                os.chown(path, user, group)
+            except PermissionError:
+                if group >= 0:  # what the old group might do, another must not
+                    mode &= ~stat.S_IRWXG
+    os.chmod(path, mode)
 
 
 def _sync_folder(folder: Path) -> None:
