@@ -52,7 +52,10 @@ def _put(
 
 
 def _read(archive: Archive, name: str, leaf: Stored) -> Array:
-    data = _empty(leaf.size)
+    try:
+        data = _empty(leaf.size)
+    except MemoryError:  # the file may be sparse, and take no room on the disk
+        raise Fault(f"{shown(name)} needs {leaf.size} bytes of memory, more than there are") from None
     archive.read_into(name + ENDING, leaf.head.raw, data)
     if leaf.dtype == bool and data.size and data.max() > 1:
         raise Fault(f"{shown(name)} must hold 0 or 1 for False or True, got {data.max()}")
