@@ -316,7 +316,7 @@ def test_what_is_no_array_is_refused_and_the_old_file_stays(path, tree, error, s
     [
         (np.ma.masked_array([1.0, 2.0], [False, True]), "every leaf must be a plain array, got MaskedArray"),
         (np.ma.masked, "every leaf must be a plain array, got MaskedConstant"),
-        (np.matrix([[1.0]]), "every leaf must be a plain array, got matrix"),
+        (np.ones((1, 1)).view(np.matrix), "every leaf must be a plain array, got matrix"),
         (np.rec.array([1.0]), "every leaf must be a plain array, got recarray"),
         (np.zeros(2, "i4,f4"), "every leaf must hold numbers that JAX has, got dtype "),
         (np.zeros(2, "m8[s]"), "every leaf must hold numbers that JAX has, got dtype timedelta64"),
