@@ -359,7 +359,7 @@ def test_a_file_mapped_into_memory_comes_back(path, tmp_path):
 
 
 def deep_tree(depth):
-    tree = np.ones(1)
+    tree = np.ones(1, np.float32)
     for _ in range(depth):
         tree = {"a": tree}
     return tree
