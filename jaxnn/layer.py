@@ -24,6 +24,7 @@ import numpy as np
 from jax.export import is_symbolic_dim
 from jax.typing import DTypeLike
 
+from jaxnn.entries import Entries, require_entries
 from jaxnn.ops import checks
 
 Key = jax.Array
@@ -110,6 +111,8 @@ def stateless(
     name: str,
     init: Callable[[Key, Any], Weights],
     apply: Callable[[Weights, Any], Any],
+    *,
+    entries: Entries | None = None,
 ) -> Layer:
     """A layer without state whose training and inference are the same function.
 
@@ -117,6 +120,8 @@ def stateless(
       name: the layer's name.
       init: ``init(key, x) -> weights``, where ``x`` has the ``shape`` and ``dtype`` of the input.
       apply: ``apply(weights, x) -> y``.
+      entries: the shape of each entry of the weights, with a name in place of a size that the input has, as
+        in ``{"kernel": ("F", 3), "bias": (3,)}``: params that are not like that raise. None: any will do.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> gain = nn.stateless("gain", lambda key, x: {"gain": jnp.ones((), x.dtype)},
@@ -124,11 +129,15 @@ def stateless(
     >>> gain.init(jax.random.key(0), (1, 2)).weights
     {'gain': Array(1., dtype=float32)}
     """
-    return _stateless("stateless", name, init, apply)
+    return _stateless("stateless", name, init, apply, entries)
 
 
 def _stateless(
-    owner: str, name: str, init: Callable[[Key, Any], Weights], apply: Callable[[Weights, Any], Any]
+    owner: str,
+    name: str,
+    init: Callable[[Key, Any], Weights],
+    apply: Callable[[Weights, Any], Any],
+    entries: Entries | None,
 ) -> Layer:
     checks.text(owner, "name", name)
     checks.function(owner, "init", init)
@@ -145,7 +154,8 @@ def _stateless(
         checks.optional_key(name, key)
         return apply(params.weights, x), {}
 
-    return Layer(name, init_params, checks_params(name, infer), checks_params(name, train), draws=False)
+    checked = partial(checks_params, name, entries=entries)
+    return Layer(name, init_params, checked(infer), checked(train), draws=False)
 
 
 def stochastic(
@@ -153,6 +163,8 @@ def stochastic(
     init: Callable[[Key, Any], Weights],
     apply: Callable[[Weights, Any], Any],
     train: Callable[[Weights, Any, Key], Any],
+    *,
+    entries: Entries | None = None,
 ) -> Layer:
     """A layer without state that draws random numbers in training, such as dropout.
 
@@ -161,6 +173,7 @@ def stochastic(
       init: ``init(key, x) -> weights``, where ``x`` has the ``shape`` and ``dtype`` of the input.
       apply: ``apply(weights, x) -> y``: inference, which draws nothing.
       train: ``train(weights, x, key) -> y``.
+      entries: as in ``stateless``.
 
     Raises:
       ValueError: from the layer's ``train`` without a key.
@@ -175,7 +188,7 @@ def stochastic(
     False
     """
     checks.function("stochastic", "train", train)
-    still = _stateless("stochastic", name, init, apply)
+    still = _stateless("stochastic", name, init, apply, entries)
 
     def drawn(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         if key is None:
@@ -186,15 +199,28 @@ def stochastic(
         checks.key(name, key)
         return train(params.weights, x, key), {}
 
-    return replace(still, train=checks_params(name, drawn), draws=True)
+    return replace(still, train=checks_params(name, drawn, entries=entries), draws=True)
 
 
-def checks_params(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function(params, ...)``, which says so in a sentence when ``params`` are those of another layer."""
+def checks_params(
+    name: str,
+    function: Callable[..., Any],
+    *,
+    entries: Entries | None = None,
+    state: Entries | None = None,
+) -> Callable[..., Any]:
+    """``function(params, ...)``, which says so in a sentence when ``params`` are those of another layer.
+
+    That is, where they are not as ``entries`` and ``state`` say; without these, where an entry is missing.
+    """
 
     @wraps(function)
     def checked(params: Params, *args: Any) -> Any:
         require_params(name, params)
+        if entries is not None:
+            require_entries(name, entries, params.weights)
+            require_entries(name, state or {}, params.state)
+            return function(params, *args)
         try:
             return function(params, *args)
         except KeyError as error:
@@ -260,10 +286,14 @@ def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
     checks.function(owner, argument, layer, "a Layer or a function of one array")
     function, name = layer, _function_name(layer)
     if address := _address(function):  # by which it is sent to another process, not as code
+        check = checks.array if _is_activation(layer) else checks.arrays
         return stateless(
-            name, lambda key, x: {}, lambda weights, x: _traced_once(*address)(checks.arrays(name, x))
+            name,
+            lambda key, x: {},
+            lambda weights, x: _traced_once(*address)(check(name, x)),
+            entries={},
         )
-    return stateless(name, lambda key, x: {}, lambda weights, x: function(x))
+    return stateless(name, lambda key, x: {}, lambda weights, x: function(x), entries={})
 
 
 def _address(function: Callable[..., Any]) -> tuple[str, str] | None:
@@ -272,6 +302,11 @@ def _address(function: Callable[..., Any]) -> tuple[str, str] | None:
     if module.partition(".")[0] not in ("jax", "jaxnn"):
         return None
     return (module, name) if getattr(import_module(module), name, None) is function else None
+
+
+def _is_activation(function: Callable[..., Any]) -> bool:
+    """Whether it is a function of ``jax.nn``: given several arrays those raise, but few of them say so."""
+    return ".nn." in f"{getattr(function, '__module__', '')}."
 
 
 @cache

@@ -57,6 +57,7 @@ def repeat(layer: LayerLike, n: int) -> Layer:
 
     def apply(params: Params, x: Any, /) -> Any:
         require_arguments("repeat", params, x)
+        _require_copies("repeat", n, params)
         x = varying_as(x, (x, params))
         return jax.lax.scan(lambda x, params: (layer.apply(params, x), None), x, params, length=n)[0]
 
@@ -67,6 +68,7 @@ def repeat(layer: LayerLike, n: int) -> Layer:
             params, key = copy
             return layer.train(params, x, key)
 
+        _require_copies("repeat", n, params)
         keys = _split(layer, key, n)
         return jax.lax.scan(step, varying_as(x, (x, params, keys)), (params, keys), length=n)
 
@@ -98,10 +100,12 @@ def ensemble(layer: LayerLike, n: int) -> Layer:
 
     def apply(params: Params, x: Any, /) -> Any:
         require_arguments("ensemble", params, x)
+        _require_copies("ensemble", n, params)
         return jax.vmap(layer.apply, in_axes=(0, None), axis_size=n)(params, x)
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         require_arguments("ensemble", params, x, key)
+        _require_copies("ensemble", n, params)
         members = jax.vmap(layer.train, in_axes=(0, None, 0), axis_size=n)
         return members(params, x, _split(layer, key, n))
 
@@ -127,6 +131,19 @@ def _drawn(draw: Draw, n: int) -> Draw:
         return params
 
     return drawn
+
+
+def _require_copies(name: str, n: int, params: Params) -> None:
+    """Raises unless every array of ``params`` has a leading axis of length n."""
+    if all(jnp.shape(leaf)[:1] == (n,) for leaf in jax.tree.leaves(params)):
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.shape(leaf)[:1] != (n,):
+            entry = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(
+                f"{name}: params of another net: {entry} must have a leading axis of {n}, one per copy, got "
+                f"shape {jnp.shape(leaf)}"
+            )
 
 
 def _members(params: Params, n: int) -> list[Params]:

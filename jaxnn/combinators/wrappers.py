@@ -70,7 +70,7 @@ def frozen(layer: LayerLike) -> Layer:
     def still(params: Params) -> Params:
         return Params({}, {"weights": params.weights, "state": params.state})
 
-    @partial(checks_params, "frozen")
+    @partial(checks_params, "frozen", entries={}, state={"weights": None, "state": None})
     def thawed(params: Params) -> Params:
         return Params(jax.lax.stop_gradient(params.state["weights"]), params.state["state"])
 

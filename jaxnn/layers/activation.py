@@ -43,7 +43,8 @@ def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Lay
         shape = () if shared else checks.one_shape("prelu", x).shape[-1:]
         return {"slope": drawn("prelu", "slope_init", start, fold_name(key, "slope"), shape, x.dtype)}
 
-    return stateless("prelu", init, lambda weights, x: ops.prelu(x, weights["slope"]))
+    entries = {"slope": () if shared else ("C",)}
+    return stateless("prelu", init, lambda weights, x: ops.prelu(x, weights["slope"]), entries=entries)
 
 
 def _quarter(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jax.nn.initializers import Initializer
 
+from jaxnn.entries import Entry, Size, repeated
 from jaxnn.layer import Key, Layer, Params, Weights, fold_name, output_spec, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
@@ -73,7 +74,8 @@ def conv(
             groups=groups,
         )
 
-    return stateless("conv", init, apply)
+    entries = {"kernel": kernel_shape(window, "C", features), **({"bias": (features,)} if bias else {})}
+    return stateless("conv", init, apply, entries=entries)
 
 
 def depthwise_conv(
@@ -111,6 +113,12 @@ def depthwise_conv(
         )
 
     def apply(weights: Weights, x: Any) -> jax.Array:
+        groups, rest = divmod(weights["kernel"].shape[-1], multiplier)
+        if rest:
+            raise ValueError(
+                "depthwise_conv: params of another net: kernel must have a multiple of "
+                f"multiplier={multiplier} output channels, got shape {weights['kernel'].shape}"
+            )
         return conv_op(
             x,
             weights["kernel"],
@@ -118,10 +126,11 @@ def depthwise_conv(
             strides=strides,
             padding=padding,
             dilation=dilation,
-            groups=weights["kernel"].shape[-1] // multiplier,
+            groups=groups,
         )
 
-    return stateless("depthwise_conv", init, apply)
+    entries = {"kernel": kernel_shape(window, 1, "C"), **({"bias": ("C",)} if bias else {})}
+    return stateless("depthwise_conv", init, apply, entries=entries)
 
 
 def separable_conv(
@@ -175,7 +184,7 @@ def separable_conv(
         z: jax.Array = pointwise.apply(Params(weights["pointwise"], {}), y)
         return z
 
-    return stateless("separable_conv", init, apply)
+    return stateless("separable_conv", init, apply, entries={"depthwise": None, "pointwise": None})
 
 
 def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilation: Ints) -> None:
@@ -183,6 +192,12 @@ def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilat
     for name, value in (("window", window), ("strides", strides), ("dilation", dilation)):
         windows.any_axes(op, name, value)
     windows.check_padding(op, padding)
+
+
+def kernel_shape(window: Ints, *channels: Size) -> Entry:
+    """Of a kernel ``(*window, *channels)``, on as many axes as it has where ``window`` is an int."""
+    sizes = windows.any_axes("conv", "window", window)
+    return repeated(sizes, *channels) if isinstance(sizes, int) else (*sizes, *channels)
 
 
 def window_for(

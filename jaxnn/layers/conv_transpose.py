@@ -8,7 +8,7 @@ import jax
 from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Key, Layer, Weights, stateless
-from jaxnn.layers.conv import check_settings, window_for
+from jaxnn.layers.conv import check_settings, kernel_shape, window_for
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
@@ -79,4 +79,6 @@ def conv_transpose(
             groups=groups,
         )
 
-    return stateless("conv_transpose", init, apply)
+    kernel = kernel_shape(window, "C", features // groups)
+    entries = {"kernel": kernel, **({"bias": (features,)} if bias else {})}
+    return stateless("conv_transpose", init, apply, entries=entries)

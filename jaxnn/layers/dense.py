@@ -50,4 +50,5 @@ def dense(
     def apply(weights: Weights, x: Any) -> jax.Array:
         return dense_op(x, weights["kernel"], weights["bias"] if bias else None)
 
-    return stateless("dense", init, apply)
+    entries = {"kernel": ("F", features), **({"bias": (features,)} if bias else {})}
+    return stateless("dense", init, apply, entries=entries)

@@ -95,9 +95,9 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
         return jnp.zeros_like(apply(params.weights, x)), {}
 
     if 0 < rate < 1:
-        return stochastic(name, init, apply, train)
-    keep_all = stateless(name, init, apply)
-    return keep_all if rate == 0 else replace(keep_all, train=checks_params(name, drop_all))
+        return stochastic(name, init, apply, train, entries={})
+    keep_all = stateless(name, init, apply, entries={})
+    return keep_all if rate == 0 else replace(keep_all, train=checks_params(name, drop_all, entries={}))
 
 
 def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding | None) -> jax.Array:

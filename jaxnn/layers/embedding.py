@@ -68,7 +68,7 @@ def embedding(
             return _scores(jnp.asarray(weights["embedding"]), ids.x)
         return _rows(jnp.asarray(weights["embedding"]), checks.array("embedding", ids, "ids"))
 
-    return stateless("embedding", init, apply)
+    return stateless("embedding", init, apply, entries={"embedding": (vocabulary, features)})
 
 
 def attend(embedding: Params | Callable[[Any], jax.Array], x: ArrayLike) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer
 
+from jaxnn.entries import require_entries
 from jaxnn.layer import (
     Key,
     Layer,
@@ -99,6 +101,7 @@ def batch_norm(
         y, mean, var, n = ops.batch_norm_train(
             x, **_given(weights, scale, bias), epsilon=epsilon, axis_name=axis_name
         )
+        require_entries(name, {"mean": mean.shape, "var": mean.shape}, state)
         unbiased = var * jnp.asarray(n, var.dtype) / jnp.asarray(n - 1, var.dtype)
         # Inference reads these, training never does: no gradient is meant to pass.
         moved = {
@@ -107,7 +110,9 @@ def batch_norm(
         }
         return y, moved
 
-    return Layer(name, init, checks_params(name, apply), checks_params(name, train), draws=False)
+    entries = dict.fromkeys(_parts(scale, bias))
+    checked = partial(checks_params, name, entries=entries, state={"mean": ("C",), "var": ("C",)})
+    return Layer(name, init, checked(apply), checked(train), draws=False)
 
 
 def layer_norm(
@@ -158,7 +163,7 @@ def layer_norm(
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.layer_norm(x, **_given(weights, scale, bias), axes=axes, epsilon=epsilon)
 
-    return stateless(name, init, apply)
+    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
 
 
 def rms_norm(
@@ -203,7 +208,7 @@ def rms_norm(
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.rms_norm(x, **_given(weights, scale, False), axes=axes, epsilon=epsilon)
 
-    return stateless(name, init, apply)
+    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, False)))
 
 
 def group_norm(
@@ -255,7 +260,7 @@ def group_norm(
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.group_norm(x, groups, **_given(weights, scale, bias), epsilon=epsilon)
 
-    return stateless(name, init, apply)
+    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
 
 
 def instance_norm(
@@ -305,7 +310,7 @@ def instance_norm(
     def apply(weights: Weights, x: Any) -> jax.Array:
         return ops.instance_norm(x, **_given(weights, scale, bias), epsilon=epsilon)
 
-    return stateless(name, init, apply)
+    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
 
 
 def _affine(
@@ -326,7 +331,12 @@ def _affine(
 
 
 def _given(weights: Weights, scale: bool, bias: bool) -> dict[str, jax.Array]:
-    return {part: weights[part] for part, wanted in (("scale", scale), ("bias", bias)) if wanted}
+    return {part: weights[part] for part in _parts(scale, bias)}
+
+
+def _parts(scale: bool, bias: bool) -> list[str]:
+    """The entries of the weights; the ops compare their shapes to that of x."""
+    return [part for part, wanted in (("scale", scale), ("bias", bias)) if wanted]
 
 
 def _sizes(name: str, x: Any, axes: int | Sequence[int]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal, zeros
 
+from jaxnn.entries import Entries
 from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
@@ -108,7 +109,8 @@ def rnn(
             **settings,
         )
 
-    return _layer("rnn", init, op, outputs, reverse, return_carry)
+    entries = _entries(features, 1, "bias") if bias else _entries(features, 1)
+    return _layer("rnn", init, op, entries, outputs, reverse, return_carry)
 
 
 def forget_one(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
@@ -177,7 +179,8 @@ def lstm(
             **settings,
         )
 
-    return _layer("lstm", init, op, outputs, reverse, return_carry)
+    entries = _entries(features, 4, "bias") if bias else _entries(features, 4)
+    return _layer("lstm", init, op, entries, outputs, reverse, return_carry)
 
 
 def gru(
@@ -240,7 +243,8 @@ def gru(
             **settings,
         )
 
-    return _layer("gru", init, op, outputs, reverse, return_carry)
+    entries = _entries(features, 3, "bias", "recurrent_bias") if bias else _entries(features, 3)
+    return _layer("gru", init, op, entries, outputs, reverse, return_carry)
 
 
 def as_sequences(layer: str, inputs: Any) -> Sequences:
@@ -259,6 +263,7 @@ def _layer(
     name: str,
     init: Callable[[Key, jax.ShapeDtypeStruct], Weights],
     op: Op,
+    entries: Entries,
     outputs: Outputs,
     reverse: bool,
     return_carry: bool,
@@ -284,7 +289,14 @@ def _layer(
             result = y if lengths is None else (y, lengths)
         return (result, final) if return_carry else result
 
-    return stateless(name, init_input, apply)
+    return stateless(name, init_input, apply, entries=entries)
+
+
+def _entries(features: int, gates: int, *biases: str) -> Entries:
+    columns = gates * features
+    sizes = {"bias": (columns,), "recurrent_bias": (features,)}
+    kernels = {"input_kernel": ("F", columns), "recurrent_kernel": (features, columns)}
+    return {**kernels, **{bias: sizes[bias] for bias in biases}}
 
 
 def _weights(

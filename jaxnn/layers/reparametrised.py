@@ -15,10 +15,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnn.draft import Drafted, Draw, draft
+from jaxnn.entries import require_entries
 from jaxnn.layer import (
     Call,
     Key,
@@ -30,8 +32,10 @@ from jaxnn.layer import (
     checks_params,
     fold_name,
     given_layer,
+    require_params,
 )
 from jaxnn.ops.checks import accumulator, integer, number
+from jaxnn.ops.scale import length, scale_of
 from jaxnn.precision import cast_weights
 
 
@@ -42,7 +46,8 @@ def weight_norm(layer: LayerLike) -> Layer:
     last axis of the kernel). In the weights, each ``kernel`` is replaced by a dict of ``direction``, in the
     kernel's shape, and ``magnitude``, (C_out,). At first the kernel is what the layer's own ``init`` gives.
 
-    A channel whose direction is all zeros stays zero and gets no NaN.
+    A channel whose direction is all zeros stays zero and gets no NaN. Lengths are taken without overflow or
+    underflow, whatever the scale; in float16 a magnitude above 65,504 has no number and is infinite.
 
     Args:
       layer: any layer with a kernel, composite or not.
@@ -128,7 +133,7 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
         def with_vectors(key: Key) -> Params:
             weights, state = draw(key)
             _require_kernels("spectral_norm", layer, weights)
-            start = partial(_start, key=fold_name(key, "vectors"), epsilon=epsilon)
+            start = partial(_start, key=fold_name(key, "vectors"))
             vectors = _at_kernels(_is_array, start, _kernels(weights))
             return Params(weights, {"state": state, "vectors": vectors})
 
@@ -142,13 +147,23 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
         divide = partial(_divide, epsilon=epsilon)
         return Params(_at_kernels(_is_array, divide, params.weights, vectors), params.state["state"])
 
-    @partial(checks_params, "spectral_norm")
+    def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+        def of_params(params: Params, *args: Any) -> Any:
+            require_params("spectral_norm", params)
+            require_entries("spectral_norm", {"state": None, "vectors": None}, params.state)
+            vectors = _at_kernels(_is_array, lambda kernel: jnp.shape(kernel)[-1:], _kernels(params.weights))
+            require_entries("spectral_norm", vectors, params.state["vectors"])
+            return function(params, *args)
+
+        return of_params
+
+    @checked
     def stored(params: Params) -> Params:
         return divided(params, params.state["vectors"])
 
-    @partial(checks_params, "spectral_norm")
+    @checked
     def moved(params: Params) -> State:
-        move = partial(_iterate, iterations=iterations, epsilon=epsilon)
+        move = partial(_iterate, iterations=iterations)
         return _at_kernels(_is_array, move, _kernels(params.weights), params.state["vectors"])
 
     def apply(params: Params, x: Any, /) -> Any:
@@ -168,7 +183,7 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
         apply=apply,
         train=train,
         visit=layer.visit and partial(visit, layer.visit),
-        cast=layer.cast and checks_params("spectral_norm", narrowed),
+        cast=layer.cast and checked(narrowed),
     )
 
 
@@ -199,9 +214,10 @@ def _is_array(name: str, entry: Any) -> bool:
 
 
 def _is_polar(name: str, entry: Any) -> bool:
-    return (
-        name.endswith("kernel") and isinstance(entry, Mapping) and entry.keys() == {"direction", "magnitude"}
-    )
+    """Whether it stands for a kernel, well or not: a dict of other entries is a layer of that name."""
+    if not name.endswith("kernel"):
+        return False
+    return not isinstance(entry, Mapping) or not entry.keys().isdisjoint(("direction", "magnitude"))
 
 
 def _require_kernels(wrapper: str, layer: Layer, weights: Any) -> None:
@@ -210,46 +226,55 @@ def _require_kernels(wrapper: str, layer: Layer, weights: Any) -> None:
         raise ValueError(f"{wrapper}: the layer {layer.name!r} must have a kernel, its weights are: {names}")
 
 
-def _lengths(direction: jax.Array) -> jax.Array:
-    """The norm of each output channel, 1 where it is 0: zeros divided by it stay zeros, without a NaN."""
-    wide = direction.astype(accumulator(direction.dtype))
-    squares = jnp.sum(lax.square(wide), range(direction.ndim - 1))
-    return jnp.sqrt(jnp.where(squares == 0, jnp.ones_like(squares), squares))
-
-
 def _polar(kernel: jax.Array) -> dict[str, jax.Array]:
-    zero = jnp.all(kernel == 0, range(kernel.ndim - 1))
-    lengths = _lengths(kernel).astype(kernel.dtype)
-    return {"direction": kernel, "magnitude": jnp.where(zero, jnp.zeros_like(lengths), lengths)}
+    lengths = length(kernel.astype(accumulator(kernel.dtype)), range(kernel.ndim - 1))
+    return {"direction": kernel, "magnitude": jnp.ravel(lengths).astype(kernel.dtype)}
 
 
 def _cartesian(polar: Mapping[str, jax.Array]) -> jax.Array:
-    direction, magnitude = polar["direction"], polar["magnitude"]
-    lengths = _lengths(direction)
-    gain = lax.expand_dims(magnitude.astype(lengths.dtype) / lengths, range(direction.ndim - 1))
-    return (direction.astype(lengths.dtype) * gain).astype(direction.dtype)
+    require_entries("weight_norm", {"direction": None, "magnitude": None}, polar)
+    direction, magnitude = jnp.asarray(polar["direction"]), jnp.asarray(polar["magnitude"])
+    if magnitude.shape != direction.shape[-1:]:
+        raise ValueError(
+            "weight_norm: params of another net: magnitude must have the shape of direction's last axis, "
+            f"got shapes {magnitude.shape} and {direction.shape}"
+        )
+    wide, others = direction.astype(accumulator(direction.dtype)), range(direction.ndim - 1)
+    near_one = wide / scale_of(wide, others)
+    squares = jnp.sum(lax.square(near_one), others, keepdims=True)
+    # Zeros divided by 1 stay zeros, without a NaN.
+    lengths = jnp.sqrt(jnp.where(squares == 0, jnp.ones_like(squares), squares))
+    gain = lax.expand_dims(magnitude.astype(wide.dtype), others) / lengths
+    return (near_one * gain).astype(direction.dtype)
 
 
-def _start(kernel: jax.Array, *, key: Key, epsilon: float) -> jax.Array:
+def _start(kernel: jax.Array, *, key: Key) -> jax.Array:
     drawn = jax.random.normal(key, kernel.shape[-1:], accumulator(kernel.dtype))
-    return _iterate(kernel, _unit(drawn, drawn, epsilon), iterations=15, epsilon=epsilon)
+    return _iterate(kernel, _unit(drawn, drawn), iterations=15)
 
 
-def _iterate(kernel: jax.Array, u: jax.Array, *, iterations: int, epsilon: float) -> jax.Array:
+def _iterate(kernel: jax.Array, u: jax.Array, *, iterations: int) -> jax.Array:
     """``iterations`` steps of the power method for WᵀW, without a derivative."""
     wide = lax.stop_gradient(kernel).astype(u.dtype)
+    near_one = wide / scale_of(wide, range(wide.ndim))
     for _ in range(iterations):
-        left = _image(wide, u)
-        u = _unit(jnp.tensordot(left, wide, left.ndim, precision=lax.Precision.HIGHEST), u, epsilon)
+        left = _image(near_one, u)
+        u = _unit(jnp.tensordot(left, near_one, left.ndim, precision=lax.Precision.HIGHEST), u)
     return u
 
 
 def _divide(kernel: jax.Array, u: jax.Array, *, epsilon: float) -> jax.Array:
     """kernel / ‖W u‖: the derivative of ‖W u‖ is v uᵀ with v = W u / ‖W u‖, the paper's."""
     wide = kernel.astype(u.dtype)
-    squares = jnp.sum(lax.square(_image(wide, lax.stop_gradient(u))))
-    sigma = jnp.sqrt(jnp.maximum(squares, jnp.asarray(epsilon**2, squares.dtype)))
-    return (wide / sigma).astype(kernel.dtype)
+    scale = scale_of(wide, range(wide.ndim))
+    near_one = wide / scale
+    image = _image(near_one, lax.stop_gradient(u))
+    sigma = length(image, range(image.ndim)).squeeze()
+    # ε is of the kernel as it is; its quotient with the scale may be too small for a float.
+    least = jnp.asarray(epsilon, sigma.dtype) / scale.squeeze()
+    return (near_one / jnp.maximum(sigma, jnp.maximum(least, np.finfo(sigma.dtype).tiny))).astype(
+        kernel.dtype
+    )
 
 
 def _image(kernel: jax.Array, u: jax.Array) -> jax.Array:
@@ -257,9 +282,9 @@ def _image(kernel: jax.Array, u: jax.Array) -> jax.Array:
     return jnp.matmul(kernel, u, precision=lax.Precision.HIGHEST)
 
 
-def _unit(vector: jax.Array, otherwise: jax.Array, epsilon: float) -> jax.Array:
-    """``vector`` at length 1, or ``otherwise`` if it is shorter than ε and says nothing."""
-    length = jnp.sqrt(jnp.sum(lax.square(vector)))
-    return jnp.where(
-        length > epsilon, vector / jnp.maximum(length, jnp.asarray(epsilon, length.dtype)), otherwise
-    )
+def _unit(vector: jax.Array, otherwise: jax.Array) -> jax.Array:
+    """``vector`` at length 1, or ``otherwise`` if it is all zeros and says nothing."""
+    near_one = vector / scale_of(vector, (0,))
+    size = length(near_one, (0,))
+    nothing = size == 0
+    return jnp.where(nothing, otherwise, near_one / jnp.where(nothing, jnp.ones_like(size), size))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnn import ops
+from jaxnn.entries import require_entries
 from jaxnn.layer import Key, Layer, Params, Spec, State, as_spec, checks_params
 from jaxnn.ops import checks
 from jaxnn.ops.checks import accumulator
@@ -61,8 +62,11 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
         jax.eval_shape(ops.standardize, x, mean, deviation)
         return Params({}, {"mean": mean, "deviation": deviation})
 
-    @partial(checks_params, name)
+    @partial(checks_params, name, entries={}, state={"mean": None, "deviation": None})
     def apply(params: Params, x: Any) -> jax.Array:
+        x = checks.array(name, x)
+        shape = feature_shape(name, x, axes) if fitted is None else fitted[0].shape
+        require_entries(name, {"mean": shape, "deviation": shape}, params.state)
         return ops.standardize(x, params.state["mean"], params.state["deviation"])
 
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:

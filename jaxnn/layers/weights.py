@@ -44,7 +44,7 @@ def weightless(name: str, function: Callable[[Any], Any]) -> Layer:
         checks.one_shape(name, x)
         return {}
 
-    return stateless(name, init, lambda weights, x: function(x))
+    return stateless(name, init, lambda weights, x: function(x), entries={})
 
 
 #: Name, initialiser and shape of each array that a layer draws.

@@ -266,8 +266,7 @@ def array(owner: str, value: Any, name: str = "x") -> jax.Array:
     if isinstance(value, jax.Array):
         return value
     if isinstance(value, tuple | list):
-        parts = f"a {type(value).__name__} of {len(value)}"
-        raise TypeError(f"{owner}: {name} must be one array, got {parts}")
+        raise TypeError(f"{owner}: {name} must be one array, got {described(value)}")
     try:
         if value is not None:
             return jnp.asarray(value)
@@ -301,6 +300,16 @@ def floating(op: str, x: ArrayLike, name: str = "x") -> jax.Array:
     result = x if isinstance(x, jax.Array) else array(op, x, name)
     floating_dtype(op, result.dtype, name)
     return result
+
+
+def described(value: Any) -> str:
+    """What came where an array is wanted: kinds, dtypes and shapes rather than numbers."""
+    if isinstance(value, tuple | list):
+        few = ", ".join(map(described, value[:3])) + (", ..." if len(value) > 3 else "")
+        return f"a {type(value).__name__} of {len(value)}" + (f" ({few})" if value else "")
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    return shown(value)
 
 
 def floating_dtype(op: str, dtype: jnp.dtype, name: str = "x") -> None:

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxnn.ops.checks import accumulator, floating, integer, refusal, spatial
 from jaxnn.ops.checks import axes as axes_of
-from jaxnn.ops.moments import Scope, finished, fitted, positive, widened
+from jaxnn.ops.moments import Scope, finished, fitted, positive, reciprocal_root, widened
 from jaxnn.ops.normalised import normalised
 from jaxnn.ops.stored import stored, stored_in_reverse
 from jaxnn.ops.sums import many_rows
@@ -56,7 +56,7 @@ def batch_norm(
     x = _channels_last(op, x)
     mean = fitted(op, "mean", mean, x, (x.ndim - 1,))
     var = fitted(op, "var", var, x, (x.ndim - 1,))
-    epsilon = positive(op, epsilon)
+    epsilon = positive(op, epsilon, x.dtype)
     gain = lax.rsqrt(var + epsilon)
     # One pass less over x.
     gain = gain if scale is None else gain * fitted(op, "scale", scale, x, (x.ndim - 1,))
@@ -203,9 +203,10 @@ def rms_norm(
     op = "rms_norm"
     x = floating(op, x)
     over = axes_of(op, axes, x.shape)
-    epsilon = positive(op, epsilon)
+    epsilon = positive(op, epsilon, x.dtype)
     wide = widened(x)
-    gain = lax.rsqrt(jnp.mean(lax.square(wide), over, keepdims=True) + epsilon)
+    squares = jnp.mean(lax.square(wide), over, keepdims=True)
+    gain = reciprocal_root(squares + epsilon)
     return finished(op, x, wide * gain, over, scale, None)
 
 
@@ -301,7 +302,7 @@ def _normalised(
     epsilon: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """y, mean and variance, widened, with a scale and a bias for each channel."""
-    epsilon = positive(op, epsilon)
+    epsilon = positive(op, epsilon, x.dtype)
     last = (x.ndim - 1,)
     # Several loops read x and the cotangent: neither is to be computed anew, or cut from a scan's, in each.
     return normalised(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from jaxnn.ops.moments import Scope, centred, mean, moments, widened
+from jaxnn.ops.moments import Scope, centred, mean, moments, reciprocal_root_tangent, widened
 from jaxnn.ops.sums import spread
 
 
@@ -43,7 +43,10 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
         over = partial(spread, axes=scope.axes, like=wide)
         rests = centred(wide, middle, rest, scope)
         d_mean, d_var = mean(d_wide, scope), 2 * mean(d_wide * rests, scope)
-        gain, d_gain = jax.jvp(_gain, (scale, var, epsilon), (d_scale, d_var, d_epsilon))
+        root = lax.rsqrt(var + epsilon)
+        gain, d_gain = root, reciprocal_root_tangent(root, d_var + d_epsilon)
+        if scale is not None:
+            gain, d_gain = root * scale, d_gain * scale + root * d_scale
         # What is the same for all that share a mean stays apart: the transpose then sums the cotangent alone.
         d_bias = -d_mean * gain if bias is None else d_bias - d_mean * gain
         return d_wide * over(gain) + rests * over(d_gain) + over(d_bias), d_mean, d_var

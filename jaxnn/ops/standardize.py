@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxnn.ops.checks import axes as axes_of
 from jaxnn.ops.checks import floating
 from jaxnn.ops.moments import Scope, moments, trailing, widened
+from jaxnn.ops.scale import power_of_two
 
 
 def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax.Array, jax.Array]:
@@ -25,7 +26,8 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
 
     Returns:
       ``(mean, deviation)``, each of the shape of one example with 1 in place of the sizes of ``axes``, in
-      float32 at least. Where all values are equal the mean is that value and the deviation 0, exactly.
+      float32 at least. Where all values are equal the mean is that value and the deviation 0, exactly. The
+      scale of the values does not matter, from the smallest normal number to the largest.
 
     Raises:
       TypeError: for integers.
@@ -42,12 +44,13 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
     over = axes_of(op, axes, x.shape)
     if Scope(over).count(x) == 0:
         raise ValueError(f"{op}: x must hold at least one value a feature, got shape {x.shape}")
-    found = moments(x, Scope(over))
+    least, most = (widened(extreme(x, over, keepdims=True)) for extreme in (jnp.min, jnp.max))
+    scale = power_of_two(jnp.maximum(jnp.abs(least), jnp.abs(most)))
+    found = moments(widened(x) / scale, Scope(over))
     # Rounding of the mean would leave a constant feature with a tiny deviation, which then magnifies noise.
-    least = widened(jnp.min(x, over, keepdims=True))
-    constant = least == widened(jnp.max(x, over, keepdims=True))
-    mean = jnp.where(constant, least, found.mean)
-    deviation = jnp.where(constant, jnp.zeros_like(mean), jnp.sqrt(found.var))
+    constant = least == most
+    mean = jnp.where(constant, least, found.mean * scale)
+    deviation = jnp.where(constant, jnp.zeros_like(mean), jnp.sqrt(found.var) * scale)
     return lax.squeeze(mean, [0]), lax.squeeze(deviation, [0])
 
 

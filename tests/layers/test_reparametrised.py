@@ -167,3 +167,42 @@ def test_settings_out_of_range_raise():
         spectral_norm(dense(2), iterations=0)
     with pytest.raises(ValueError, match=r"^spectral_norm: epsilon must be positive, got 0"):
         spectral_norm(dense(2), epsilon=0)
+
+
+@pytest.mark.parametrize("wrap", [weight_norm, spectral_norm])
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e-7, 1e20, 1e37])
+def test_the_scale_of_a_kernel_does_not_matter(wrap, scale):
+    """Its squares would leave the range of float32."""
+    x, kernel = jnp.asarray(rng_array(3, 4)), rng_array(4, 2, seed=2)
+
+    def params_at(scale):
+        drawn = dense(2, bias=False, kernel_init=lambda key, shape, dtype: jnp.asarray(kernel * scale, dtype))
+        return wrap(drawn, **settings).init(jax.random.key(0), x)
+
+    settings = {"epsilon": 1e-37} if wrap is spectral_norm else {}
+    layer, usual, params = wrap(dense(2, bias=False), **settings), params_at(1.0), params_at(scale)
+    if wrap is weight_norm:
+        polar = params.weights["kernel"]
+        params = params._replace(
+            weights={"kernel": {**polar, "magnitude": polar["magnitude"] / np.float32(scale)}}
+        )
+    assert_close(jax.jit(layer.train)(params, x), jax.jit(layer.train)(usual, x), scale=10)
+
+
+def test_weight_norm_in_float16():
+    """A direction may be of any size; a length above the largest float16 has no number."""
+    x = jnp.ones((1, 4), jnp.float16)
+    kernel = {"direction": jnp.full((4, 1), 6e4, jnp.float16), "magnitude": jnp.ones(1, jnp.float16)}
+    assert weight_norm(dense(1, bias=False)).apply(Params({"kernel": kernel}, {}), x) == 2
+    for size, known in ((3e4, True), (6e4, False)):
+        layer = weight_norm(dense(1, kernel_init=jax.nn.initializers.constant(size)))
+        magnitude = layer.init(jax.random.key(0), x).weights["kernel"]["magnitude"]
+        assert jnp.isfinite(magnitude).all() == known
+
+
+def test_spectral_norm_of_zeros_with_a_tiny_epsilon():
+    layer = spectral_norm(dense(2, kernel_init=jax.nn.initializers.zeros), epsilon=1e-30)
+    x = jnp.ones((1, 4))
+    weights, state = layer.init(jax.random.key(0), x)
+    grads = jax.grad(lambda weights: jnp.sum(layer.apply(Params(weights, state), x)))(weights)
+    assert all(jnp.isfinite(grad).all() for grad in jax.tree.leaves(grads))

@@ -1,0 +1,68 @@
+"""What the settings of a layer say of its params: which entries there are, and of which shape.
+
+A layer declares it once, as a table, and all of its functions ask before they compute: params of a layer with
+other settings have the same names, and would give a wrong result or an error from deep inside.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+#: A number, or the name of a size that the input has: the op compares that one.
+Size = int | str
+Shape = tuple[Size, ...]
+#: The shape of an entry; or how it follows from the number of axes; or that of each entry of a dict; or None,
+#: where others compare all of it.
+Entry = Any
+Entries = Mapping[str, Entry]
+
+
+def repeated(size: int, *last: Size) -> Callable[[int], Shape]:
+    """A shape with ``size`` on all axes but the last ones: a window that is an int, on any number of axes."""
+    return lambda rank: (*(size,) * (rank - len(last)), *last)
+
+
+def require_entries(name: str, entries: Entries, given: Any) -> None:
+    """Raises unless ``given``, the weights or the state of the layer ``name``, is as ``entries`` say."""
+    if given is None or (isinstance(given, tuple) and not given):
+        given = {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{name}: params of another net: a dict of arrays is wanted, got {_shown(given)}")
+    if given.keys() != entries.keys():
+        raise ValueError(f"{name}: params of another net: {_difference(entries, given)}")
+    for entry, shape in entries.items():
+        if isinstance(shape, Mapping):
+            require_entries(name, shape, given[entry])
+        elif shape is not None:
+            _require_shape(name, entry, shape, given[entry])
+
+
+def _require_shape(name: str, entry: str, shape: Shape | Callable[[int], Shape], given: Any) -> None:
+    got = getattr(given, "shape", None)
+    if got is None and not isinstance(given, Mapping):
+        got = np.shape(given)
+    expected = shape(len(got or ())) if callable(shape) else shape
+    if got is None or not (got == expected or _fits(got, expected)):
+        sizes = f"({', '.join(map(str, expected))}{',' * (len(expected) == 1)})"
+        raise ValueError(
+            f"{name}: params of another net: {entry} must have shape {sizes}, got {_shown(given)}"
+        )
+
+
+def _fits(got: tuple[Any, ...], expected: Shape) -> bool:
+    sizes = zip(got, expected, strict=False)
+    return len(got) == len(expected) and all(isinstance(e, str) or e == g for g, e in sizes)
+
+
+def _difference(entries: Entries, given: Mapping[str, Any]) -> str:
+    if missing := sorted(entries.keys() - given.keys()):
+        return f"they have no entry {missing[0]!r}, only {sorted(given)}"
+    here = f"only {sorted(entries)}" if entries else "none"
+    return f"they have an entry {sorted(given.keys() - entries.keys())[0]!r}, where this layer has {here}"
+
+
+def _shown(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return f"a dict of {sorted(given)}"
+    return f"shape {given.shape}" if hasattr(given, "shape") else repr(given)
