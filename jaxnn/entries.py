@@ -56,7 +56,7 @@ def _fits(got: tuple[Any, ...], expected: Shape) -> bool:
 
 
 def _difference(entries: Entries, given: Mapping[str, Any]) -> str:
-    if missing := sorted(entries.keys() - given.keys()):
+    if missing := [entry for entry in entries if entry not in given]:
         return f"they have no entry {missing[0]!r}, only {sorted(given)}"
     here = f"only {sorted(entries)}" if entries else "none"
     return f"they have an entry {sorted(given.keys() - entries.keys())[0]!r}, where this layer has {here}"

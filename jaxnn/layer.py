@@ -218,8 +218,8 @@ def checks_params(
     def checked(params: Params, *args: Any) -> Any:
         require_params(name, params)
         if entries is not None:
-            require_entries(name, entries, params.weights)
             require_entries(name, state or {}, params.state)
+            require_entries(name, entries, params.weights)
             return function(params, *args)
         try:
             return function(params, *args)

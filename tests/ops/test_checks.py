@@ -239,8 +239,8 @@ def test_arrays_and_numbers_are_arrays(value):
         ({"x": 1}, "an array, got {'x': 1}"),
         (np.array([None]), "an array, got an array object[1]"),
         (np.array(["a", "b"]), "an array, got an array <U1[2]"),
-        ([1.0, 2.0], "one array, got a list of 2"),
-        ((np.ones(2), np.ones(2)), "one array, got a tuple of 2"),
+        ([1.0, 2.0], "one array, got a list of 2 (1.0, 2.0)"),
+        ((np.ones(2), np.ones(2)), "one array, got a tuple of 2 (float64[2], float64[2])"),
     ],
 )
 def test_what_is_no_array(value, sentence):
