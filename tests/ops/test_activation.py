@@ -83,8 +83,10 @@ def test_what_replaces_a_function_of_jax_has_its_values(name, dtype, x64):
     x = jnp.concatenate([jnp.linspace(-80, 80, 1601), jnp.linspace(-2000, 2000, 101)]).astype(dtype)
     ours = ELEMENTWISE[name](x)
     assert ours.dtype == x.dtype
-    expected = np.asarray(theirs(x), np.float64)
-    assert_close(ours, expected, scale=np.maximum(np.abs(expected), float(jnp.finfo(dtype).tiny)))
+    # JAX's are right to a rounding of x; that the tails are better here is tested in test_edges.
+    wide = np.asarray(x, np.float64)
+    expected = np.asarray(theirs(wide))
+    assert_close(ours, expected, scale=np.maximum(np.abs(wide), 1.0))
 
 
 @every_activation
