@@ -6,6 +6,7 @@ others into that shape; they become a naive nest of loops. So everything here is
 convolution with its transposes and flips written out, or, for depthwise kernels, sums of shifted products.
 """
 
+from functools import partial
 from itertools import product
 from math import gcd, prod
 
@@ -20,9 +21,11 @@ from jaxnn.ops import (
     conv_depthwise,
     conv_groups,
     conv_parts,
+    conv_plain,
     conv_unfolded,
 )
 from jaxnn.ops.checks import accumulator
+from jaxnn.ops.conv_independent import independent, repaired
 from jaxnn.ops.conv_settings import (
     Dense,
     Settings,
@@ -53,7 +56,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, d
     dense = conv_unfolded.forward if floats else _dense
 
     def part(x: jax.Array) -> jax.Array:
-        return _forward(dense, x.astype(wide), kernel, s).astype(dtype)
+        return _forward(dense, x.astype(wide), kernel, s, devices=devices).astype(dtype)
 
     return conv_parts.mapped(part, x, floats)
 
@@ -64,26 +67,43 @@ def _in_parts(s: Settings, batch: int, c_in: int, c_out: int, *, unfolds: bool) 
     return floats if unfolds and conv_parts.pays(s, batch, c_in, c_out, floats) else 0
 
 
-def _forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
+def _forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, *, devices: int) -> jax.Array:
     if conv_depthwise.applies(s, kernel.shape):
         return conv_depthwise.forward(x, kernel, s)
-    if s.groups > 1:
-        return conv_groups.forward(dense, x, kernel, s)
-    return dense(x, kernel, s)
+
+    def form(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return dense(x, kernel, s) if s.groups == 1 else conv_groups.forward(dense, x, kernel, s)
+
+    if not _multiplies_by_zeros(dense, s, x.shape[0], *kernel.shape[-2:]):
+        return form(x, kernel)
+    exact = partial(conv_plain.forward, s=s, dtype=x.dtype, devices=devices)
+    # Groups may be the members of an ensemble, and what one does must leave the others as they are.
+    return independent(form, exact, x, kernel, bits=s.groups > 1)
+
+
+def _multiplies_by_zeros(dense: Dense, s: Settings, batch: int, c_in: int, c_out: int) -> bool:
+    """Whether a convolution in its fast form reads more than it depends on, and multiplies that by zero."""
+    together = conv_groups.together(s.groups, c_in)
+    few = _for_few(s, batch, together * c_in, together * c_out // s.groups)
+    return together > 1 or (dense is _dense and few is not None)
 
 
 def _dense(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     c_in, c_out = kernel.shape[-2:]
+    if prod(s.window) == 1 and s.out == s.space and max(c_in, c_out) > _FEW:
+        return times(_only_tap(x, s), kernel.reshape(c_in, c_out), s)
+    form = _for_few(s, x.shape[0], c_in, c_out) or _canonical
+    return form(x, kernel, s)
+
+
+def _for_few(s: Settings, batch: int, c_in: int, c_out: int) -> Dense | None:
+    """The form for few channels, if it pays: a kernel of bands or of blocks, with zeros in between."""
     if prod(s.window) == 1:
-        if s.out == s.space and max(c_in, c_out) > _FEW:
-            return times(_only_tap(x, s), kernel.reshape(c_in, c_out), s)
-        return _canonical(x, kernel, s)
-    together = conv_blocks.together(s, x.shape[0], c_in, c_out)
-    if conv_banded.applies(s, x.shape[0], c_in, c_out, together * c_out):
-        return conv_banded.forward(_dense, x, kernel, s)
-    if together > 1:
-        return conv_blocks.forward(_canonical, x, kernel, s, together)
-    return _canonical(x, kernel, s)
+        return None
+    together = conv_blocks.together(s, batch, c_in, c_out)
+    if conv_banded.applies(s, batch, c_in, c_out, together * c_out):
+        return partial(conv_banded.forward, _dense)
+    return partial(conv_blocks.forward, _canonical, m=together) if together > 1 else None
 
 
 def _canonical(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -115,18 +135,20 @@ def input_gradient(
     if s.groups == 1 and not overlaps and max(s.strides) > 1:
         return _stamps(kernel, y.astype(wide), s).astype(dtype)
     if conv_blocks.at_once(s, c_in, c_out):
-        return conv_blocks.input_gradient(_canonical, kernel, y.astype(wide), s).astype(dtype)
+        fast = partial(conv_blocks.input_gradient, _canonical, s=s)
+        exact = partial(conv_plain.input_gradient, s=s, dtype=wide, devices=devices)
+        return independent(fast, exact, kernel, y.astype(wide), bits=False).astype(dtype)
     unfolds = devices == 1 and conv_unfolded.applies(s, c_out, c_in)
     floats = _in_parts(s, y.shape[0], c_out, c_in, unfolds=unfolds)
     dense = conv_unfolded.forward if floats else _dense
 
     def part(y: jax.Array) -> jax.Array:
-        return _phases(dense, kernel, y.astype(wide), s).astype(dtype)
+        return _phases(dense, kernel, y.astype(wide), s, devices=devices).astype(dtype)
 
     return conv_parts.mapped(part, y, floats)
 
 
-def _phases(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+def _phases(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings, *, devices: int) -> jax.Array:
     """The input gradient, phase by phase.
 
     The places of x fall into s phases on each axis. One phase sees one in s taps of the kernel, and is an
@@ -134,7 +156,8 @@ def _phases(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.A
     """
     kernel = swap_channels(kernel, s.groups)
     sizes = [-(-n // step) for n, step in zip(s.space, s.strides, strict=True)]
-    phases = [_phase(dense, kernel, y, s, phase, sizes) for phase in product(*map(range, s.strides))]
+    every = product(*map(range, s.strides))
+    phases = [_phase(dense, kernel, y, s, phase, sizes, devices=devices) for phase in every]
     for axis, step in reversed(list(enumerate(s.strides, start=1))):
         rows = range(0, len(phases), step)
         phases = [_interleave(phases[row : row + step], axis) for row in rows]
@@ -148,6 +171,8 @@ def _phase(
     s: Settings,
     phase: tuple[int, ...],
     sizes: list[int],
+    *,
+    devices: int,
 ) -> jax.Array:
     """The places p, p + s, p + 2·s, … of x, as many as ``sizes`` on each axis."""
     taps, padding, dilation = [], [], []
@@ -172,6 +197,7 @@ def _phase(
         Settings(
             y.shape[1:-1], window, (1,) * s.rank, tuple(padding), tuple(dilation), s.groups, s.precision
         ),
+        devices=devices,
     )
 
 
@@ -219,7 +245,10 @@ def kernel_gradient(
     def part(x: jax.Array, y: jax.Array) -> jax.Array:
         return _kernel_gradient(dense, x.astype(wide), y.astype(wide), s)
 
-    return conv_parts.summed(part, x, y, floats).astype(dtype)
+    kernel = conv_parts.summed(part, x, y, floats)
+    if floats and conv_unfolded.multiplies_by_zeros(s):
+        kernel = repaired(kernel, lambda: _canonical_kernel_gradient(x.astype(wide), y.astype(wide), s))
+    return kernel.astype(dtype)
 
 
 def _kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:

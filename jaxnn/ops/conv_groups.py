@@ -13,7 +13,7 @@ from jaxnn.ops.conv_settings import Dense, Settings
 _CHANNELS, _MOST = 16, 32
 
 
-def _together(groups: int, c_in: int) -> int:
+def together(groups: int, c_in: int) -> int:
     """How many groups to take together, a divisor of their number."""
     divisors = (m for m in range(1, groups) if groups % m == 0)
     return next((m for m in divisors if m * c_in >= _CHANNELS and groups // m <= _MOST), groups)
@@ -22,7 +22,7 @@ def _together(groups: int, c_in: int) -> int:
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """The convolution, by a dense one for each few groups."""
     *window, c_in, c_out = kernel.shape
-    m = _together(s.groups, c_in)
+    m = together(s.groups, c_in)
     blocks = s.groups // m
     # (*window, I, blocks, m, O) times the identity of (m, m): zero between two groups.
     kernel = kernel.reshape(*window, 1, c_in, blocks, m, c_out // s.groups)
@@ -38,7 +38,7 @@ def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.A
 def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """The kernel's gradient: that of each dense convolution, less what lies between two groups."""
     c_in, c_out = x.shape[-1] // s.groups, y.shape[-1] // s.groups
-    m = _together(s.groups, c_in)
+    m = together(s.groups, c_in)
     blocks = s.groups // m
     one = s._replace(groups=1)
     parts = []

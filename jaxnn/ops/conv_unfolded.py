@@ -47,6 +47,11 @@ def floats(s: Settings, c_in: int, c_out: int) -> int:
     return prod(s.out) * prod(s.window) * c_in
 
 
+def multiplies_by_zeros(s: Settings) -> bool:
+    """Whether ``kernel_gradient`` lets a line of x meet rows of the window that don't read it."""
+    return _is_by_rows(s)
+
+
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
     if not _is_by_rows(s):
@@ -62,7 +67,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     c_in, c_out = x.shape[-1], y.shape[-1]
     if not _is_by_rows(s):
         return summed_products(_unfolded(x, s), y, s).reshape(*s.window, c_in, c_out)
-    # The transpose: each row of the window meets y where it gave it.
+    # The transpose: each row of the window meets y where it gave it, and zeros on the lines it doesn't read.
     y = jnp.concatenate([_place(y, row, s) for row in range(s.window[0])], -1)
     kernel = summed_products(_unfolded(x, _line(s)), y, s)
     return jnp.moveaxis(kernel.reshape(*s.window[1:], c_in, s.window[0], c_out), -2, 0)

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 #: How far the interpolation kernel of a method reaches, in input pixels.
 REACH = {"linear": 1, "cubic": 2}
 
-#: Up to this many taps are unrolled into gathers; a wider band becomes a matrix product.
+#: Up to this many taps are unrolled; more of them become a loop.
 _UNROLLED = 16
 
 
@@ -48,28 +48,29 @@ def taps(
     """
     if method == "nearest":
         return Taps(nearest_index(size, out)[None], np.ones((1, out)))
-    floor, fraction = _positions(size, out, align_corners)
-    stretch = max(size / out, 1.0) if antialias else 1.0
-    reach = ceil(REACH[method] * stretch)
+    floor, rest, whole = _positions(size, out, align_corners)
+    # The kernel is widened by over / under. Distances are one division of integers: a weight that is 0 by
+    # its formula is exactly 0.
+    over, under = (size, out) if antialias and size > out else (1, 1)
+    reach = ceil(REACH[method] * over / under)
     offsets = np.arange(1 - reach, reach + 1)[:, None]
-    index, distance = floor + offsets, np.abs(fraction - offsets) / stretch
+    index, distance = floor + offsets, np.abs(rest - offsets * whole) * under / (whole * over)
     weight = _triangle(distance) if method == "linear" else _cubic(distance, cubic_coefficient)
-    if stretch > 1:
+    if over > under:
         weight = np.where((index >= 0) & (index < size), weight, 0.0)
         weight /= weight.sum(axis=0)
     return Taps(np.clip(index, 0, size - 1), weight)
 
 
-def _positions(size: int, out: int, align_corners: bool) -> tuple[Array, Array]:
-    """Where the output pixels lie on the input axis, as whole pixels and the fraction of one beyond."""
+def _positions(size: int, out: int, align_corners: bool) -> tuple[Array, Array, int]:
+    """Where the output pixels lie on the input axis: whole pixels, and a numerator and denominator beyond."""
     i = np.arange(out)
     if align_corners:
         numerator, denominator = i * (size - 1), max(out - 1, 1)
     else:
         numerator, denominator = (2 * i + 1) * size - out, 2 * out
     floor, rest = np.divmod(numerator, denominator)
-    fraction: Array = rest / denominator
-    return floor, fraction
+    return floor, rest, denominator
 
 
 def _triangle(d: Array) -> Array:
@@ -79,8 +80,8 @@ def _triangle(d: Array) -> Array:
 
 def _cubic(d: Array, a: float) -> Array:
     """Keys's cubic convolution kernel with slope ``a`` at distance 1; it is 0 beyond distance 2."""
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    near = (d - 1) * ((a + 2) * d * d - d - 1)  # factored, so that both are exactly 0 at distance 1
+    far = a * (d - 1) * (d - 2) ** 2
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
@@ -129,31 +130,31 @@ def weighted_sum(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
 
 
 def _gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
-    if len(taps.source) > _UNROLLED:
-        return _multiplied(x, axis, taps)
     along = [1] * x.ndim
     along[axis] = -1
     # XLA moves the axis of a gather to the front. Stored here, it is moved back while the values are
     # computed, and not by a copy of them.
     x = stored(x)
-    terms = [
-        _take(x, axis, index) * jnp.asarray(weight.reshape(along), x.dtype)
-        for index, weight in zip(*taps, strict=True)
-        if weight.any()
-    ]
-    return stored(sum(terms[1:], terms[0]))
+
+    def term(source: Array | jax.Array, weight: Array | jax.Array, *, some: bool) -> jax.Array:
+        weight = jnp.asarray(weight, x.dtype).reshape(along)
+        values = _take(x, axis, source) * weight
+        # A weight of zero must not multiply: what it would meet may be NaN or infinite.
+        return jnp.where(weight != 0, values, jnp.zeros_like(values)) if some else values
+
+    if len(taps.source) <= _UNROLLED:
+        rows = [row for row in zip(*taps, strict=True) if row[1].any()]
+        terms = [term(source, weight, some=not weight.all()) for source, weight in rows]
+        return stored(sum(terms[1:], terms[0]))
+    sources, weights = jnp.asarray(taps.source, jnp.int32), jnp.asarray(taps.weight, x.dtype)
+
+    def add(t: jax.Array, total: jax.Array) -> jax.Array:
+        return total + term(sources[t], weights[t], some=True)
+
+    first = term(taps.source[0], taps.weight[0], some=True)
+    return lax.fori_loop(1, len(taps.source), add, first)
 
 
-def _multiplied(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
-    out = taps.source.shape[1]
-    matrix = np.zeros((x.shape[axis], out))
-    np.add.at(matrix, (taps.source, np.arange(out)), taps.weight)
-    y = lax.dot_general(
-        x, jnp.asarray(matrix, x.dtype), (((axis,), (0,)), ((), ())), precision=lax.Precision.HIGHEST
-    )
-    return jnp.moveaxis(y, -1, axis)
-
-
-def _take(x: jax.Array, axis: int, index: Array) -> jax.Array:
-    """The values of ``x`` at constant positions along ``axis``."""
+def _take(x: jax.Array, axis: int, index: Array | jax.Array) -> jax.Array:
+    """The values of ``x`` at these positions along ``axis``."""
     return jnp.take(x, jnp.asarray(index, jnp.int32), axis=axis, mode="clip")
