@@ -1,19 +1,21 @@
 """Times what stands around the arithmetic: importing, making a net, tracing, compiling, calling.
 
 python -m benchmarks.overhead                          nets of 10, 100 and 1000 layers; many minutes
-python -m benchmarks.overhead --depth 10 100           a minute or two
+python -m benchmarks.overhead --depth 10 100           a few minutes
 
 ``deep`` nets are dense layers of width 8 with ReLU in a row, ``wide`` ones as many dense layers of the same
-input, summed. Import is measured in fresh processes, beyond what ``import jax`` takes. Tracing and compiling
-are those of the gradient of a loss, with all caches emptied. A call is one of the compiled net on one
-example, as each library's documentation writes it (``nnx.jit``, ``filter_jit``, ``jit``).
+input, summed; ``--nets small`` adds the ResNet and the U-Net of ``benchmarks.training``, a user's first nets.
+Import is measured in fresh processes, beyond what ``import jax`` takes. Tracing, lowering and compiling are
+those of the gradient of a loss in training mode, with all caches emptied; they and init are in seconds of
+processor time, of all threads together. A call is one of the compiled net, as each library's documentation
+writes it (``nnx.jit``, ``filter_jit``, ``jit``), in seconds of the clock on the wall.
 """
 
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -21,30 +23,48 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn as nn
-from benchmarks import contenders, environment, options, record, specs, tables, timing
+from benchmarks import contenders, environment, nets, options, record, specs, tables, timing
 from benchmarks.contenders import Contender
 from benchmarks.contenders.jax_programs import rounded
 from benchmarks.record import Row
 from benchmarks.specs import Dense, Function, Spec, Sum, serial
 
 WIDTH = 8
-MODES = ("import", "init", "trace", "compile", "call")
+STAGES = ("trace", "lower", "compile")
+MODES = ("import", "init", "trace", "lower", "compile", "call")
 IMPORT = "import time, jax; start = time.perf_counter(); import {package}; print(time.perf_counter() - start)"
 
 
-def nets(depth: int) -> dict[str, Spec]:
+@dataclass(frozen=True)
+class Case:
+    """A net to make and to compile; with a ``depth`` if it is one layer and ReLU so many times over."""
+
+    family: str
+    title: str
+    spec: Spec
+    shape: specs.Shape
+    depth: int = 0
+
+
+def dense(depth: int) -> list[Case]:
     """A deep and a wide net of so many dense layers."""
-    layer = Dense(WIDTH)
-    return {
-        "deep": serial(*[layer, Function("relu")] * depth),
-        "wide": serial(Sum((layer,) * depth)),
-    }
+    layer, title = Dense(WIDTH), f"{depth} dense layers"
+    return [
+        Case("deep", title, serial(*[layer, Function("relu")] * depth), (1, WIDTH), depth),
+        Case("wide", title, serial(Sum((layer,) * depth)), (1, WIDTH)),
+    ]
+
+
+def convolutional(size: nets.Size) -> list[Case]:
+    """The ResNet and the U-Net of that size."""
+    chosen = nets.select(size, ["resnet", "u-net"])
+    return [Case(net.name, net.title, net.spec, net.shape) for net in chosen]
 
 
 def measure(
     entrants: Sequence[Contender],
+    cases: Sequence[Case],
     *,
-    depths: Sequence[int],
     modes: Sequence[str] = MODES,
     rounds: int = 5,
 ) -> Iterator[list[Row]]:
@@ -53,12 +73,11 @@ def measure(
         importable = [e for e in libraries(entrants) if e.library.package != "jax"]
         clocks = {e.name: lambda e=e: import_time(e.library.package) for e in importable}
         yield timed(Row("overhead", "import", "beyond import jax", "", "import"), clocks, rounds)
-    for depth in depths:
-        for kind, spec in nets(depth).items():
-            for mode in modes:
-                if mode != "import":
-                    template = Row("overhead", kind, f"{depth} dense layers", "", mode)
-                    yield timed(template, dict(prepared(entrants, mode, kind, spec, depth)), rounds)
+    for case in cases:
+        for mode in modes:
+            if mode != "import":
+                template = Row("overhead", case.family, case.title, "", mode)
+                yield timed(template, dict(prepared(entrants, mode, case)), rounds)
 
 
 def libraries(entrants: Sequence[Contender]) -> list[Contender]:
@@ -67,64 +86,71 @@ def libraries(entrants: Sequence[Contender]) -> list[Contender]:
 
 
 def prepared(
-    entrants: Sequence[Contender], mode: str, kind: str, spec: Spec, depth: int
+    entrants: Sequence[Contender], mode: str, case: Case
 ) -> Iterator[tuple[str, Callable[[], float]]]:
-    """A clock for each contender; where jaxnn takes part, its ``repeat`` does too."""
+    """A clock for each contender; of a deep net, for jaxnn's ``repeat`` too."""
+    spec, shape = case.spec, case.shape
     for entrant in libraries(entrants):
         if mode == "init" and entrant.name == "lax":  # it has no initialisers of its own
             continue
-        if mode in ("trace", "compile"):
-            model = entrant.library.build(spec, (1, WIDTH), jnp.dtype("float32"))
-            weights = specs.draw_weights(spec, (1, WIDTH), np.random.default_rng(0))
+        model = entrant.library.build(spec, shape, jnp.dtype("float32"))
+        x = model.image(jnp.ones(shape))
+        if mode in STAGES:
+            weights = specs.draw_weights(spec, shape, np.random.default_rng(0))
             apply = lambda weights, x, model=model: model.apply(weights, model.state, x, jax.random.key(0))[0]  # noqa: E731
-            yield entrant.name, clock(mode, apply, model.pack(rounded(weights, "float32")))
+            yield entrant.name, stage_clock(mode, apply, model.pack(rounded(weights, "float32")), x)
         else:
-            yield entrant.name, user_clock(mode, lambda e=entrant: e.library.prepare(spec, (1, WIDTH)))
-    if kind == "deep" and any(entrant.name == "jaxnn" for entrant in entrants):
-        net = nn.repeat(nn.serial(nn.dense(WIDTH), nn.relu), depth)
-        if mode in ("trace", "compile"):
-            params = net.init(jax.random.key(0), (1, WIDTH))
-            yield "jaxnn repeat", clock(mode, net.apply, params)
+            yield entrant.name, user_clock(mode, lambda e=entrant: e.library.prepare(spec, shape), x)
+    if case.depth and any(entrant.name == "jaxnn" for entrant in entrants):
+        net = nn.repeat(nn.serial(nn.dense(WIDTH), nn.relu), case.depth)
+        if mode in STAGES:
+            params = net.init(jax.random.key(0), shape)
+            yield "jaxnn repeat", stage_clock(mode, net.apply, params, jnp.ones(shape))
         else:
-            yield "jaxnn repeat", user_clock(mode, lambda: _repeated(net))
+            yield "jaxnn repeat", user_clock(mode, lambda: _repeated(net, shape), jnp.ones(shape))
 
 
-def _repeated(net: nn.Layer) -> Callable[[Any], Any]:
-    params = net.init(jax.random.key(0), (1, WIDTH))
+def _repeated(net: nn.Layer, shape: specs.Shape) -> Callable[[Any], Any]:
+    params = net.init(jax.random.key(0), shape)
     apply = jax.jit(net.apply)
     return lambda x: apply(params, x)
 
 
-def clock(mode: str, apply: Callable[[Any, Any], Any], weights: Any) -> Callable[[], float]:
-    """Seconds to trace (or to lower and compile) the gradient of a loss, everything cold."""
+def stage_clock(
+    mode: str, apply: Callable[[Any, Any], Any], weights: Any, x: jax.Array
+) -> Callable[[], float]:
+    """Processor seconds of one stage of jit, of the gradient of a loss, everything cold."""
 
     def loss(weights: Any, x: Any) -> Any:
         return jnp.square(apply(weights, x)).mean()
 
     def measured() -> float:
         jax.clear_caches()
-        x = jnp.ones((1, WIDTH))
-        start = time.perf_counter()
+        times = [time.process_time()]
         traced = jax.jit(jax.grad(loss)).trace(weights, x)
+        times.append(time.process_time())
+        if mode != "trace":
+            lowered = traced.lower()
+            times.append(time.process_time())
         if mode == "compile":
-            start = time.perf_counter()
-            traced.lower().compile()
-        return time.perf_counter() - start
+            lowered.compile()
+            times.append(time.process_time())
+        return times[-1] - times[-2]
 
     return measured
 
 
-def user_clock(mode: str, prepare: Callable[[], Callable[[Any], Any]]) -> Callable[[], float]:
-    """Seconds to make a net, or of a call of its compiled form."""
+def user_clock(mode: str, prepare: Callable[[], Callable[[Any], Any]], x: jax.Array) -> Callable[[], float]:
+    """Processor seconds to make a net, or seconds of a call of its compiled form."""
     if mode == "init":
 
         def measured() -> float:
-            start = time.perf_counter()
+            start = time.process_time()
             prepare()
-            return time.perf_counter() - start
+            return time.process_time() - start
 
         return measured
-    call, x = prepare(), jnp.ones((1, WIDTH))
+    call = prepare()
 
     def one() -> Any:
         return jax.block_until_ready(call(x))
@@ -159,13 +185,16 @@ def timed(template: Row, clocks: dict[str, Callable[[], float]], rounds: int) ->
 def main(arguments: Sequence[str] | None = None) -> record.Run:
     """The program; gives what it wrote."""
     parser = options.parser(__doc__, repeats=5)
-    parser.add_argument("--depth", nargs="+", type=options.positive, default=[10, 100, 1000])
+    parser.add_argument("--depth", nargs="*", type=options.positive, default=[10, 100, 1000])
+    parser.add_argument("--nets", choices=tuple(nets.MADE), help="the ResNet and the U-Net of that size too")
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
     given = parser.parse_args(arguments)
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
     entrants = contenders.find(given.contenders)
-    groups = measure(entrants, depths=given.depth, modes=given.mode, rounds=given.repeats)
+    cases = [case for depth in given.depth for case in dense(depth)]
+    cases += convolutional(given.nets) if given.nets else []
+    groups = measure(entrants, cases, modes=given.mode, rounds=given.repeats)
     return tables.shown_and_saved("overhead", conditions, {}, groups, given.out)
 
 
