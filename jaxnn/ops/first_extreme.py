@@ -24,13 +24,14 @@ def ordered(op: str, x: ArrayLike) -> jax.Array:
     return array
 
 
-def pooled(x: jax.Array, axes: dict[int, Windows], smallest: bool) -> jax.Array:
+@partial(jax.jit, static_argnums=(1, 2), inline=True)  # so that it is traced and differentiated once a shape
+def pooled(x: jax.Array, axes: tuple[tuple[int, Windows], ...], smallest: bool) -> jax.Array:
     """The extreme of each window, one axis after the other, the last one first."""
     dtype, x = x.dtype, stored(x)
     if jnp.issubdtype(dtype, jnp.floating):
         x = x.astype(accumulator(dtype))  # a CPU would convert halves to and fro for every comparison
-    for axis in reversed(axes):
-        x = extreme(stored(x) if axes[axis].overlap else x, axis, axes[axis], smallest)
+    for axis, windows in reversed(axes):
+        x = extreme(stored(x) if windows.overlap else x, axis, windows, smallest)
     return x.astype(dtype)
 
 

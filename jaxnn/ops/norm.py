@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.export import is_symbolic_dim
 from jax.typing import ArrayLike
@@ -310,7 +311,7 @@ def _normalised(
         stored(x),
         None if scale is None else fitted(op, "scale", scale, x, last),
         None if bias is None else fitted(op, "bias", bias, x, last),
-        jnp.asarray(epsilon, accumulator(x.dtype)),
+        np.asarray(epsilon, accumulator(x.dtype)),
     )
 
 

@@ -13,7 +13,7 @@ from jaxnn.ops.moments import Scope, centred, mean, moments, reciprocal_root_tan
 from jaxnn.ops.sums import spread
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
+@partial(jax.jit, static_argnums=0, inline=True)  # so that it is traced and differentiated once a shape
 def normalised(
     scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -22,13 +22,21 @@ def normalised(
     ``scale`` and ``bias`` have as many axes as ``x``, ones where ``scope`` has its axes. They and all results
     are, like epsilon, of the accumulator's dtype.
     """
+    result: tuple[jax.Array, jax.Array, jax.Array] = _normalised(scope, x, scale, bias, epsilon)
+    return result
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _normalised(
+    scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     middle, rest, var = moments(x, scope)
     wide = widened(x)
     y = centred(wide, middle, rest, scope) * spread(_gain(scale, var, epsilon), scope.axes, wide)
     return y if bias is None else y + bias, middle, var
 
 
-@normalised.defjvp
+@_normalised.defjvp
 def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
     x, scale, bias, epsilon = primals
     # The derivative reads the moments too, and the library's calls have one result each.
@@ -51,7 +59,7 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
         d_bias = -d_mean * gain if bias is None else d_bias - d_mean * gain
         return d_wide * over(gain) + rests * over(d_gain) + over(d_bias), d_mean, d_var
 
-    return normalised(scope, *primals), linear(x, tangents)
+    return _normalised(scope, *primals), linear(x, tangents)
 
 
 def _gain(scale: jax.Array | None, var: jax.Array, epsilon: jax.Array) -> jax.Array:

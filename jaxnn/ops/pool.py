@@ -151,7 +151,7 @@ def _extreme_pool(
 ) -> jax.Array:
     y = ordered(op, x)
     axes = pool_windows(op, y, window, strides, padding, dilation, ceil_mode)
-    return pooled(y, axes, smallest)
+    return pooled(y, tuple(axes.items()), smallest)
 
 
 def _window_sums(x: jax.Array, axes: dict[int, Windows]) -> jax.Array:
