@@ -51,9 +51,16 @@ def test_nested_composites_are_gone_through_once_to_find_shapes(key):
 
 
 def test_a_composite_with_another_apply_or_init_is_not_taken_for_the_old_one(key):
-    inner = nn.serial(nn.dense(3))
+    def linear(features):
+        return nn.stateless(
+            "linear",
+            lambda key, x: {"kernel": jnp.ones((x.shape[-1], features))},
+            lambda w, x: x @ w["kernel"],
+        )
+
+    inner = nn.serial(linear(3))
     twice = replace(inner, apply=lambda params, x: jnp.concatenate([inner.apply(params, x)] * 2, -1))
-    wider = replace(inner, init=nn.serial(nn.dense(5)).init)
+    wider = replace(inner, init=nn.serial(linear(5)).init)
     for layer, rows in ((inner, 3), (twice, 6), (wider, 5), (nn.remat(inner), 3), (inner, 3)):
         params = nn.serial(layer, head=nn.dense(2)).init(key, (1, 4))
         assert params.weights["head"]["kernel"].shape == (rows, 2)
