@@ -7,7 +7,7 @@
 (2, 10)
 """
 
-from jaxnn import checkpoint, combinators, data, layers, ops, training
+from jaxnn import checkpoint, combinators, data, kernels, layers, ops, training
 from jaxnn.combinators import (
     bidirectional,
     ensemble,
@@ -143,6 +143,7 @@ __all__ = [
     "hard_tanh",
     "init_state",
     "instance_norm",
+    "kernels",
     "layer_norm",
     "layers",
     "leaky_relu",

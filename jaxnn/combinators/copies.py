@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxnn.combinators.location import describe
 from jaxnn.draft import Draft, Drafted, Draw, draft
+from jaxnn.kernels.lowering.varying import varying_as
 from jaxnn.layer import (
     Apply,
     Call,
@@ -23,7 +24,6 @@ from jaxnn.layer import (
     require_arguments,
 )
 from jaxnn.ops import checks
-from jaxnn.ops.varying import varying_as
 
 
 def repeat(layer: LayerLike, n: int) -> Layer:

@@ -14,9 +14,9 @@ from jaxnn.inspection.diagnosis import Diagnosis, Reading
 from jaxnn.inspection.receptive_field import acts_by_value
 from jaxnn.inspection.sentences import sentences
 from jaxnn.inspection.walk import walk
+from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Key, Layer, LayerLike, Params, fold_name, value_spec
 from jaxnn.ops import checks
-from jaxnn.ops.checks import accumulator
 from jaxnn.training import arguments
 from jaxnn.training.score import score
 

@@ -78,7 +78,8 @@ def _count(eqn: JaxprEqn) -> int | None:
     return sum(_size(aval) for aval in made)
 
 
-#: Our own (``jaxnn.ops.conv_core``): where y and the kernel stand among the operands and the result.
+#: Our own (``jaxnn.kernels.convolution.primitives``): where y and the kernel stand among the operands and the
+#: result.
 _FACES = {
     "jaxnn_conv_forward": (2, 1),
     "jaxnn_conv_input_gradient": (1, 0),

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxnn.kernels.lowering.varying import sharding_as
 from jaxnn.layer import Key, Layer, Params, State, Weights, checks_params, stateless, stochastic
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating, number, spatial
-from jaxnn.ops.varying import sharding_as
 
 #: Probabilities are whole multiples of 1 / RESOLUTION.
 RESOLUTION = 1 << 16

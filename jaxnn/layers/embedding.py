@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, variance_scaling
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Key, Layer, Params, Weights, fold_name, stateless
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
@@ -127,7 +128,7 @@ def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
     known = (wide >= 0) & (wide < table.shape[0])
     place = jnp.where(known, wide, table.shape[0]).astype(jnp.int32)
     # The gradient sums over all places of an id, in float32 at least.
-    exact = table.astype(checks.accumulator(table.dtype))
+    exact = table.astype(accumulator(table.dtype))
     rows = exact.at[place].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False, out_sharding=_sharding(table, ids)
     )

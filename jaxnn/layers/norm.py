@@ -12,6 +12,7 @@ from jax import lax
 from jax.nn.initializers import Initializer
 
 from jaxnn.entries import require_entries
+from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import (
     Key,
     Layer,
@@ -27,8 +28,7 @@ from jaxnn.layer import (
 from jaxnn.layers.weights import ONES, ZEROS, drawn
 from jaxnn.ops import checks
 from jaxnn.ops import norm as ops
-from jaxnn.ops.checks import accumulator
-from jaxnn.ops.moments import positive
+from jaxnn.ops.norm_arguments import positive
 
 
 def batch_norm(

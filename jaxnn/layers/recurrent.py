@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal, zeros
 
 from jaxnn.entries import Entries
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.recurrence.cells import Activation
 from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
-from jaxnn.ops.cells import Activation
 
 Outputs = Literal["all", "last"]
 Op = Callable[..., tuple[jax.Array, Any]]
@@ -311,7 +312,7 @@ def _weights(
 ) -> dict[str, jax.Array]:
     """Kernels drawn gate by gate, each from a key of its own, and a bias if wanted."""
     # Orthogonal matrices come from a decomposition that does not exist below float32.
-    draw_dtype = checks.accumulator(x.dtype)
+    draw_dtype = accumulator(x.dtype)
 
     def kernel(name: str, init: Initializer, rows: int) -> jax.Array:
         keys = (fold_name(fold_name(key, name), gate) for gate in gates)

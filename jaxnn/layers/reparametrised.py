@@ -21,6 +21,8 @@ from jax.typing import DTypeLike
 
 from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.entries import require_entries
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.scale import length, scale_of
 from jaxnn.layer import (
     Call,
     Key,
@@ -34,8 +36,7 @@ from jaxnn.layer import (
     given_layer,
     require_params,
 )
-from jaxnn.ops.checks import accumulator, integer, number
-from jaxnn.ops.scale import length, scale_of
+from jaxnn.ops.checks import integer, number
 from jaxnn.precision import cast_weights
 
 

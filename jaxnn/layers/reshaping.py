@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.spans import Pairs
 from jaxnn.layer import Layer
 from jaxnn.layers.weights import weightless
 from jaxnn.ops import checks, windows
@@ -140,13 +141,13 @@ def pad(padding: Padding, *, mode: str = "CONSTANT", value: complex = 0) -> Laye
     return weightless("pad", apply)
 
 
-def _pairs(padding: Padding, rank: int) -> windows.Pairs:
+def _pairs(padding: Padding, rank: int) -> Pairs:
     if windows.entries(padding) is None:
         raise checks.wrong_kind("pad", "padding", windows.FORMS, padding)
     return windows.pairs("pad", padding, (0,) * rank, (1,) * rank, (1,) * rank)
 
 
-def _filled(x: jax.Array, border: windows.Pairs, value: complex) -> jax.Array:
+def _filled(x: jax.Array, border: Pairs, value: complex) -> jax.Array:
     with np.errstate(all="ignore"):
         fill = np.asarray(value).astype(x.dtype)
     if not jnp.issubdtype(x.dtype, jnp.floating) and fill != value:
@@ -154,7 +155,7 @@ def _filled(x: jax.Array, border: windows.Pairs, value: complex) -> jax.Array:
     return lax.pad(x, jnp.asarray(fill), [(low, high, 0) for low, high in border])
 
 
-def _extended(x: jax.Array, border: windows.Pairs, mode: str) -> jax.Array:
+def _extended(x: jax.Array, border: Pairs, mode: str) -> jax.Array:
     """Extends first and crops then, so that a cropped axis reflects at its own edge, not at the cut."""
     wide = jnp.pad(
         x, [(max(low, 0), max(high, 0)) for low, high in border], mode=windows.VALUE_PADDINGS[mode]

@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 
 from jaxnn import ops
 from jaxnn.entries import require_entries
+from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Key, Layer, Params, Spec, State, as_spec, checks_params
 from jaxnn.ops import checks
-from jaxnn.ops.checks import accumulator
 from jaxnn.ops.standardize import feature_shape
 
 

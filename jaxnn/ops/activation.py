@@ -36,11 +36,12 @@ from jax.nn import (
 )
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.varying import sharding_as
+from jaxnn.kernels.reduction import extreme, many_rows, total
 from jaxnn.ops import checks
-from jaxnn.ops.checks import accumulator, floating, same_dtype
-from jaxnn.ops.stored import stored
-from jaxnn.ops.sums import extreme, many_rows, total
-from jaxnn.ops.varying import sharding_as
+from jaxnn.ops.checks import floating, same_dtype
 
 __all__ = [
     "arctan",

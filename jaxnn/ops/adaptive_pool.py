@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.pooling.extreme import extreme
+from jaxnn.kernels.pooling.windows import AdaptiveWindows, along, counts, inside, unfold
 from jaxnn.ops import checks
-from jaxnn.ops.first_extreme import extreme, ordered
-from jaxnn.ops.pool_windows import AdaptiveWindows, along, counts, inside, unfold
+from jaxnn.ops.checks import ordered
 from jaxnn.ops.windows import Ints, per_axis
 
 
@@ -32,7 +34,7 @@ def adaptive_avg_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     [3.0, 8.0]
     """
     array = checks.floating("adaptive_avg_pool", x)
-    y = array.astype(checks.accumulator(array.dtype))
+    y = array.astype(accumulator(array.dtype))
     for axis, windows in _windows("adaptive_avg_pool", array, output_size).items():
         copies = unfold(y, axis, windows)
         real = along(inside(windows), (axis, axis + 1), copies, jnp.bool_)

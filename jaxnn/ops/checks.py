@@ -368,6 +368,10 @@ def spatial(op: str, x: jax.Array, name: str = "x") -> tuple[int, ...]:
     return x.shape[1:-1]
 
 
-def accumulator(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype that sums over ``dtype`` are taken in: float32 at least."""
-    return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
+def ordered(op: str, x: ArrayLike) -> jax.Array:
+    """``x`` as a JAX array; raises unless its values have an order."""
+    values = array(op, x)
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
+        raise TypeError(f"{op}: x must be floating-point, integer or boolean, got {values.dtype}")
+    return values

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.ops import checks, conv_core, windows
-from jaxnn.ops.conv_settings import Settings
-from jaxnn.ops.windows import Ints, Padding, Pairs
+from jaxnn.kernels.convolution import primitives as convolution
+from jaxnn.kernels.convolution.problem import Settings
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.spans import Pairs, dilated
+from jaxnn.ops import checks, windows
+from jaxnn.ops.windows import Ints, Padding
 
 
 def conv(
@@ -21,6 +24,7 @@ def conv(
     padding: Padding = "VALID",
     dilation: Ints = 1,
     groups: int = 1,
+    implementation: str | None = None,
 ) -> jax.Array:
     """Convolution over any number of spatial axes.
 
@@ -46,6 +50,9 @@ def conv(
         int, one int an axis, or one (low, high) pair an axis. Negative pads crop.
       dilation: the distance between the window's values: an int, or one an axis.
       groups: contiguous blocks of channels that do not see each other. ``groups=C_in`` is depthwise.
+      implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
+        the plain form. Gradients take the form of that name where they have one that fits, and else choose.
+        ``docs/kernels.md`` has the names, ``jaxnn.kernels.explain`` tells what is chosen.
 
     Raises:
       ValueError: wrong rank or channels, groups that do not divide, a setting below 1, an empty output.
@@ -65,18 +72,21 @@ def conv(
     _check_channels(x, kernel, bias, groups)
     strides = windows.per_axis("conv", "strides", strides, rank)
     dilation = windows.per_axis("conv", "dilation", dilation, rank)
-    span = windows.dilated(kernel.shape[:-2], dilation)
+    span = dilated(kernel.shape[:-2], dilation)
     pairs = windows.pairs("conv", padding, sizes, span, strides)
     windows.output_sizes("conv", sizes, span, strides, pairs)
     if isinstance(padding, str) and padding in windows.VALUE_PADDINGS:
         x, pairs = pad_with_values(x, pairs, padding), ((0, 0),) * rank
-    settings = Settings(x.shape[1:-1], kernel.shape[:-2], strides, pairs, dilation, groups)
+    settings = Settings(
+        x.shape[1:-1], kernel.shape[:-2], strides, pairs, dilation, groups, implementation=implementation
+    )
+    convolution.check_implementation("conv", "forward", x, kernel, settings)
     return _convolved(x, kernel, bias, settings)
 
 
 @partial(jax.jit, static_argnums=3, inline=True)  # so that it is traced and differentiated once a shape
 def _convolved(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, settings: Settings) -> jax.Array:
-    y = conv_core.forward(x, kernel, settings, checks.accumulator(x.dtype))
+    y = convolution.forward(x, kernel, settings, accumulator(x.dtype))
     return lax.convert_element_type(add_bias(y, bias), x.dtype)
 
 

@@ -8,10 +8,10 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
-from jaxnn.ops import conv_core
-from jaxnn.ops.checks import accumulator
-from jaxnn.ops.conv_settings import Settings, swap_channels
-from jaxnn.ops.windows import dilated
+from jaxnn.kernels.convolution import primitives as convolution
+from jaxnn.kernels.convolution.problem import Settings, swap_channels
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.spans import dilated
 
 
 def conv_general_dilated(
@@ -77,7 +77,7 @@ def conv_general_dilated(
         settings = Settings(
             space, window, tuple(window_strides), padded, dilation, feature_group_count, precision
         )
-        y = conv_core.forward(x, kernel, settings, result.dtype)
+        y = convolution.forward(x, kernel, settings, result.dtype)
     else:
         # A convolution of a dilated x is the transpose of the one with that stride, the kernel flipped.
         lows = [k - 1 - int(low) for k, (low, _) in zip(span, pairs, strict=True)]
@@ -85,7 +85,7 @@ def conv_general_dilated(
         cut = tuple((low, (n - 1) * s + k - size - low) for n, size, k, s, low in axes)
         settings = Settings(out, window, stretch, cut, dilation, feature_group_count, precision)
         kernel = swap_channels(lax.rev(kernel, range(rank)), feature_group_count)
-        y = conv_core.input_gradient(kernel, x, settings, result.dtype)
+        y = convolution.input_gradient(kernel, x, settings, result.dtype)
     back = _last(numbers.out_spec)
     return jnp.transpose(y, [back.index(axis) for axis in range(rank + 2)])
 

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.ops import checks, conv_core, windows
+from jaxnn.kernels.convolution import primitives as convolution
+from jaxnn.kernels.convolution.problem import Settings
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.spans import Pairs, dilated
+from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import add_bias, pad_with_values
-from jaxnn.ops.conv_settings import Settings
-from jaxnn.ops.windows import Ints, Padding, Pairs
+from jaxnn.ops.windows import Ints, Padding
 
 #: Paddings that fix the output's size at L·s.
 FIXED_SIZE = ("SAME", "SAME_LOWER", *windows.VALUE_PADDINGS)
@@ -26,6 +29,7 @@ def conv_transpose(
     output_padding: Ints = 0,
     dilation: Ints = 1,
     groups: int = 1,
+    implementation: str | None = None,
 ) -> jax.Array:
     """The exact transpose of ``conv`` over any number of spatial axes.
 
@@ -56,6 +60,9 @@ def conv_transpose(
         ``conv`` maps to this L is meant. 0 where the size is L·s anyway.
       dilation: the distance between the kernel's values: an int, or one an axis.
       groups: contiguous blocks of channels that do not see each other.
+      implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
+        the plain form. Gradients take the form of that name where they have one that fits, and else choose.
+        ``docs/kernels.md`` has the names, ``jaxnn.kernels.explain`` tells what is chosen.
 
     Raises:
       ValueError: wrong rank or channels, groups that do not divide, a setting out of range, an empty output.
@@ -77,7 +84,7 @@ def conv_transpose(
     _check_channels(x, kernel, bias, groups)
     strides = windows.per_axis("conv_transpose", "strides", strides, rank)
     dilation = windows.per_axis("conv_transpose", "dilation", dilation, rank)
-    span = windows.dilated(kernel.shape[:-2], dilation)
+    span = dilated(kernel.shape[:-2], dilation)
     pairs, extra = _crops(sizes, span, strides, padding, output_padding)
     fold = isinstance(padding, str) and padding in windows.VALUE_PADDINGS
     dtype = x.dtype
@@ -85,8 +92,10 @@ def conv_transpose(
     cut = ((0, 0),) * rank if fold else pairs
     axes = zip(sizes, span, strides, cut, extra, strict=True)
     out = tuple((n - 1) * s + k - low - high + e for n, k, s, (low, high), e in axes)
-    settings = Settings(out, kernel.shape[:-2], strides, cut, dilation, groups)
-    y = conv_core.input_gradient(jnp.swapaxes(kernel, -1, -2), x, settings, checks.accumulator(dtype))
+    settings = Settings(out, kernel.shape[:-2], strides, cut, dilation, groups, implementation=implementation)
+    kernel = jnp.swapaxes(kernel, -1, -2)
+    convolution.check_implementation("conv_transpose", "input_gradient", kernel, x, settings)
+    y = convolution.input_gradient(kernel, x, settings, accumulator(dtype))
     if fold:
         y = _fold_border(y, pairs, str(padding))
     return add_bias(y, bias).astype(dtype)

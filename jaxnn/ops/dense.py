@@ -6,9 +6,9 @@ import jax
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.matrix_product import matrix_product
 from jaxnn.ops import checks
 from jaxnn.ops.conv import add_bias
-from jaxnn.ops.matrix_product import matrix_product
 
 
 def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:

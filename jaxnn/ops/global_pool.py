@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.pooling.extreme import extreme
+from jaxnn.kernels.pooling.windows import Windows
 from jaxnn.ops import checks
-from jaxnn.ops.first_extreme import extreme, ordered
-from jaxnn.ops.pool_windows import Windows
+from jaxnn.ops.checks import ordered
 
 
 def global_max_pool(x: ArrayLike) -> jax.Array:
@@ -49,4 +51,4 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
     """
     array = checks.floating("global_avg_pool", x)
     space = tuple(range(1, 1 + len(checks.spatial("global_avg_pool", array))))
-    return jnp.mean(array, axis=space, dtype=checks.accumulator(array.dtype)).astype(array.dtype)
+    return jnp.mean(array, axis=space, dtype=accumulator(array.dtype)).astype(array.dtype)

@@ -8,9 +8,11 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.pooling.windows import Windows, along, few, inside, slices, unfold
 from jaxnn.ops import checks
-from jaxnn.ops.pool_windows import Windows, along, few, inside, pool_windows, slices, unfold
-from jaxnn.ops.stored import stored
+from jaxnn.ops.pool_windows import pool_windows
 from jaxnn.ops.windows import Ints, Padding
 
 
@@ -61,7 +63,7 @@ def lp_pool(
     exponent = check_exponent("lp_pool", p)
     axes = pool_windows("lp_pool", array, window, strides, padding, dilation, ceil_mode)
     # All axes at once: a norm of norms has a corner at every row of zeros, where the norm itself has none.
-    values, within = _each_window(array.astype(checks.accumulator(array.dtype)), axes)
+    values, within = _each_window(array.astype(accumulator(array.dtype)), axes)
     return _norm(values, within, exponent).astype(array.dtype)
 
 

@@ -10,12 +10,14 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jax.typing import ArrayLike
 
-from jaxnn.ops.checks import accumulator, floating, integer, refusal, spatial
+from jaxnn.kernels.dtypes import accumulator, widened
+from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
+from jaxnn.kernels.normalisation.moments import Scope, reciprocal_root
+from jaxnn.kernels.normalisation.normalised import normalised
+from jaxnn.kernels.reduction import many_rows
 from jaxnn.ops.checks import axes as axes_of
-from jaxnn.ops.moments import Scope, finished, fitted, positive, reciprocal_root, widened
-from jaxnn.ops.normalised import normalised
-from jaxnn.ops.stored import stored, stored_in_reverse
-from jaxnn.ops.sums import many_rows
+from jaxnn.ops.checks import floating, integer, refusal, spatial
+from jaxnn.ops.norm_arguments import finished, fitted, positive
 
 
 def batch_norm(

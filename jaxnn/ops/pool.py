@@ -8,11 +8,14 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.pooling.blocks import block_sums
+from jaxnn.kernels.pooling.extreme import pooled
+from jaxnn.kernels.pooling.windows import Windows, along, counts, few, slices
 from jaxnn.ops import checks
-from jaxnn.ops.first_extreme import ordered, pooled
-from jaxnn.ops.pool_windows import Windows, along, counts, few, pool_windows, slices
-from jaxnn.ops.stored import stored
-from jaxnn.ops.transposed import block_sums
+from jaxnn.ops.checks import ordered
+from jaxnn.ops.pool_windows import pool_windows
 from jaxnn.ops.windows import Ints, Padding
 
 
@@ -130,7 +133,7 @@ def avg_pool(
     array = checks.floating("avg_pool", x)
     checks.flags("avg_pool", count_include_pad=count_include_pad)
     axes = pool_windows("avg_pool", array, window, strides, padding, dilation, ceil_mode)
-    total = _window_sums(array.astype(checks.accumulator(array.dtype)), axes)
+    total = _window_sums(array.astype(accumulator(array.dtype)), axes)
     for axis, axis_windows in axes.items():
         held = counts(axis_windows, include_pad=count_include_pad)
         same = (held == held[0]).all()

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnn.ops import cells, checks
-from jaxnn.ops.cells import Activation, HiddenAndCell
-from jaxnn.ops.recurrence import over_time
+from jaxnn.kernels.recurrence import cells
+from jaxnn.kernels.recurrence.cells import Activation, HiddenAndCell
+from jaxnn.kernels.recurrence.scan import over_time
+from jaxnn.ops import checks
+from jaxnn.ops.recurrent_arguments import Operands, candidate_bias, hidden, hidden_and_cell, operands
 from jaxnn.ops.sequences import checked_lengths, real_steps
 
 
@@ -64,8 +66,8 @@ def rnn(
     """
     checks.function("rnn", "activation", activation)
     checks.flags("rnn", reverse=reverse)
-    given = cells.operands("rnn", 1, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
-    start = cells.hidden("rnn", carry, given)
+    given = operands("rnn", 1, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
+    start = hidden("rnn", carry, given)
     outputs, final = _over_sequences(
         cells.rnn_cell(activation),
         given,
@@ -97,8 +99,8 @@ def rnn_step(
     ((2, 4), (2, 4))
     """
     checks.function("rnn_step", "activation", activation)
-    given = cells.operands("rnn_step", 1, "(N, F)", x, input_kernel, recurrent_kernel, bias)
-    start = cells.hidden("rnn_step", carry, given)
+    given = operands("rnn_step", 1, "(N, F)", x, input_kernel, recurrent_kernel, bias)
+    start = hidden("rnn_step", carry, given)
     final = _one_step(cells.rnn_cell(activation), given, None, start)
     return _as_given(final, carry), final.astype(given.x.dtype)
 
@@ -150,8 +152,8 @@ def lstm(
     Cummins, "Learning to forget", 2000.
     """
     checks.flags("lstm", reverse=reverse)
-    given = cells.operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
-    start = cells.hidden_and_cell("lstm", carry, given)
+    given = operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
+    start = hidden_and_cell("lstm", carry, given)
     outputs, final = _over_sequences(
         cells.LSTM,
         given,
@@ -181,8 +183,8 @@ def lstm_step(
     >>> h.shape, c.shape, y.shape
     ((2, 4), (2, 4), (2, 4))
     """
-    given = cells.operands("lstm_step", 4, "(N, F)", x, input_kernel, recurrent_kernel, bias)
-    start = cells.hidden_and_cell("lstm_step", carry, given)
+    given = operands("lstm_step", 4, "(N, F)", x, input_kernel, recurrent_kernel, bias)
+    start = hidden_and_cell("lstm_step", carry, given)
     final = _one_step(cells.LSTM, given, None, start)
     return _as_given(final, carry), final[0].astype(given.x.dtype)
 
@@ -233,9 +235,9 @@ def gru(
     Cho et al., "Learning phrase representations using RNN encoder–decoder", 2014 (version 1 resets after).
     """
     checks.flags("gru", reverse=reverse)
-    given = cells.operands("gru", 3, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
-    own_bias = cells.candidate_bias("gru", recurrent_bias, given)
-    start = cells.hidden("gru", carry, given)
+    given = operands("gru", 3, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
+    own_bias = candidate_bias("gru", recurrent_bias, given)
+    start = hidden("gru", carry, given)
     outputs, final = _over_sequences(
         cells.GRU, given, own_bias, start, _lengths("gru", lengths, given), reverse=reverse
     )
@@ -260,9 +262,9 @@ def gru_step(
     >>> h.shape, y.shape
     ((2, 4), (2, 4))
     """
-    given = cells.operands("gru_step", 3, "(N, F)", x, input_kernel, recurrent_kernel, bias)
-    own_bias = cells.candidate_bias("gru_step", recurrent_bias, given)
-    start = cells.hidden("gru_step", carry, given)
+    given = operands("gru_step", 3, "(N, F)", x, input_kernel, recurrent_kernel, bias)
+    own_bias = candidate_bias("gru_step", recurrent_bias, given)
+    start = hidden("gru_step", carry, given)
     final = _one_step(cells.GRU, given, own_bias, start)
     return _as_given(final, carry), final.astype(given.x.dtype)
 
@@ -270,7 +272,7 @@ def gru_step(
 @partial(jax.jit, static_argnames=("cell", "reverse"))
 def _over_sequences(
     cell: cells.Cell,
-    given: cells.Operands,
+    given: Operands,
     recurrent_bias: jax.Array | None,
     carry: Any,
     lengths: jax.Array | None,
@@ -301,14 +303,14 @@ def _over_sequences(
 
 
 @partial(jax.jit, static_argnames="cell")
-def _one_step(cell: cells.Cell, given: cells.Operands, recurrent_bias: jax.Array | None, carry: Any) -> Any:
+def _one_step(cell: cells.Cell, given: Operands, recurrent_bias: jax.Array | None, carry: Any) -> Any:
     """The next carry in the accumulator's dtype."""
     h = jax.tree.leaves(carry)[0]
     recurrent = cells.gates(h, given.recurrent_kernel, recurrent_bias)
     return cell.step(carry, cell.total(cells.gates(given.x, given.input_kernel, given.bias), recurrent))
 
 
-def _lengths(op: str, lengths: ArrayLike | None, given: cells.Operands) -> jax.Array | None:
+def _lengths(op: str, lengths: ArrayLike | None, given: Operands) -> jax.Array | None:
     return None if lengths is None else checked_lengths(op, lengths, given.x)
 
 

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.ops import checks, resampling
-from jaxnn.ops.transposed import repeated
+from jaxnn.kernels import resampling
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.pooling.blocks import repeated
+from jaxnn.ops import checks
 from jaxnn.ops.windows import Ints, per_axis
 
 METHODS = ("nearest", "linear", "cubic")
@@ -164,7 +166,7 @@ def _resized(
             f"{op}: x must be floating-point for method {method!r}, got {x.dtype}; cast it first, or use "
             "'nearest', which keeps integers"
         )
-    y = x.astype(checks.accumulator(x.dtype)) if real else x
+    y = x.astype(accumulator(x.dtype)) if real else x
     repeats = {}
     # The axes that shrink most come first: less is left to do for the others.
     for axis in sorted(range(1, x.ndim - 1), key=lambda axis: sizes[axis - 1] / x.shape[axis]):

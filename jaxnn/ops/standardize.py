@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.dtypes import widened
+from jaxnn.kernels.normalisation.moments import Scope, moments
+from jaxnn.kernels.scale import power_of_two
 from jaxnn.ops.checks import axes as axes_of
 from jaxnn.ops.checks import floating
-from jaxnn.ops.moments import Scope, moments, trailing, widened
-from jaxnn.ops.scale import power_of_two
+from jaxnn.ops.norm_arguments import trailing
 
 
 def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax.Array, jax.Array]:

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.pooling.extreme import at_first, extreme
+from jaxnn.kernels.pooling.windows import along
 from jaxnn.ops import checks
-from jaxnn.ops.first_extreme import at_first, extreme, ordered
-from jaxnn.ops.pool_windows import along, pool_windows
+from jaxnn.ops.checks import ordered
+from jaxnn.ops.pool_windows import pool_windows
 from jaxnn.ops.windows import Ints, Padding, per_axis
 
 

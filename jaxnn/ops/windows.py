@@ -7,11 +7,10 @@ integers and never look at a padding's name again.
 from collections.abc import Sequence
 from typing import Any
 
+from jaxnn.kernels.spans import Pair, Pairs
 from jaxnn.ops import checks
 
 Ints = int | Sequence[int]
-Pair = tuple[int, int]
-Pairs = tuple[Pair, ...]
 Padding = str | int | Sequence[int] | Sequence[Pair]
 
 #: Paddings that fill the border with values of the input, and what ``jnp.pad`` calls them.
@@ -39,11 +38,6 @@ def any_axes(op: str, name: str, value: Ints, *, least: int = 1) -> int | tuple[
     if any(v < least for v in values):
         raise ValueError(f"{op}: {name} must be at least {least}, got {value!r}")
     return values if isinstance(value, Sequence) else values[0]
-
-
-def dilated(window: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """The span d·(k − 1) + 1 that a window of k taps covers when they stand d apart."""
-    return tuple(d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True))
 
 
 def pairs(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.ops.checks import accumulator
+from jaxnn.kernels.dtypes import accumulator
 
 Loss = Callable[[Any, Any], Any]  #: loss(prediction, target) -> one value per example, or a scalar
 Metrics = Mapping[str, Loss]

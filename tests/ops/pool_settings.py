@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from jaxnn.ops import pool_windows
+from jaxnn.kernels.pooling import windows as pooling_windows
 from tests.reference.pool import Windows
 from tests.support import rng_array
 
@@ -57,5 +57,5 @@ def value_and_gradient(op, x):
 @contextmanager
 def by_unfolding():
     """As if every window were too large for slices."""
-    with mock.patch.object(pool_windows, "MOST_SLICES", 0):
+    with mock.patch.object(pooling_windows, "MOST_SLICES", 0):
         yield

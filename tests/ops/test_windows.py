@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
+from jaxnn.kernels.spans import dilated
 from jaxnn.ops import windows
 
 SIZES = st.integers(1, 20)
@@ -46,7 +47,7 @@ def test_a_bad_setting_raises_a_sentence(value, error, sentence):
 
 
 def test_a_dilated_window_spans_d_times_k_minus_1_plus_1():
-    assert windows.dilated((3, 1, 4), (2, 5, 1)) == (5, 1, 4)
+    assert dilated((3, 1, 4), (2, 5, 1)) == (5, 1, 4)
 
 
 @given(size=SIZES, span=SIZES, stride=st.integers(1, 6))

@@ -100,7 +100,7 @@ def _lax_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def _convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    """Our own (``jaxnn.ops.conv_core``), forwards."""
+    """Our own (``jaxnn.kernels.convolution.primitives``), forwards."""
     if isinstance(values[1], tuple):
         return [LOST]
     s = eqn.params["settings"]

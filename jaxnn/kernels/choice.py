@@ -1,0 +1,56 @@
+"""The choice of a form: an ordered list per operation and platform; the first that fits and pays is taken."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+
+def always(problem: Any) -> bool:
+    """Everywhere."""
+    return True
+
+
+def never(problem: Any) -> bool:
+    """Nowhere."""
+    return False
+
+
+class Form(NamedTuple):
+    """One way to compute an operation.
+
+    Attributes:
+      name: what it is asked for by, and called in tables.
+      compute: ``compute(problem, *operands) -> result``.
+      fits: where it is correct. The last form of a list fits everywhere.
+      pays: where it is worth it. It need not ask what ``fits`` asks.
+      needs: what ``fits`` asks for, in words.
+      zeros: where it multiplies values that don't belong together by zeros of its own: there the zeros would
+        let NaN and ∞ through, and whoever takes the form must see to it.
+    """
+
+    name: str
+    compute: Callable[..., jax.Array]
+    fits: Callable[[Any], bool] = always
+    pays: Callable[[Any], bool] = always
+    needs: str = ""
+    zeros: Callable[[Any], bool] = never
+
+
+def choose(forms: Sequence[Form], problem: Any, name: str | None = None) -> Form:
+    """The form called ``name`` if it is in the list and fits; otherwise the first that fits and pays."""
+    named = (form for form in forms if form.name == name and form.fits(problem))
+    paying = (form for form in forms if form.fits(problem) and form.pays(problem))
+    return next(named, None) or next(paying)
+
+
+def check_name(owner: str, forms: Sequence[Form], problem: Any, name: Any) -> None:
+    """Raises unless ``name`` is None or that of a form in the list that fits."""
+    if name is None:
+        return
+    form = next((form for form in forms if form.name == name), None)
+    if form is None:
+        names = ", ".join(repr(name) for name in dict.fromkeys(form.name for form in forms))
+        raise ValueError(f"{owner}: implementation must be None or one of {names}, got {name!r}")
+    if not form.fits(problem):
+        raise ValueError(f"{owner}: implementation {name!r} needs {form.needs}")

@@ -1,0 +1,1 @@
+"""Convolution and its two transposes: the primitives, and the forms that they are computed in."""

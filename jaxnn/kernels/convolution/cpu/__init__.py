@@ -1,0 +1,1 @@
+"""The forms of a convolution that XLA compiles well for CPUs."""

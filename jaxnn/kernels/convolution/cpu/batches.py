@@ -1,0 +1,43 @@
+"""A convolution of a few examples at a time, so that what it writes out in between stays in the cache."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.kernels.lowering.varying import varying_as
+
+#: How many floats may be written out at a time: 7.6 MB, what stays in the cache of one core.
+FLOATS = 1_900_000
+
+
+def examples(batch: int, floats: int) -> int:
+    """How many examples a chunk has that writes out ``floats`` for each: a divisor of their number."""
+    return max((m for m in range(1, batch + 1) if batch % m == 0 and m * floats <= FLOATS), default=1)
+
+
+def mapped(form: Callable[[jax.Array], jax.Array], x: jax.Array, floats: int) -> jax.Array:
+    """``form(x)``, for as many examples at a time as may write out ``floats`` each."""
+    few = examples(x.shape[0], floats)
+    if few == x.shape[0]:
+        return form(x)
+    chunks = lax.map(form, _chunked(x, few))
+    return chunks.reshape(x.shape[0], *chunks.shape[2:])
+
+
+def summed(
+    form: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array, floats: int
+) -> jax.Array:
+    """``form(x, y)``, which is a sum over the examples, in the same chunks."""
+    few = examples(x.shape[0], floats)
+    if few == x.shape[0]:
+        return form(x, y)
+    chunks = _chunked(x, few), _chunked(y, few)
+    kernel = jax.eval_shape(form, *(chunk[0] for chunk in chunks))
+    zeros = varying_as(jnp.zeros(kernel.shape, kernel.dtype), chunks)
+    return lax.scan(lambda total, chunk: (total + form(*chunk), None), zeros, chunks)[0]
+
+
+def _chunked(x: jax.Array, few: int) -> jax.Array:
+    return x.reshape(x.shape[0] // few, few, *x.shape[1:])

@@ -1,0 +1,37 @@
+"""Convolutions in the one layout that XLA is fast at: channels last, nothing grouped, dilated or reversed.
+
+At the top level of a program XLA brings others into that layout. Within a loop nothing does, and they become
+a naive nest of loops; so transposes and flips are written out here.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.kernels.convolution.problem import Settings, channels_last, pad
+
+
+def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
+    """The convolution that XLA is fast at. Axes that are cropped are cropped beforehand."""
+    crop = tuple(pair if min(pair) < 0 else (0, 0) for pair in s.padding)
+    return lax.conv_general_dilated(
+        pad(x, crop),
+        kernel,
+        s.strides,
+        [(0, 0) if min(pair) < 0 else pair for pair in s.padding],
+        rhs_dilation=s.dilation,
+        dimension_numbers=channels_last(s.rank),
+        precision=s.precision,
+    )
+
+
+def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """A convolution whose window is y and whose batch is the channels of x; its channels are the batch."""
+    axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
+    pairs = tuple(
+        (low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes
+    )
+    by_channel, window = jnp.swapaxes(x, 0, -1), jnp.moveaxis(y, 0, -2)
+    transposed = s._replace(strides=s.dilation, padding=pairs, dilation=s.strides)
+    kernel = forward(by_channel, window, transposed)
+    return jnp.moveaxis(kernel, 0, -2)

@@ -1,0 +1,87 @@
+"""Depthwise convolution as sums of shifted products: it moves too little data for a matrix product."""
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import product
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.kernels.convolution.problem import Settings, padded, shifted
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.varying import varying_as
+
+#: Taps for which a loop may pad while it reads; for more the padded input is stored.
+_PADDED = 4
+#: Channels from which on XLA's loop over them alone is long enough.
+_CHANNELS = 64
+
+
+def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
+    """y[n, i, c] = Σ_j x[n, s·i + d·j − low, c] · kernel[j, 0, c]: one fused loop."""
+    multiplier = kernel.shape[-1] // s.groups
+    if multiplier > 1:
+        outputs = [forward(x, kernel[..., i::multiplier], s) for i in range(multiplier)]
+        return jnp.stack(outputs, -1).reshape(*outputs[0].shape[:-1], kernel.shape[-1])
+    x = padded(x, s)
+    if prod(s.window) > _PADDED:
+        x = stored(x)
+
+    def line(first: tuple[int, ...]) -> jax.Array:
+        taps = [(*first, j) for j in range(s.window[-1])]
+        return reduce(jnp.add, (shifted(x, tap, s.out, s) * one_each(kernel[tap][0]) for tap in taps))
+
+    def one_each(k: jax.Array) -> jax.Array:
+        return jnp.expand_dims(k, range(x.ndim - 1))
+
+    # Each line of the window has a sum of its own: shorter chains of additions than one sum for all.
+    return reduce(jnp.add, map(line, product(*map(range, s.window[:-1]))))
+
+
+def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """kernel[j, 0, c] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, c].
+
+    A reduction for each tap would read x and y as often as there are taps. A loop over the rows of y reads
+    them once, and adds to one row of sums for each tap; these stay in the cache.
+    """
+    multiplier = y.shape[-1] // s.groups
+    if multiplier > 1:
+        kernels = [kernel_gradient(x, y[..., i::multiplier], s) for i in range(multiplier)]
+        return jnp.stack(kernels, -1).reshape(*s.window, 1, -1)
+    x, space = padded(x, s), y.shape[-2:]
+    if s.strides[-1] == 1 and space[-1] < _CHANNELS:
+        # The last axis and the channels are one line, on which a place further is so many channels further.
+        x, y = x.reshape(*x.shape[:-2], -1, 1), y.reshape(*y.shape[:-2], -1, 1)
+        s = s._replace(dilation=(*s.dilation[:-1], s.dilation[-1] * space[-1]))
+    rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
+    # The taps of all axes but the last side by side: one fused loop each would compile slowly.
+    beside = s._replace(strides=(*s.dilation[:-1], s.strides[-1]))
+    taps = [(*(0,) * (s.rank - 1), j) for j in range(s.window[-1])]
+
+    def add(t: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        at = _unravel(t, rows)
+        one_y = lax.dynamic_slice(y, (*at, 0, 0), (*(1,) * len(rows), *row))
+        starts: list[Any] = [at[0], *(i * step for i, step in zip(at[1:], s.strides, strict=False)), 0, 0]
+        one_x = lax.dynamic_slice(x, starts, (1, *s.span[:-1], *x.shape[-2:]))
+        size = (*s.window[:-1], row[0])
+        return tuple(
+            total + (shifted(one_x, tap, size, beside) * one_y)[0]
+            for total, tap in zip(sums, taps, strict=True)
+        )
+
+    zeros = varying_as((jnp.zeros((*s.window[:-1], *row), y.dtype),) * len(taps), (x, y))
+    sums = lax.fori_loop(0, prod(rows), add, zeros)
+    taps_and_lines = jnp.stack(sums, -3).reshape(*s.window, *space)
+    return jnp.expand_dims(taps_and_lines.sum(-2), -2)
+
+
+def _unravel(t: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:
+    """The ``t``-th index of an array of this shape."""
+    at: list[jax.Array] = []
+    for size in reversed(shape[1:]):
+        at.insert(0, t % size)
+        t = t // size
+    return (t, *at)

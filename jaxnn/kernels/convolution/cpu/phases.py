@@ -1,0 +1,111 @@
+"""The gradient of a convolution's input, without dilating y.
+
+The places of x fall into s phases on each axis. One phase sees one in s taps of the kernel, and is an
+ordinary convolution of y with these.
+"""
+
+from collections.abc import Callable
+from itertools import product
+from math import gcd
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.kernels.convolution.problem import Dense, Settings, fit, swap_channels
+from jaxnn.kernels.lowering.fusion import stored
+
+#: A convolution by whatever form suits it.
+Forward = Callable[[jax.Array, jax.Array, Settings], jax.Array]
+
+
+def one_by_one(forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], a convolution per phase, interleaved."""
+    kernel = swap_channels(kernel, s.groups)
+    sizes = [-(-n // step) for n, step in zip(s.space, s.strides, strict=True)]
+    every = product(*map(range, s.strides))
+    phases = [_phase(forward, kernel, y, s, phase, sizes) for phase in every]
+    for axis, step in reversed(list(enumerate(s.strides, start=1))):
+        rows = range(0, len(phases), step)
+        phases = [_interleave(phases[row : row + step], axis) for row in rows]
+    return fit(phases[0], [0] * s.rank, s.space)
+
+
+def _phase(
+    forward: Forward,
+    kernel: jax.Array,
+    y: jax.Array,
+    s: Settings,
+    phase: tuple[int, ...],
+    sizes: list[int],
+) -> jax.Array:
+    """The places p, p + s, p + 2·s, … of x, as many as ``sizes`` on each axis."""
+    taps, padding, dilation = [], [], []
+    axes = zip(phase, sizes, y.shape[1:-1], s.window, s.strides, s.dilation, s.padding, strict=True)
+    for p, size, n, k, step, d, (low, _) in axes:
+        common = gcd(d, step)
+        first = next((j for j in range(min(k, step // common)) if (p + low - d * j) % step == 0), None)
+        if first is None:
+            return jnp.zeros((y.shape[0], *sizes, kernel.shape[-1]), y.dtype)
+        taps.append(range(first, k, step // common))
+        reach = d // common * (len(taps[-1]) - 1)
+        before = reach - (p + low - d * first) // step
+        padding.append((before, size + reach - n - before))
+        dilation.append(d // common)
+    for axis, js in enumerate(taps):
+        kernel = lax.rev(lax.slice_in_dim(kernel, js.start, js[-1] + 1, js.step, axis), (axis,))
+    window = tuple(map(len, taps))
+    one = (1,) * s.rank
+    phase_only = Settings(y.shape[1:-1], window, one, tuple(padding), tuple(dilation), s.groups, s.precision)
+    return forward(y, kernel, phase_only)
+
+
+def _interleave(parts: list[jax.Array], axis: int) -> jax.Array:
+    """The first of each part, then the second of each, and so on."""
+    if len(parts) == 1:
+        return parts[0]
+    shape = parts[0].shape
+    return jnp.stack(parts, axis + 1).reshape(*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :])
+
+
+def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """x[n, s·i + j − low, c] += y[n, i, o] · kernel[j, c, o], all places of a stride as so many channels."""
+    c_in, c_out = kernel.shape[-2:]
+    spans, sizes, taps, padding = [], [], [], []
+    for out, n, k, step, (low, _) in zip(s.out, s.space, s.window, s.strides, s.padding, strict=True):
+        # So many zeros before the taps and after them: those that meet one y at a stride follow each other.
+        before = -low % step
+        sizes.append(-(-n // step))
+        taps.append(-(-(before + k) // step))
+        spans.append((before, taps[-1] * step - before - k, 0))
+        first = taps[-1] - 1 - (low + before) // step
+        padding.append((first, sizes[-1] + taps[-1] - 1 - out - first))
+    kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), (*spans, (0, 0, 0), (0, 0, 0)))
+    kernel = kernel.reshape(*(n for pair in zip(taps, s.strides, strict=True) for n in pair), c_in, c_out)
+    # (taps, stride, taps, stride, …, I, O) to (taps, taps, …, O, strides and I), the taps reversed.
+    rank = s.rank
+    axes = (*range(0, 2 * rank, 2), 2 * rank + 1, *range(1, 2 * rank, 2), 2 * rank)
+    kernel = lax.rev(kernel, range(0, 2 * rank, 2)).transpose(axes).reshape(*taps, c_out, -1)
+    one = (1,) * rank
+    x = dense(y, kernel, Settings(s.out, tuple(taps), one, tuple(padding), one, precision=s.precision))
+    x = x.reshape(x.shape[0], *sizes, *s.strides, c_in)
+    beside = (axis for i in range(1, rank + 1) for axis in (i, rank + i))
+    x = x.transpose(0, *beside, 2 * rank + 1)
+    shape = (size * step for size, step in zip(sizes, s.strides, strict=True))
+    return fit(x.reshape(x.shape[0], *shape, c_in), [0] * rank, s.space)
+
+
+def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """The input gradient where windows do not overlap: one matrix product gives the stamp of each y."""
+    n, *out, _ = y.shape
+    contracted = ((y.ndim - 1,), (kernel.ndim - 1,))
+    x = lax.dot_general(y, kernel, (contracted, ((), ())), precision=s.precision)
+    order = [axis for i in range(1, s.rank + 1) for axis in (i, s.rank + i)]
+    # Stored before it is padded: a pad of a transposition would be a loop of branches.
+    x = stored(jnp.transpose(x, (0, *order, x.ndim - 1)))
+    gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, s.strides, s.dilation, strict=True)]
+    if any(map(any, gaps)):
+        none = (0, 0, 0)
+        x = lax.pad(x, jnp.zeros((), x.dtype), (none, *(pair for gap in gaps for pair in (none, gap)), none))
+    sizes = [size * step for size, step in zip(out, s.strides, strict=True)]
+    return fit(x.reshape(n, *sizes, kernel.shape[-2]), [-low for low, _ in s.padding], s.space)

@@ -1,0 +1,103 @@
+"""The three faces of a convolution as lax has them: the forms that GPU libraries know.
+
+Halves go in and come out: those libraries sum them in float32 by themselves, and know few mixed forms.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.kernels.convolution import by_tap
+from jaxnn.kernels.convolution.problem import Settings, channels_last, pad, swap_channels
+from jaxnn.kernels.spans import Pairs
+
+
+def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1) -> jax.Array:
+    """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
+    x, kernel = _alike(x, kernel)
+    if devices > 1 and 1 < s.groups < x.shape[-1]:  # XLA splits the batch of depthwise ones by itself
+        return by_tap.forward(x, kernel, s).astype(dtype)
+    beforehand, pairs = split_padding(s)
+    y = lax.conv_general_dilated(
+        pad(x, beforehand),
+        kernel,
+        s.strides,
+        pairs,
+        rhs_dilation=s.dilation,
+        dimension_numbers=channels_last(s.rank),
+        feature_group_count=s.groups,
+        precision=s.precision,
+    )
+    return y.astype(dtype)
+
+
+def input_gradient(
+    kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1
+) -> jax.Array:
+    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o]."""
+    kernel, y = _alike(kernel, y)
+    if devices > 1 and 1 < s.groups < max(kernel.shape[-2] * s.groups, y.shape[-1]):
+        return by_tap.input_gradient(kernel, y, s).astype(dtype)
+    beforehand, pairs = split_padding(s)
+    kernel, numbers = lax.rev(kernel, range(s.rank)), channels_last(s.rank)
+    if s.groups > 1:
+        kernel = swap_channels(kernel, s.groups)
+    else:  # Naming the channels the other way round leaves the form that cuDNN's matcher looks for.
+        numbers = numbers._replace(rhs_spec=(s.rank, s.rank + 1, *range(s.rank)))
+    padded = [n + low + high for n, (low, high) in zip(s.space, beforehand, strict=True)]
+    axes = zip(padded, s.out, s.span, s.strides, pairs, strict=True)
+    x = lax.conv_general_dilated(
+        y,
+        kernel,
+        (1,) * s.rank,
+        [(k - 1 - low, n + low - ((out - 1) * step + 1)) for n, out, k, step, (low, _) in axes],
+        lhs_dilation=s.strides,
+        rhs_dilation=s.dilation,
+        dimension_numbers=numbers,
+        feature_group_count=s.groups,
+        precision=s.precision,
+    )
+    return pad(x, tuple((-low, -high) for low, high in beforehand)).astype(dtype)
+
+
+def kernel_gradient(
+    x: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1
+) -> jax.Array:
+    """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
+    x, y = _alike(x, y)
+    if s.groups > 1 < devices:
+        return by_tap.kernel_gradient(x, y, s, devices).astype(dtype)
+    axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
+    space = tuple(range(1, s.rank + 1))
+    kernel = lax.conv_general_dilated(
+        x,
+        y,
+        s.dilation,
+        [(low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes],
+        rhs_dilation=s.strides,
+        dimension_numbers=lax.ConvDimensionNumbers(
+            (s.rank + 1, 0, *space), (s.rank + 1, 0, *space), (s.rank, s.rank + 1, *range(s.rank))
+        ),
+        batch_group_count=s.groups,
+        precision=s.precision,
+    )
+    return kernel.astype(dtype)
+
+
+def split_padding(s: Settings) -> tuple[Pairs, Pairs]:
+    """What to pad beforehand, and what to leave to the convolution.
+
+    With a stride, a low padding of k' − 1 makes a derivative that dilates an axis and does not pad it. XLA
+    may then take that axis for a contraction while it swaps the operands (its ``ConvOperandSwapper``), and
+    the process dies. Padding such an axis beforehand keeps clear of that form.
+    """
+    axes = zip(s.padding, s.span, s.strides, strict=True)
+    odd = [step > 1 and low == k - 1 > 0 for (low, _), k, step in axes]
+    beforehand = tuple(pair if o else (0, 0) for o, pair in zip(odd, s.padding, strict=True))
+    return beforehand, tuple((0, 0) if o else pair for o, pair in zip(odd, s.padding, strict=True))
+
+
+def _alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both in the narrower dtype: a float32 sum of halves that meets halves again was rounded to them."""
+    narrow = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
+    return a.astype(narrow), b.astype(narrow)

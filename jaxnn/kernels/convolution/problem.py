@@ -1,0 +1,134 @@
+"""What a convolution is apart from its operands, and what all of its forms need to know of it."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.kernels.matrix_product import NARROW, gradient, narrow_gradient, product
+from jaxnn.kernels.spans import Pairs, dilated
+
+
+class Settings(NamedTuple):
+    """The sizes of the input's and the kernel's spatial axes, and what ``conv`` is told.
+
+    ``implementation`` names the form to take in each pass that has one of that name and where it fits.
+    """
+
+    space: tuple[int, ...]
+    window: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    groups: int = 1
+    precision: lax.PrecisionLike = None
+    implementation: str | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.space)
+
+    @property
+    def span(self) -> tuple[int, ...]:
+        return dilated(self.window, self.dilation)
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        axes = zip(self.space, self.span, self.strides, self.padding, strict=True)
+        return tuple((n + low + high - k) // s + 1 for n, k, s, (low, high) in axes)
+
+
+class Problem(NamedTuple):
+    """What the choice of a form rests on.
+
+    Attributes:
+      settings: those of the convolution.
+      batch: how many examples; a symbolic size has no number yet.
+      c_in: input channels of the kernel, those of one group.
+      c_out: output channels of the kernel, those of all groups.
+      dtype: of the result.
+      wide: what sums are taken in.
+      devices: over how many devices the compiler may spread the arrays.
+    """
+
+    settings: Settings
+    batch: Any
+    c_in: int
+    c_out: int
+    dtype: jnp.dtype
+    wide: jnp.dtype
+    devices: int = 1
+
+    @property
+    def taps(self) -> int:
+        """How many values a window holds."""
+        return prod(self.settings.window)
+
+    @property
+    def known(self) -> bool:
+        """Whether the batch has a size yet."""
+        return isinstance(self.batch, int)
+
+    def of(self, settings: Settings, c_in: int, c_out: int) -> "Problem":
+        """The problem of a convolution that is a part of this one, in the dtype of its sums."""
+        return self._replace(settings=settings, c_in=c_in, c_out=c_out, dtype=self.wide)
+
+
+#: A form of a convolution without groups, or of the gradient of its kernel.
+Dense = Callable[[jax.Array, jax.Array, Settings], jax.Array]
+
+
+def channels_last(rank: int) -> lax.ConvDimensionNumbers:
+    """Where lax finds batch, channels and space in ``(N, *space, C)`` and ``(*window, I, O)``."""
+    data = (0, rank + 1, *range(1, rank + 1))
+    return lax.ConvDimensionNumbers(data, (rank + 1, rank, *range(rank)), data)
+
+
+def pad(x: jax.Array, pairs: Pairs) -> jax.Array:
+    """``x`` with its spatial axes extended by zeros, or cropped where a pair is negative."""
+    if not any(map(any, pairs)):
+        return x
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pair, 0) for pair in pairs), (0, 0, 0)))
+
+
+def fit(x: jax.Array, low: Sequence[int], sizes: Sequence[int]) -> jax.Array:
+    """``x`` with ``low`` zeros before each spatial axis (or values less), and ``sizes`` values in all."""
+    spatial = zip(x.shape[1:-1], low, sizes, strict=True)
+    return pad(x, tuple((before, size - before - n) for n, before, size in spatial))
+
+
+def padded(x: jax.Array, s: Settings) -> jax.Array:
+    """``x`` with its padding, as long as the windows reach."""
+    sizes = [(out - 1) * step + k for out, step, k in zip(s.out, s.strides, s.span, strict=True)]
+    return fit(x, [low for low, _ in s.padding], sizes)
+
+
+def shifted(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -> jax.Array:
+    """What one tap of the window reads of the padded ``x`` for the first ``out`` windows of each axis."""
+    starts = [j * d for j, d in zip(tap, s.dilation, strict=True)]
+    ends = [start + (n - 1) * step + 1 for start, n, step in zip(starts, out, s.strides, strict=True)]
+    return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
+
+
+def times(rows: jax.Array, matrix: jax.Array, s: Settings) -> jax.Array:
+    """``(…, A), (A, B) → (…, B)``."""
+    return product(rows, matrix, s.precision)
+
+
+def summed_products(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """``(…, A), (…, B) → (A, B)``: a sum over all places, the transpose of ``times`` in its matrix."""
+    # So few channels of y are turned round sooner than those of x, which lax turns.
+    form = narrow_gradient if y.shape[-1] <= NARROW < x.shape[-1] else gradient
+    return form(x, y, s.precision)
+
+
+def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
+    """``(*window, I, g·O)`` as ``(*window, O, g·I)``, each group on its own."""
+    *window, c_in, c_out = kernel.shape
+    if groups == 1:
+        return jnp.swapaxes(kernel, -1, -2)
+    split = kernel.reshape(*window, c_in, groups, c_out // groups)
+    return jnp.swapaxes(split, -1, -3).reshape(*window, c_out // groups, groups * c_in)

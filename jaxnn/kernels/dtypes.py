@@ -1,0 +1,14 @@
+"""Which dtype sums are taken in."""
+
+import jax
+import jax.numpy as jnp
+
+
+def accumulator(dtype: jnp.dtype) -> jnp.dtype:
+    """The dtype that sums over ``dtype`` are taken in: float32 at least."""
+    return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """``x`` in the dtype that its sums are taken in."""
+    return x.astype(accumulator(x.dtype))

@@ -1,0 +1,171 @@
+"""Primitives: operations whose form is chosen when a program is lowered, by platform and problem.
+
+A primitive is what may have both a form per platform and derivatives of its own, of any order and in either
+mode.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+from jaxnn.kernels.choice import Form, choose
+
+#: The list of forms for every platform that has none of its own.
+DEFAULT = "default"
+
+
+class Problem(NamedTuple):
+    """What the choice of a form may rest on, where an operation needs no description of its own.
+
+    Attributes:
+      types: those of the operands: shape, dtype, sharding.
+      params: of the primitive, by name.
+      devices: over how many devices the compiler may spread the arrays.
+    """
+
+    types: tuple[Any, ...]
+    params: Mapping[str, Any]
+    devices: int = 1
+
+
+class Kernel(NamedTuple):
+    """A primitive and its forms.
+
+    Attributes:
+      primitive: what a program holds.
+      forms: ordered lists by platform, and one for the rest.
+      describe: from types, params and devices to what the forms are asked about.
+    """
+
+    primitive: Primitive
+    forms: Mapping[str, Sequence[Form]]
+    describe: Callable[[tuple[Any, ...], Mapping[str, Any], int], Any]
+
+    def chosen(
+        self, platform: str, types: tuple[Any, ...], params: Mapping[str, Any], devices: int
+    ) -> tuple[Form, Any]:
+        """The form that is taken, and the problem that it is given."""
+        problem = self.describe(types, params, devices)
+        forms = self.forms.get(platform, self.forms[DEFAULT])
+        return choose(forms, problem, _implementation(params)), problem
+
+
+#: By the name of their primitives.
+KERNELS: dict[str, Kernel] = {}
+
+
+def of(function: Callable[..., jax.Array], name: str = "lax", **rules: Any) -> Form:
+    """``function(*operands, devices=..., **params)`` as a form."""
+
+    def compute(problem: Problem, *operands: jax.Array) -> jax.Array:
+        return function(*operands, **problem.params, devices=problem.devices)
+
+    return Form(name, compute, **rules)
+
+
+def primitive(
+    name: str,
+    settings: Sequence[str],
+    *,
+    type_of: Callable[..., Any],
+    forms: Mapping[str, Sequence[Form]],
+    batch: Callable[..., tuple[jax.Array, int]],
+    describe: Callable[[tuple[Any, ...], Mapping[str, Any], int], Any] = Problem,
+) -> Primitive:
+    """A primitive of one result, called ``jaxnn_<name>``, whose derivatives are still to be said.
+
+    Args:
+      name: of the primitive.
+      settings: the names of its parameters.
+      type_of: the type of the result, from those of the operands.
+      forms: by platform (``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``) an ordered list, and one called
+        ``"default"``. The last form of each must fit everywhere.
+      batch: what ``vmap`` does: from operands and their mapped axes to the result and its mapped axis.
+      describe: from the operands' types, the parameters and the number of devices to what forms are asked
+        about.
+    """
+    made = Primitive(f"jaxnn_{name}")
+    made.def_impl(_compiled(made, settings))
+    made.def_abstract_eval(type_of)
+    batching.primitive_batchers[made] = batch
+    kernel = KERNELS[made.name] = Kernel(made, forms, describe)
+    mlir.register_lowering(made, _lowering(kernel, DEFAULT))
+    for platform in forms:
+        if platform != DEFAULT:
+            mlir.register_lowering(made, _lowering(kernel, platform), platform=platform)
+    return made
+
+
+def use(platform: str, *, forms: str) -> None:
+    """Lets programs for ``platform`` take another platform's forms; call it at start-up.
+
+    Some accelerators' compilers lack select-and-scatter, dilated inputs or grouped gradients, all of which
+    the forms for CPUs avoid: ``use("METAL", forms="cpu")``. What is compiled already stays as it is.
+
+    Raises:
+      ValueError: JAX knows no such platform here, or no operation has forms for ``forms``.
+    """
+    known = {name for kernel in KERNELS.values() for name in kernel.forms}
+    if forms not in known:
+        raise ValueError(f"use: forms must be one of {', '.join(map(repr, sorted(known)))}, got {forms!r}")
+    for kernel in KERNELS.values():
+        try:
+            mlir.register_lowering(kernel.primitive, _lowering(kernel, forms), platform=platform)
+        except NotImplementedError as error:
+            raise ValueError(
+                f"use: platform must be one that JAX knows here, with its plug-in, got {platform!r}"
+            ) from error
+
+
+def _implementation(params: Mapping[str, Any]) -> str | None:
+    settings = params.get("settings")
+    return getattr(settings, "implementation", None)
+
+
+def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., jax.Array]:
+    """What ``made`` does when it is called outside of all tracing: it is compiled like everything else.
+
+    So are JAX's own primitives, even where ``jax.disable_jit`` runs functions step by step. A function that
+    is run step by step, for that or because ``jax.debug_nans`` looks for the step to blame, comes back here:
+    a step is not divided further.
+    """
+    compiled = jax.jit(made.bind, static_argnames=settings)
+
+    def run(*operands: jax.Array, **params: Any) -> jax.Array:
+        config: Any = jax.config
+        if not (config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs):
+            return compiled(*operands, **params)
+        refused = {"nan": config.jax_debug_nans, "inf": config.jax_debug_infs}
+        with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
+            result = compiled(*operands, **params)
+            for kind, is_kind in (("nan", jnp.isnan), ("inf", jnp.isinf)):
+                if refused[kind] and jnp.issubdtype(result.dtype, jnp.inexact) and is_kind(result).any():
+                    raise FloatingPointError(f"invalid value ({kind}) encountered in {made.name}")
+        return result
+
+    return run
+
+
+def _lowering(kernel: Kernel, platform: str) -> Callable[..., Any]:
+    def rule(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
+        devices = _devices(context.module_context.axis_context)
+
+        def compute(*operands: jax.Array) -> jax.Array:
+            form, problem = kernel.chosen(platform, tuple(map(jax.typeof, operands)), params, devices)
+            return form.compute(problem, *operands)
+
+        return mlir.lower_fun(compute, multiple_results=False)(context, *args)
+
+    return rule
+
+
+def _devices(axes: Any) -> int:
+    """Over how many devices a compiler may spread an array: inside a ``shard_map`` only over the rest."""
+    if hasattr(axes, "mesh"):
+        return prod(size for name, size in axes.mesh.shape.items() if name not in axes.manual_axes)
+    return getattr(axes, "num_devices", 1)

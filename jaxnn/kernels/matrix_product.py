@@ -1,0 +1,190 @@
+"""Rows times a matrix: ``lax.dot_general``, but for the gradient of the matrix on a CPU.
+
+That gradient is xᵀ · dy, summed over all rows. XLA's fast matrix product for CPUs wants operands that lie as
+they are read, and axes that are one. Rows along several axes are therefore merged, and where a transposed
+operand is slow, one of the two is turned round first: x, or dy where its rows are short, and then the
+gradient is (dyᵀ · x)ᵀ. What has a form of its own on one platform must be a primitive.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad
+
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
+from jaxnn.kernels.lowering.varying import equally_varying
+
+#: Fewer multiplications are done before a second loop has started.
+_FEWEST_FOR_DY, _FEWEST_FOR_X = 1 << 17, 1 << 20
+#: So many rows are few, and so many are enough for a gradient of any size; one that is large beside them
+#: takes its time to be written, and nothing is gained.
+_FEW, _ENOUGH, _LARGE = 64, 512, 1 << 19
+#: Rows of dy that are short, by whether they are few: then turning the result counts.
+NARROW = 64
+_SHORT = {True: 16, False: NARROW}
+#: Of rows of a multiple of so many values the columns lie in few places of the cache; of many rows, sooner.
+_MANY, _ALIASED = 4096, {True: 64, False: 256}
+
+
+def matrix_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """``(..., F), (F, O) → (..., O)``, summed, and given, in float32 at least."""
+    if any(part for a in (x, matrix) for part in jax.typeof(a).sharding.spec):
+        return product(x, matrix)  # which knows what becomes of axes that are sharded explicitly
+    # It is asked for where the call is traced, which is not where it is lowered.
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return _bound(_PRODUCT, x, matrix, dimension_numbers=_numbers(x), precision=precision)
+
+
+def _bound(primitive: Primitive, a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
+    result: jax.Array = primitive.bind(*equally_varying(a, b), **params)
+    return result
+
+
+def _numbers(x: jax.Array) -> lax.DotDimensionNumbers:
+    return ((x.ndim - 1,), (0,)), ((), ())
+
+
+def product(x: jax.Array, matrix: jax.Array, precision: Any = None, **_: Any) -> jax.Array:
+    """``(..., F), (F, O) → (..., O)`` as ``lax`` does it."""
+    wide = accumulator(x.dtype)
+    return lax.dot_general(x, matrix, _numbers(x), precision=precision, preferred_element_type=wide)
+
+
+def gradient(x: jax.Array, dy: jax.Array, precision: Any = None, **_: Any) -> jax.Array:
+    """``(..., F), (..., O) → (F, O)`` as ``lax`` does it: the sum of x times dy over all rows."""
+    rows = tuple(range(x.ndim - 1))
+    return lax.dot_general(
+        x, dy, ((rows, rows), ((), ())), precision=precision, preferred_element_type=dy.dtype
+    )
+
+
+def _gradient(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+    return gradient(x, dy, precision)
+
+
+def _of_rows(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+    return gradient(_rows(x), _rows(dy), precision)
+
+
+def _of_transposed_dy(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+    return narrow_gradient(x, dy, precision)
+
+
+def _of_transposed_x(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+    return product(stored(_rows(x).T).astype(dy.dtype), _rows(dy), precision)
+
+
+def _one_device(p: Problem) -> bool:
+    """Rows of several axes that lie on several devices could not be merged where they are."""
+    return p.devices == 1
+
+
+def _transposes(which: str, p: Problem) -> bool:
+    (*rows, features), (*_, outputs) = (type_of.shape for type_of in p.types)
+    return _one_device(p) and _to_transpose(prod(rows), features, outputs) == which
+
+
+def narrow_gradient(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+    """``(..., F), (..., O) → (F, O)`` for small O, as (dyᵀ · x)ᵀ."""
+    x, dy = _rows(x), _rows(dy)
+    return stored(product(stored(dy.T), x.astype(dy.dtype), precision)).T
+
+
+def _rows(a: jax.Array) -> jax.Array:
+    return lax.reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
+
+
+def _to_transpose(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] | None:
+    work = rows * features * outputs
+    if not isinstance(work, int):  # of symbolic size
+        return None
+    few = rows <= _FEW
+    if work >= _FEWEST_FOR_DY and outputs <= _SHORT[few]:
+        return "dy"
+    slow = few or features % _ALIASED[rows >= _MANY] == 0
+    pays = work >= _FEWEST_FOR_X and (rows >= _ENOUGH or features * outputs <= _LARGE)
+    return "x" if slow and pays else None
+
+
+def _product_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
+    """The value is an ordinary product, which a policy of ``jax.checkpoint`` may look for."""
+    (x, matrix), (d_x, d_matrix) = primals, tangents
+    terms = []
+    if not isinstance(d_x, ad.Zero):
+        terms.append(product(d_x, matrix, **params))
+    if not isinstance(d_matrix, ad.Zero):
+        terms.append(_PRODUCT.bind(x, d_matrix, **params))
+    return product(x, matrix, **params), sum(terms[1:], terms[0])
+
+
+def _product_transpose(dy: jax.Array, x: Any, matrix: Any, **params: Any) -> list[Any]:
+    if ad.is_undefined_primal(x):
+        return [*jax.linear_transpose(lambda x: product(x, matrix, **params), x.aval)(dy), None]
+    result = _bound(_GRADIENT, x, dy, precision=params["precision"])
+    return [None, result.astype(matrix.aval.dtype)]
+
+
+def _transposed_in_x(d_matrix: jax.Array, x: Any, dy: jax.Array, *, precision: Any) -> jax.Array:
+    (result,) = jax.linear_transpose(lambda x: gradient(x, dy, precision), x.aval)(d_matrix)
+    return result
+
+
+def _transposed_in_dy(d_matrix: jax.Array, x: jax.Array, dy: Any, *, precision: Any) -> jax.Array:
+    (result,) = jax.linear_transpose(lambda dy: gradient(x, dy, precision), dy.aval)(d_matrix)
+    return result
+
+
+def _product_type(x: Any, matrix: Any, **_: Any) -> Any:
+    shape, wide = (*x.shape[:-1], matrix.shape[1]), jnp.dtype(accumulator(x.dtype))
+    return x.update(shape=shape, dtype=wide, weak_type=False)
+
+
+def _gradient_type(x: Any, dy: Any, **_: Any) -> Any:
+    return dy.update(shape=(x.shape[-1], dy.shape[-1]), weak_type=False)
+
+
+def _product_batch(args: Sequence[jax.Array], dims: Sequence[int | None], **params: Any) -> Any:
+    (x, matrix), (axis, of_matrix) = args, dims
+    if axis is not None and of_matrix is None:  # one more axis of rows
+        x = jnp.moveaxis(x, axis, 0)
+        return _PRODUCT.bind(x, matrix, **params | {"dimension_numbers": _numbers(x)}), 0
+    return jax.vmap(lambda x, matrix: product(x, matrix, **params), tuple(dims))(x, matrix), 0
+
+
+def _gradient_batch(args: Sequence[jax.Array], dims: Sequence[int | None], *, precision: Any) -> Any:
+    return jax.vmap(lambda x, dy: gradient(x, dy, precision), tuple(dims))(*args), 0
+
+
+_PRODUCT = primitive(
+    "matrix_product",
+    ("dimension_numbers", "precision"),
+    type_of=_product_type,
+    forms={DEFAULT: (of(product),)},
+    batch=_product_batch,
+)
+ad.primitive_jvps[_PRODUCT] = _product_jvp
+ad.primitive_transposes[_PRODUCT] = _product_transpose
+_GRADIENT = primitive(
+    "matrix_gradient",
+    ("precision",),
+    type_of=_gradient_type,
+    forms={
+        DEFAULT: (of(_gradient),),
+        "cpu": (
+            of(_of_transposed_dy, "dy_transposed", pays=partial(_transposes, "dy")),
+            of(_of_transposed_x, "x_transposed", pays=partial(_transposes, "x")),
+            of(_of_rows, "rows", pays=_one_device),
+            of(_gradient),
+        ),
+    },
+    batch=_gradient_batch,
+)
+ad.defbilinear(_GRADIENT, _transposed_in_x, _transposed_in_dy)

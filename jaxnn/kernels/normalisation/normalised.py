@@ -1,0 +1,68 @@
+"""Values less their mean over their deviation, with a derivative of its own: two sums and one pass over x.
+
+Automatic differentiation of the statistics also stores x − mean, and sums more than once.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+from jax import lax
+
+from jaxnn.kernels.dtypes import widened
+from jaxnn.kernels.normalisation.moments import Scope, centred, mean, moments, reciprocal_root_tangent
+from jaxnn.kernels.reduction import spread
+
+
+@partial(jax.jit, static_argnums=0, inline=True)  # so that it is traced and differentiated once a shape
+def normalised(
+    scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(x − E[x]) · scale / √(Var[x] + ε) + bias, E[x] and Var[x], which keep the reduced axes as ones.
+
+    ``scale`` and ``bias`` have as many axes as ``x``, ones where ``scope`` has its axes. They and all results
+    are, like epsilon, of the accumulator's dtype.
+    """
+    result: tuple[jax.Array, jax.Array, jax.Array] = _normalised(scope, x, scale, bias, epsilon)
+    return result
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _normalised(
+    scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    middle, rest, var = moments(x, scope)
+    wide = widened(x)
+    y = centred(wide, middle, rest, scope) * spread(_gain(scale, var, epsilon), scope.axes, wide)
+    return y if bias is None else y + bias, middle, var
+
+
+@_normalised.defjvp
+def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
+    x, scale, bias, epsilon = primals
+    # The derivative reads the moments too, and the library's calls have one result each.
+    scope = scope._replace(many_rows=False)
+    middle, rest, var = moments(x, scope)
+
+    # What this makes of x is made again in reverse mode, where it is read anyway, rather than stored.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def linear(x: jax.Array, tangents: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        d_x, d_scale, d_bias, d_epsilon = tangents
+        wide, d_wide = widened(x), widened(d_x)
+        over = partial(spread, axes=scope.axes, like=wide)
+        rests = centred(wide, middle, rest, scope)
+        d_mean, d_var = mean(d_wide, scope), 2 * mean(d_wide * rests, scope)
+        root = lax.rsqrt(var + epsilon)
+        gain, d_gain = root, reciprocal_root_tangent(root, d_var + d_epsilon)
+        if scale is not None:
+            gain, d_gain = root * scale, d_gain * scale + root * d_scale
+        # What is the same for all that share a mean stays apart: the transpose then sums the cotangent alone.
+        d_bias = -d_mean * gain if bias is None else d_bias - d_mean * gain
+        return d_wide * over(gain) + rests * over(d_gain) + over(d_bias), d_mean, d_var
+
+    return _normalised(scope, *primals), linear(x, tangents)
+
+
+def _gain(scale: jax.Array | None, var: jax.Array, epsilon: jax.Array) -> jax.Array:
+    gain = lax.rsqrt(var + epsilon)
+    return gain if scale is None else gain * scale

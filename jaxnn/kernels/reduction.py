@@ -1,0 +1,170 @@
+"""Sums and extremes over axes, and copies along them; on a CPU sums and extremes have forms of their own.
+
+There XLA hands sums to a library that finds its operand in memory: a difference or a product that is to be
+summed is written out for it. Here an axis is cut into a few slices, and one loop computes what is to be
+summed and adds up the slices; only these partial sums, a few times fewer, are written and left to the
+library. A primitive is what may have both a form for each platform and a transpose of its own, and the
+transpose of a copy is such a sum again.
+
+That library's maximum and minimum lose NaN. Elementwise they keep it, so an extreme is taken slice by slice.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad
+
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
+
+Axes = tuple[int, ...]
+
+#: A cache holds about so many lines of places a power of two apart: of more slices, they displace each other.
+MOST_SLICES = 8
+#: Slices of the last axis are no shorter.
+SHORTEST_ROW = 16
+#: Fewer values are in the nearest cache, and a second loop costs more than it saves.
+FEWEST_VALUES = 1 << 16
+#: From so many rows on XLA leaves to the library what is done with their sums, too.
+FEWEST_ROWS = 1 << 12
+#: XLA reduces arrays of so many values by its library.
+FEWEST_FOR_LIBRARY = 1 << 12
+
+
+def total(x: jax.Array, axes: Axes) -> jax.Array:
+    """The sum over ``axes``, which are kept as ones."""
+    result: jax.Array = _total.bind(x, axes=axes, slices=_slices(jax.typeof(x), axes))
+    return result
+
+
+def spread(x: jax.Array, axes: Axes, like: jax.Array) -> jax.Array:
+    """Copies along ``axes``, of size 1, to the sizes that these have in ``like``."""
+    return _copies(x, axes, jax.typeof(like))
+
+
+def extreme(x: jax.Array, axes: Axes, *, smallest: bool = False) -> jax.Array:
+    """The largest (or smallest) over ``axes``, which are kept as ones; NaN where there is one."""
+    result: jax.Array = _extreme.bind(x, axes=axes, smallest=smallest)
+    return result
+
+
+def many_rows(x: jax.Array, axes: Axes) -> bool:
+    """Whether ``axes`` is the last alone, and the rows are so many that the library may do all of one."""
+    if x.ndim == 0 or axes != (x.ndim - 1,) or not isinstance(x.size, int):
+        return False
+    return x.size >= FEWEST_ROWS * x.shape[-1] > 0
+
+
+def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:
+    sizes, parts = ([values[axis] for axis in axes] for values in (like.shape, like.sharding.spec))
+    result: jax.Array = _spread.bind(x, axes=axes, sizes=tuple(sizes), parts=tuple(parts))
+    return result
+
+
+def _slices(x: Any, axes: Axes) -> tuple[int, int] | None:
+    """The axis to cut and into how many slices: not the batch, nor what is spread over devices."""
+    cuts = []
+    for axis in axes:
+        size = x.shape[axis]
+        if axis > 0 and isinstance(size, int) and x.sharding.spec[axis] is None:
+            most = size // SHORTEST_ROW if axis == x.ndim - 1 else size
+            cuts += [(n, -axis) for n in range(2, min(most, MOST_SLICES) + 1) if size % n == 0]
+    count, axis = max(cuts, default=(0, 0))
+    return (-axis, count) if cuts else None
+
+
+def _summed(x: jax.Array, *, axes: Axes, **_: Any) -> jax.Array:
+    return jnp.sum(x, axes, keepdims=True)
+
+
+def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None, **_: Any) -> jax.Array:
+    assert slices
+    axis, count = slices
+    x = stored(reduce(jnp.add, jnp.split(x, count, axis)))
+    # Of many rows the library would otherwise take over what reads their sums, and have it copied first.
+    return stored(jnp.sum(x, axes, keepdims=True))
+
+
+def _slices_pay(p: Problem) -> bool:
+    size = p.types[0].size
+    return p.params["slices"] is not None and isinstance(size, int) and size >= FEWEST_VALUES
+
+
+def _largest(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
+    over = jnp.min if smallest else jnp.max
+    return over(x, axes, keepdims=True)
+
+
+def _largest_by_slices(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
+    for axis in axes:
+        while (size := x.shape[axis]) > 1:
+            length = -(-size // MOST_SLICES)
+            # The last slice may overlap the one before it: an extreme is no other for being seen twice.
+            starts = (min(start, size - length) for start in range(0, size, length))
+            slices = (lax.slice_in_dim(x, start, start + length, 1, axis) for start in starts)
+            x = stored(reduce(lax.min if smallest else lax.max, slices))
+    return x
+
+
+def _loses_nan(p: Problem) -> bool:
+    size = p.types[0].size
+    return not isinstance(size, int) or size >= FEWEST_FOR_LIBRARY
+
+
+def _copied(x: jax.Array, *, devices: int, **params: Any) -> jax.Array:
+    like = _type_of_copies(jax.typeof(x), **params)
+    sharding = None if like.sharding.mesh.empty else like.sharding
+    return lax.broadcast_in_dim(x, like.shape, tuple(range(x.ndim)), out_sharding=sharding)
+
+
+def _type_of_total(x: Any, *, axes: Axes, **_: Any) -> Any:
+    return _type_of_copies(x, axes=axes, sizes=[1] * len(axes), parts=[None] * len(axes))
+
+
+def _type_of_copies(x: Any, *, axes: Axes, sizes: Sequence[Any], parts: Sequence[Any]) -> Any:
+    shape, spec = list(x.shape), list(x.sharding.spec)
+    for axis, size, part in zip(axes, sizes, parts, strict=True):
+        shape[axis], spec[axis] = size, part
+    return x.update(shape=tuple(shape), weak_type=False, sharding=x.sharding.update(spec=spec))
+
+
+def _batch(which: Primitive, args: Sequence[jax.Array], dims: Sequence[int], **params: Any) -> Any:
+    """The mapped axis comes first."""
+    params["axes"] = tuple(axis + 1 for axis in params["axes"])
+    if params.get("slices"):
+        axis, count = params["slices"]
+        params["slices"] = axis + 1, count
+    return which.bind(jnp.moveaxis(args[0], dims[0], 0), **params), 0
+
+
+_total: Primitive = primitive(
+    "total",
+    ("axes", "slices"),
+    type_of=_type_of_total,
+    forms={DEFAULT: (of(_summed),), "cpu": (of(_summed_by_slices, "slices", pays=_slices_pay), of(_summed))},
+    batch=lambda *args, **params: _batch(_total, *args, **params),
+)
+_extreme: Primitive = primitive(
+    "extreme",
+    ("axes", "smallest"),
+    type_of=_type_of_total,
+    forms={
+        DEFAULT: (of(_largest),),
+        "cpu": (of(_largest_by_slices, "slices", pays=_loses_nan), of(_largest)),
+    },
+    batch=lambda *args, **params: _batch(_extreme, *args, **params),
+)
+_spread: Primitive = primitive(
+    "spread",
+    ("axes", "sizes", "parts"),
+    type_of=_type_of_copies,
+    forms={DEFAULT: (of(_copied),)},
+    batch=lambda *args, **params: _batch(_spread, *args, **params),
+)
+ad.deflinear2(_total, lambda cotangent, x, *, axes, slices: [_copies(cotangent, axes, x.aval)])
+ad.deflinear2(_spread, lambda cotangent, x, *, axes, sizes, parts: [total(cotangent, axes)])

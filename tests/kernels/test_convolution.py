@@ -1,0 +1,337 @@
+"""The forms of a convolution against each other, and what the primitives promise JAX."""
+
+from unittest.mock import patch
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from jax import lax
+
+import jaxnn as nn
+from jaxnn.kernels.choice import always
+from jaxnn.kernels.convolution import lax as plain
+from jaxnn.kernels.convolution import primitives as convolution
+from jaxnn.kernels.convolution.cpu import batches
+from jaxnn.kernels.convolution.forms import FORMS
+from jaxnn.kernels.convolution.problem import Settings
+from jaxnn.kernels.lowering.primitive import KERNELS
+from jaxnn.ops.conv import conv
+from tests.collectives import check_only_sums
+from tests.support import assert_close, rng_array
+
+FACES = ("forward", "input_gradient", "kernel_gradient")
+
+
+def operands(s: Settings, c_in: int, c_out: int, n: int = 2):
+    """What each face takes: (x, kernel), (kernel, y) and (x, y)."""
+    x, kernel = rng_array(n, *s.space, c_in), rng_array(*s.window, c_in // s.groups, c_out, seed=1)
+    y = rng_array(n, *s.out, c_out, seed=2)
+    return dict(zip(FACES, ((x, kernel), (kernel, y), (x, y)), strict=True))
+
+
+def problem_of(face: str, a, b, s: Settings, dtype=jnp.float32, devices: int = 1):
+    kernel = KERNELS[f"jaxnn_conv_{face}"]
+    params = {"settings": s, "dtype": jnp.dtype(dtype)}
+    return kernel.describe((jax.typeof(a), jax.typeof(b)), params, devices)
+
+
+def every_form(face: str, a, b, s: Settings, dtype=jnp.float32):
+    """By name the results of all forms that fit, whether they pay or not."""
+    problem = problem_of(face, a, b, s, dtype)
+    return {form.name: form.compute(problem, a, b) for form in FORMS["cpu"][face] if form.fits(problem)}
+
+
+def check(s: Settings, c_in: int, c_out: int, n: int = 2):
+    pairs = operands(s, c_in, c_out, n)
+    run = jax.jit(lambda pairs: {face: every_form(face, *pair, s) for face, pair in pairs.items()})
+    for results in run({face: tuple(map(jnp.asarray, pair)) for face, pair in pairs.items()}).values():
+        plain = results.pop("lax")
+        for name, result in results.items():
+            try:
+                assert_close(result, plain)
+            except AssertionError as error:
+                error.add_note(f"form {name}, {s}, {c_in} → {c_out} channels")
+                raise
+
+
+@st.composite
+def settings(draw):
+    rank = draw(st.integers(1, 2))
+    axes = range(rank)
+    ints = {"space": (3, 6), "window": (1, 4), "strides": (1, 4), "dilation": (1, 3)}
+    chosen = {name: tuple(draw(st.integers(*ends)) for _ in axes) for name, ends in ints.items()}
+    pairs = tuple((draw(st.integers(-2, 5)), draw(st.integers(-2, 5))) for _ in axes)
+    return Settings(**chosen, padding=pairs, groups=draw(st.sampled_from((1, 1, 2, 3))))
+
+
+@given(
+    s=settings(),
+    c_in=st.integers(1, 2),
+    c_out=st.integers(1, 2),
+    n=st.sampled_from((0, 1, 6)),
+    chunks=st.booleans(),
+)
+def test_every_form_is_the_plain_one(s, c_in, c_out, n, chunks):
+    assume(all(out > 0 for out in s.out))
+    assume(n > 0 or s.groups == 1)
+    with patch.object(batches, "FLOATS", 60 if chunks else 10**6):
+        check(s, c_in * s.groups, c_out * s.groups, n)
+
+
+def test_every_form_of_three_axes():
+    check(Settings((4, 3, 5), (2, 1, 3), (1, 2, 2), ((1, 0), (0, 0), (1, 2)), (1, 1, 2)), 2, 3)
+
+
+#: Per face settings, channels and batch that are computed in each form.
+CHOSEN = {
+    "forward": {
+        "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
+        "grouped": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
+        "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
+        "banded": (Settings((28, 28), (5, 5), (1, 1), ((2, 2),) * 2, (1, 1)), 1, 6, 100),
+        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 4, 8, 4),
+        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 32, 2),
+    },
+    "input_gradient": {
+        "stamps": (Settings((6, 6), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 4, 8, 2),
+        "at_once": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 3, 8, 2),
+        "phases": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 32, 64, 2),
+    },
+    "kernel_gradient": {
+        "zeros": (Settings((5,), (3,), (1,), ((0, 0),), (1,)), 2, 2, 0),
+        "unfolded": (Settings((32, 32), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 64, 32),
+        "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
+        "grouped": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
+        "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
+        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 4, 8, 4),
+        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 32, 2),
+    },
+}
+
+
+@pytest.mark.parametrize(("face", "name"), [(face, name) for face, names in CHOSEN.items() for name in names])
+def test_which_form_is_chosen(face, name):
+    s, c_in, c_out, n = CHOSEN[face][name]
+    (operation,) = nn.kernels.explain(
+        lambda a, b: getattr(convolution, face)(a, b, s, jnp.float32),
+        *operands(s, c_in, c_out, n)[face],
+        platform="cpu",
+    )
+    assert operation.form == name
+    assert "lax" in operation.others
+    assert operation.operation == f"jaxnn_conv_{face}"
+
+
+def test_lists_end_with_a_form_that_fits_everywhere_and_names_are_unique():
+    for lists in FORMS.values():
+        for forms in lists.values():
+            names = [form.name for form in forms]
+            assert len(set(names)) == len(names)
+            assert all(form.needs for form in forms if form.fits is not always)
+    assert all(forms[-1].name == "lax" for forms in FORMS["cpu"].values())
+    assert all(forms[0].name == "lax" for forms in FORMS["default"].values())
+
+
+def test_a_form_by_name():
+    x, kernel = rng_array(2, 8, 10, 4), rng_array(3, 3, 4, 4, seed=1)
+    plain = conv(x, kernel, implementation="lax")
+    for name in ("banded", "blocked", "unfolded", "canonical"):
+        named = jax.jit(lambda x, k, name=name: conv(x, k, implementation=name))
+        assert_close(named(x, kernel), plain)
+        assert nn.kernels.explain(named, x, kernel, platform="cpu")[0].form == name
+        assert nn.kernels.explain(named, x, kernel, platform="cuda")[0].form == name
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("winograd", r"conv: implementation must be None or one of 'unfolded', .* 'lax', got 'winograd'"),
+        ("depthwise", "conv: implementation 'depthwise' needs groups of one input channel"),
+        (3, "conv: implementation must be None or one of"),
+    ],
+)
+def test_a_form_that_is_not_there_or_does_not_fit(name, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        conv(jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4, 4)), implementation=name)
+
+
+def test_another_platform_may_take_the_forms_for_cpus():
+    x, kernel = np.ones((2, 8, 8, 4), np.float32), np.ones((3, 3, 1, 4), np.float32)
+    gradient = jax.grad(lambda *a: jnp.sum(conv(*a, groups=4)))
+
+    def text():
+        return jax.jit(gradient).trace(x, kernel).lower(lowering_platforms=("tpu",)).as_text()
+
+    assert "stablehlo.convolution" in text()
+    try:
+        nn.kernels.use("tpu", forms="cpu")
+        jax.clear_caches()
+        assert "stablehlo.convolution" not in text()
+    finally:
+        nn.kernels.use("tpu", forms="default")
+        jax.clear_caches()
+    with pytest.raises(ValueError, match="use: platform must be one that JAX knows here"):
+        nn.kernels.use("abacus", forms="cpu")
+    with pytest.raises(ValueError, match="use: forms must be one of 'cpu', 'default', got 'METAL'"):
+        nn.kernels.use("tpu", forms="METAL")
+
+
+def gradients(x, kernel):
+    """The gradients of a convolution that is worth a loop over chunks of the batch."""
+    return jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a))), (0, 1))(x, kernel)
+
+
+def test_a_batch_is_cut_into_chunks_only_on_one_device():
+    x, kernel = jnp.asarray(rng_array(32, 18, 18, 64)), jnp.asarray(rng_array(3, 3, 64, 64, seed=1))
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
+    alone, apart = (jax.jit(gradients).lower(a, kernel) for a in (x, spread))
+    loops = 3 if jax.__version_info__ < (0, 11) else 1
+    assert alone.as_text().count("stablehlo.while") == loops
+    assert apart.as_text().count("stablehlo.while") == 0
+    assert_close(apart.compile()(spread, kernel), alone.compile()(x, kernel), terms=32 * 16 * 16)
+
+
+def test_an_empty_batch_of_a_size_that_would_be_cut():
+    x, kernel = jnp.ones((0, 8, 8, 64)), jnp.ones((3, 3, 64, 64))
+    assert jax.jit(conv)(x, kernel).shape == (0, 6, 6, 64)
+    assert all((g == 0).all() for g in jax.jit(gradients)(x, kernel))
+
+
+def test_a_prime_number_of_small_images_is_not_cut():
+    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((127, 8, 8, 64), (3, 3, 64, 64)))
+    assert "stablehlo.while" not in jax.jit(gradients).lower(x, kernel).as_text()
+
+
+#: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make
+#: shifted products, with one and with more outputs a channel; and that have too many outputs for these.
+@pytest.mark.parametrize(
+    ("groups", "c_in", "c_out"),
+    [(3, 16, 2), (6, 8, 1), (9, 2, 3), (80, 2, 1), (5, 1, 1), (5, 1, 3), (4, 1, 6)],
+)
+def test_groups_of_every_size(groups, c_in, c_out):
+    s = Settings((5, 4), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2), groups)
+    check(s, c_in * groups, c_out * groups)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_summed_in_float32_and_may_meet_a_float32(dtype):
+    s = Settings((300,), (1,), (1,), ((0, 0),), (1,))
+    ones, kernel = jnp.ones((1, 300, 2), dtype), jnp.ones((1, 2, 2), dtype)
+    wide = ones.astype(jnp.float32)
+    for sums in every_form("kernel_gradient", ones, wide, s).values():
+        assert sums.dtype == jnp.float32
+        assert (np.asarray(sums) == 300).all()
+    assert {y.dtype for y in every_form("input_gradient", kernel, wide, s, dtype).values()} == {
+        jnp.dtype(dtype)
+    }
+    assert {y.dtype for y in every_form("forward", ones, kernel, s, dtype).values()} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("mapped", [(0, None), (None, 1), (2, 0), (-1, -2)])
+def test_vmap_over_any_axis(face, groups, mapped):
+    s = Settings((5,), (3,), (2,), ((1, 1),), (1,), groups)
+    function = getattr(convolution, face)
+    pair = operands(s, 2 * groups, 3 * groups)[face]
+    stacked = [
+        np.stack([a, 2 - a, a * a], d) if d is not None else a for a, d in zip(pair, mapped, strict=True)
+    ]
+    result = jax.vmap(lambda a, b: function(a, b, s, jnp.float32), mapped)(*stacked)
+    for i in range(3):
+        row = (np.take(a, i, d) if d is not None else a for a, d in zip(stacked, mapped, strict=True))
+        assert_close(result[i], function(*row, s, jnp.float32))
+
+
+def test_an_ensemble_inside_a_scan_is_its_members_one_by_one():
+    x, kernels = rng_array(4, 2, 6, 6, 3), jnp.asarray(rng_array(4, 3, 3, 3, 2, seed=1))
+
+    def step(kernel, x):
+        return kernel - 0.1 * jax.grad(lambda k: jnp.sum(jnp.square(conv(x, k, strides=2))))(kernel)
+
+    def two_steps(kernels):
+        return lax.scan(lambda k, _: (jax.vmap(step)(k, x), None), kernels, length=2)[0]
+
+    members = jnp.stack([step(step(k, x[i]), x[i]) for i, k in enumerate(kernels)])
+    assert_close(jax.jit(two_steps)(kernels), members)
+
+
+def test_precision_is_that_of_where_it_is_traced():
+    with jax.default_matmul_precision("highest"):
+        traced = jax.jit(lambda x, k: conv(x, k)).trace(np.ones((1, 3, 1), "f4"), np.ones((2, 1, 1), "f4"))
+    assert traced.lower(lowering_platforms=("cuda",)).as_text().count("HIGHEST") > 0
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_lowers_for_every_platform(platform):
+    x, kernel = np.ones((2, 8, 8, 4), np.float32), np.ones((3, 3, 1, 4), np.float32)
+    gradients = jax.grad(lambda *a: jnp.sum(conv(*a, groups=4, strides=2, padding=2)), (0, 1))
+    text = jax.jit(gradients).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.convolution" in text) == (platform != "cpu")
+
+
+def test_explicit_sharding_of_anything_but_the_batch_raises():
+    mesh = jax.make_mesh((2,), ("space",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(np.ones((2, 4, 1), np.float32), jax.P(None, "space"))
+        sentence = "conv: only the batch axis may be sharded explicitly, got .* with jax.sharding.reshard"
+        with pytest.raises(ValueError, match=sentence):
+            conv(x, jnp.ones((3, 1, 1)))
+        assert conv(jax.sharding.reshard(x, jax.P()), jnp.ones((3, 1, 1))).shape == (2, 2, 1)
+
+
+@pytest.mark.parametrize(("groups", "c_in", "c_out"), [(3, 2, 4), (4, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize("name", [None, "lax"])
+def test_grouped_ones_leave_a_batch_on_its_devices(name, groups, c_in, c_out):
+    """In the forms for other platforms too: XLA splits programs among devices before it asks for which."""
+    s = Settings((5, 4), (3, 2), (2, 1), ((1, 1), (-1, 2)), (1, 2), groups, implementation=name)
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    x, kernel, y = (
+        jnp.asarray(rng_array(*shape))
+        for shape in (
+            (12, *s.space, groups * c_in),
+            (*s.window, c_in, groups * c_out),
+            (12, *s.out, groups * c_out),
+        )
+    )
+
+    def faces(x, kernel, y):
+        return (
+            convolution.forward(x, kernel, s, jnp.float32),
+            convolution.input_gradient(kernel, y, s, jnp.float32),
+            convolution.kernel_gradient(x, y, s, jnp.float32),
+        )
+
+    expected = jax.jit(faces)(x, kernel, y)
+    places = [jax.NamedSharding(mesh, spec) for spec in (jax.P("batch"), jax.P(), jax.P("batch"))]
+    args = [jax.device_put(a, place) for a, place in zip((x, kernel, y), places, strict=True)]
+    program = jax.jit(faces).lower(*args).compile()
+    check_only_sums(program, kernel)
+    assert_close(jax.device_get(program(*args)), jax.device_get(expected))
+
+
+def test_half_precision_over_devices_are_summed_in_float32():
+    s = Settings((300,), (300,), (1,), ((0, 0),), (1,), 2)
+    ones, kernel = jnp.ones((2, 300, 4), "bfloat16"), jnp.ones((300, 2, 2), "bfloat16")
+    assert (plain.forward(ones, kernel, s, jnp.dtype("float32"), devices=2) == 600).all()
+    s, y = s._replace(space=(599,)), jnp.ones((2, 300, 2), "bfloat16")
+    x = plain.input_gradient(kernel, y, s, jnp.dtype("float32"), devices=2)
+    assert (x[:, 299] == 300).all()
+
+
+@pytest.mark.parametrize("form", ["unfolded", "banded", "blocked", None])
+def test_gradients_under_shard_map(form):
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    x, kernel = rng_array(8, 5, 9, 2), jnp.asarray(rng_array(3, 2, 2, 2, seed=1))
+
+    def loss(kernel, x):
+        return lax.pmean(jnp.sum(jnp.square(conv(x, kernel, implementation=form))), "batch")
+
+    sharded = jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=(jax.P(), jax.P("batch")), out_specs=jax.P())
+    whole = jax.grad(lambda k: jnp.sum(jnp.square(conv(x, k))) / 4)(kernel)
+    with patch.object(batches, "FLOATS", 50):
+        assert_close(jax.jit(sharded)(kernel, x), whole)

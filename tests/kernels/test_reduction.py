@@ -1,0 +1,101 @@
+"""Sums and copies, each the other's transpose, at sizes that are cut into slices and at others."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn.kernels.reduction import FEWEST_VALUES, extreme, spread, total
+from tests.support import assert_close, rng_array
+
+SLICED = [
+    ((5, 64, 30, 9), (0, 1, 2)),
+    ((5, 64, 30, 9), (1, 2)),
+    ((4, 31, 56, 11), (1, 2)),
+    ((3, 100, 256), (2,)),
+]
+WHOLE = [((8000, 9), (0,)), ((4, 31, 29, 37), (1, 2)), ((3, 4, 8), (1, 2)), ((0, 64, 8), (1,))]
+
+
+@pytest.mark.parametrize(("shape", "axes"), SLICED + WHOLE)
+def test_sums_and_copies(shape, axes):
+    x = rng_array(*shape)
+    exact = x.astype(np.float64).sum(axes, keepdims=True)
+    terms = x.size // max(exact.size, 1)
+    for function in (total, jax.jit(total, static_argnums=1)):
+        assert_close(function(x, axes), exact, terms=terms)
+    copies = spread(jnp.asarray(exact, jnp.float32), axes, x)
+    np.testing.assert_array_equal(copies, np.broadcast_to(exact.astype(np.float32), shape))
+
+
+@pytest.mark.parametrize(("shape", "axes"), SLICED)
+def test_a_sum_by_slices_writes_no_array_of_its_size(shape, axes):
+    """What is summed is computed where it is added up."""
+    x = jnp.asarray(rng_array(*shape))
+    assert x.size >= FEWEST_VALUES
+    compiled = jax.jit(lambda x: total(jnp.exp(x) * x, axes)).lower(x).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
+
+
+@pytest.mark.parametrize(("shape", "axes"), SLICED[:2] + WHOLE[:3])
+def test_each_is_the_transpose_of_the_other(shape, axes):
+    x = jnp.asarray(rng_array(*shape))
+    sums, pull = jax.vjp(lambda x: total(x, axes), x)
+    (copies,) = pull(sums)
+    assert_close(copies, spread(sums, axes, x))
+    _, pull = jax.vjp(lambda sums: spread(sums, axes, x), sums)
+    assert_close(pull(x)[0], sums)
+    assert_close(jax.jvp(lambda x: total(x, axes), (x,), (x,))[1], sums)
+
+
+@pytest.mark.parametrize("mapped", [0, 2, 3])
+def test_a_mapped_axis_is_left_alone(mapped):
+    x = rng_array(4, 40, 6, 80)
+    y = jax.jit(jax.vmap(lambda x: total(x, (1, 2)), mapped))(x)
+    exact = np.moveaxis(x, mapped, 0).astype(np.float64).sum((2, 3), keepdims=True)
+    assert_close(y, exact)
+
+
+@pytest.mark.parametrize("spec", [("d",), (None, "d"), (None, None, "d")])
+def test_explicit_sharding(spec):
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    x = rng_array(8, 128, 96)
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(x, jax.P(*spec))
+        y, pull = jax.vjp(jax.jit(lambda x: total(x, (1, 2))), sharded)
+        assert jax.typeof(y).sharding.spec == jax.P(spec[0], None, None)
+        (back,) = pull(y)
+        assert jax.typeof(back).sharding == jax.typeof(sharded).sharding
+    assert_close(y, x.sum((1, 2), keepdims=True), terms=128 * 96)
+
+
+#: XLA's library reduces arrays of 4,096 values and more on a CPU, and its maximum loses NaN.
+EXTREMES = [
+    ((4, 64, 64, 3), (1, 2)),
+    ((5, 1000), (1,)),
+    ((2, 17, 500), (2,)),
+    ((3, 5, 7), (1,)),
+    ((0, 64, 8), (1,)),
+]
+
+
+@pytest.mark.parametrize(("shape", "axes"), EXTREMES)
+@pytest.mark.parametrize("smallest", [False, True])
+def test_an_extreme_keeps_nan_wherever_it_is(shape, axes, smallest):
+    x = rng_array(*shape)
+    function = jax.jit(lambda x: extreme(x, axes, smallest=smallest))
+    over = np.min if smallest else np.max
+    np.testing.assert_array_equal(function(x), over(x, axes, keepdims=True))
+    for seed in range(4 if x.size else 0):
+        spoiled = x.ravel().copy()
+        spoiled[np.random.default_rng(seed).integers(x.size)] = np.nan
+        spoiled = spoiled.reshape(shape)
+        np.testing.assert_array_equal(function(spoiled), over(spoiled, axes, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.bfloat16, jnp.bool_])
+def test_an_extreme_of_any_dtype(dtype):
+    x = jnp.asarray(10 * rng_array(3, 70, 31)).astype(dtype)
+    np.testing.assert_array_equal(extreme(x, (1,)), jnp.max(x, 1, keepdims=True))
+    mapped = jax.vmap(lambda x: extreme(x, (0, 1), smallest=True))(x)
+    np.testing.assert_array_equal(mapped, jnp.min(x, (1, 2), keepdims=True))
