@@ -25,6 +25,7 @@ class Form(NamedTuple):
       fits: where it is correct. The last form of a list fits everywhere.
       pays: where it is worth it. It need not ask what ``fits`` asks.
       needs: what ``fits`` asks for, in words.
+      when: what ``pays`` asks for, in words; empty where nothing better stands further down.
       zeros: where it multiplies values that don't belong together by zeros of its own: there the zeros would
         let NaN and ∞ through, and whoever takes the form must see to it.
     """
@@ -34,6 +35,7 @@ class Form(NamedTuple):
     fits: Callable[[Any], bool] = always
     pays: Callable[[Any], bool] = always
     needs: str = ""
+    when: str = ""
     zeros: Callable[[Any], bool] = never
 
 

@@ -52,7 +52,7 @@ def explain(
     """
     target = jax.default_backend() if platform is None else platform
     program = jax.make_jaxpr(function)(*args, **kwargs)
-    return [_choice(eqn, target, devices) for eqn in _equations(program.jaxpr)]
+    return [_choice(eqn, target, devices) for eqn in operations(program.jaxpr)]
 
 
 def _choice(eqn: JaxprEqn, platform: str, devices: int) -> Choice:
@@ -64,10 +64,11 @@ def _choice(eqn: JaxprEqn, platform: str, devices: int) -> Choice:
     return Choice(eqn.primitive.name, shown, form.name, tuple(others))
 
 
-def _equations(jaxpr: Any) -> Iterator[JaxprEqn]:
+def operations(jaxpr: Any) -> Iterator[JaxprEqn]:
+    """The equations of a program that have a choice of forms, those of its loops and branches too."""
     for eqn in jaxpr.eqns:
         kernel = KERNELS.get(eqn.primitive.name)
         if kernel is not None and any(len(forms) > 1 for forms in kernel.forms.values()):
             yield eqn
         for inner in jaxprs_in_params(eqn.params):
-            yield from _equations(inner)
+            yield from operations(inner)

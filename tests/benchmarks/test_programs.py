@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as everything
-from benchmarks import compare, ops, overhead, record, report, training
+from benchmarks import compare, forms, ops, overhead, record, report, training
 from benchmarks.record import Row, Run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -128,3 +128,14 @@ def test_a_file_that_is_no_run_raises_a_sentence(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
         record.load(path)
+
+
+def test_forms(tmp_path, capsys):
+    forms.main(["--shapes", "tiny", "--only", "convolution", "--repeats", "1", "--out", str(tmp_path)])
+    (path,) = tmp_path.glob("forms-*.json")
+    rows = record.load(path).rows
+    chosen = [row for row in rows if row.note == "chosen"]
+    assert {row.contender for row in rows} >= {"lax", "grouped", "phases"}
+    assert {row.case for row in chosen} == {row.case for row in rows}
+    assert all(row.status == "timed" and row.ratio == 1 for row in chosen)
+    assert "the chosen form is" in capsys.readouterr().out

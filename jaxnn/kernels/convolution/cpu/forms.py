@@ -53,7 +53,7 @@ BLOCK_KERNEL_CHANNELS, BLOCK_KERNEL_BATCH = 15, 16
 
 #: Unfolding: pairs of channels for which XLA's convolution runs on one core (none from JAX 0.11 on, which
 #: splits it: there unfolding is 0.78 times as fast), and the most taps that are written out one by one.
-UNFOLDED_PAIRS = (2048, 8192) if jax.__version_info__ < (0, 11) else (1, 0)
+UNFOLDED_PAIRS, UNFOLDED_BELOW = (2048, 8192), (0, 11)
 UNFOLDED_TAPS = 9
 #: The fewest input and output channels from which XLA's kernel gradient has a third of the rate of its
 #: product.
@@ -69,10 +69,13 @@ GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
 AT_ONCE_CHANNELS = 32
 
 
-#: What forms need, in words.
+#: What forms need, and when they pay, in words.
 TWO_AXES = "one group, several taps, two spatial axes and a batch of known size"
 LINE = f"one group, several taps and a last axis of {BLOCK_LINE} outputs or more that have a divisor"
 DEPTHWISE = "groups of one input channel"
+CHUNKS = f"{CHUNKED_WORK:,} multiplications, {CHUNK_WORK:,} per chunk, on one device"
+FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
+THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
 
 
 def one_group(p: Problem) -> bool:
@@ -160,16 +163,30 @@ def _pointwise(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
 #: Of a convolution without groups, as they are: nobody has looked at what isn't finite.
 DENSE = (
     Form(
-        "pointwise", _pointwise, _reads_in_place, _pointwise_pays, "one group, one tap, no stride or padding"
+        "pointwise",
+        _pointwise,
+        _reads_in_place,
+        _pointwise_pays,
+        needs="one group, one tap, no stride and no padding",
+        when=f"more than {POINTWISE_CHANNELS} channels on either side",
     ),
-    Form("banded", _banded, _banded_fits, _banded_pays, "one group, several taps and axes", always),
+    Form(
+        "banded",
+        _banded,
+        _banded_fits,
+        _banded_pays,
+        needs="one group, several taps and several spatial axes",
+        when=f"{FEW}, too few for blocks, and {BAND_LINES} lines",
+        zeros=always,
+    ),
     Form(
         "blocked",
         _blocked,
         _blocked_fits,
         _blocked_pays,
-        LINE,
-        always,
+        needs=LINE,
+        when=f"{FEW}, and {BLOCK_LEAST} outputs",
+        zeros=always,
     ),
     Form("canonical", _canonical, one_group, needs="one group"),
 )
@@ -215,7 +232,7 @@ def _grouped_zeros(p: Problem) -> bool:
 
 
 GROUPS = (
-    Form("depthwise", _depthwise, _depthwise_fits, _depthwise_pays, DEPTHWISE),
+    Form("depthwise", _depthwise, _depthwise_fits, _depthwise_pays, DEPTHWISE, THIN),
     Form("grouped", _grouped, has_groups, needs="several groups", zeros=_grouped_zeros),
 )
 
@@ -245,9 +262,13 @@ def _floats(p: Problem) -> int:
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    slow = UNFOLDED_PAIRS[0] <= p.c_in * p.c_out <= UNFOLDED_PAIRS[1]
+    few, many = UNFOLDED_PAIRS
+    slow = jax.__version_info__ < UNFOLDED_BELOW and few <= p.c_in * p.c_out <= many
     short = unfolded.is_by_rows(p.settings) or p.taps <= UNFOLDED_TAPS
     return slow and short and _chunks_pay(p)
+
+
+_UNFOLDED_WHEN = f"JAX below 0.11, {UNFOLDED_PAIRS[0]:,} to {UNFOLDED_PAIRS[1]:,} pairs of channels, {CHUNKS}"
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -286,13 +307,7 @@ def _lax(face: Callable[..., jax.Array]) -> Form:
 _WITHOUT_CHUNKS = tuple(_guarded(form, lax_forms.forward) for form in (*GROUPS, *DENSE))
 
 FORWARD = (
-    Form(
-        "unfolded",
-        _unfolded,
-        _unfolded_fits,
-        _unfolded_pays,
-        TWO_AXES,
-    ),
+    Form("unfolded", _unfolded, _unfolded_fits, _unfolded_pays, TWO_AXES, _UNFOLDED_WHEN),
     *_WITHOUT_CHUNKS,
     _lax(lax_forms.forward),
 )
@@ -352,19 +367,26 @@ INPUT_GRADIENT = (
     *(
         _guarded(form, lax_forms.input_gradient)
         for form in (
-            Form("stamps", _stamps, _stamps_fit, _strided, "one group, windows that do not overlap"),
             Form(
-                "at_once", _at_once, _at_once_fits, _at_once_pays, "one group, a stride, no dilation", always
+                "stamps",
+                _stamps,
+                _stamps_fit,
+                _strided,
+                needs="one group and windows that do not overlap",
+                when="a stride",
+            ),
+            Form(
+                "at_once",
+                _at_once,
+                _at_once_fits,
+                _at_once_pays,
+                needs="one group, a stride and no dilation",
+                when=f"at most {AT_ONCE_CHANNELS} channels of y, and of x for all phases together",
+                zeros=always,
             ),
         )
     ),
-    Form(
-        "unfolded",
-        _unfolded_phases,
-        _unfolded_fits,
-        _unfolded_phases_pay,
-        TWO_AXES,
-    ),
+    Form("unfolded", _unfolded_phases, _unfolded_fits, _unfolded_phases_pay, TWO_AXES, _UNFOLDED_WHEN),
     _guarded(Form("phases", _phases), lax_forms.input_gradient),
     _lax(lax_forms.input_gradient),
 )
@@ -455,7 +477,8 @@ DENSE_KERNEL_GRADIENT = (
         _blocked_kernel,
         _blocked_kernel_fits,
         _blocked_kernel_pays,
-        LINE,
+        needs=LINE,
+        when=f"at most {BLOCK_KERNEL_BATCH} examples, {BLOCK_KERNEL_CHANNELS} output channels, on one device",
     ),
     Form("canonical", _canonical_kernel, one_group, needs="one group"),
 )
@@ -463,25 +486,21 @@ DENSE_KERNEL_GRADIENT = (
 KERNEL_GRADIENT = (
     Form("zeros", _zeros, _no_examples, needs="a batch without examples"),
     _guarded(
-        Form("by_tap", _by_tap, has_groups, _several_devices, "several groups"), lax_forms.kernel_gradient
+        Form("by_tap", _by_tap, has_groups, _several_devices, "several groups", "several devices"),
+        lax_forms.kernel_gradient,
     ),
     Form(
         "unfolded",
         _unfolded_kernel,
         _unfolded_fits,
         _unfolded_kernel_pays,
-        TWO_AXES,
+        needs=TWO_AXES,
+        when=f"from {UNFOLDED_KERNEL_CHANNELS[0]} to {UNFOLDED_KERNEL_CHANNELS[1]} channels on, {CHUNKS}",
     ),
     *(
         _guarded(form, lax_forms.kernel_gradient)
         for form in (
-            Form(
-                "depthwise",
-                _depthwise_kernel,
-                _depthwise_fits,
-                _depthwise_pays,
-                DEPTHWISE,
-            ),
+            Form("depthwise", _depthwise_kernel, _depthwise_fits, _depthwise_pays, DEPTHWISE, THIN),
             Form("grouped", _grouped_kernel, has_groups, needs="several groups"),
             *DENSE_KERNEL_GRADIENT,
         )
