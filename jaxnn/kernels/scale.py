@@ -22,7 +22,7 @@ def power_of_two(size: jax.Array) -> jax.Array:
     """A power of two between a third of ``size`` and ``size``; 1 for 0, subnormals, ∞ and NaN."""
     info = np.finfo(size.dtype)
     half = size / 2  # the next power of two may be beyond the largest float
-    usual = (half >= info.tiny) & (size < jnp.inf)
+    usual = (half >= info.tiny) & jnp.isfinite(size)
     rounded = lax.reduce_precision(half, exponent_bits=info.nexp, mantissa_bits=0)
     return jnp.where(usual, rounded, jnp.ones_like(size))
 

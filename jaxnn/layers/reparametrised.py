@@ -71,13 +71,13 @@ def weight_norm(layer: LayerLike) -> Layer:
         def polar(key: Key) -> Params:
             weights, state = draw(key)
             _require_kernels("weight_norm", layer, weights)
-            return Params(_at_kernels(_is_array, _polar, weights), state)
+            return Params(_at_kernels(_is_array, _polar, weights, again=True), state)
 
         return y, polar
 
     @partial(checks_params, "weight_norm")
     def plain(params: Params) -> Params:
-        return Params(_at_kernels(_is_polar, _cartesian, params.weights), params.state)
+        return Params(_at_kernels(_is_polar, _cartesian, params.weights, again=True), params.state)
 
     def apply(params: Params, x: Any, /) -> Any:
         return layer.apply(plain(params), x)
@@ -189,17 +189,28 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
 
 
 def _at_kernels(
-    is_kernel: Callable[[str, Any], bool], function: Callable[..., Any], weights: Any, *others: Any
+    is_kernel: Callable[[str, Any], bool],
+    function: Callable[..., Any],
+    weights: Any,
+    *others: Any,
+    again: bool = False,
+    owner: str = "",
 ) -> Any:
-    """``weights`` with ``function(kernel, *those of others at the same place)`` in place of each kernel."""
+    """``weights`` with ``function(kernel, *those of others at the same place)`` in place of each kernel.
+
+    With ``again`` the direction of a kernel that another ``weight_norm`` has taken apart counts as a kernel.
+    """
     if not isinstance(weights, Mapping):
         return weights
-    return {
-        name: function(entry, *(other[name] for other in others))
-        if is_kernel(name, entry)
-        else _at_kernels(is_kernel, function, entry, *(other.get(name, {}) for other in others))
-        for name, entry in weights.items()
-    }
+    result = {}
+    for name, entry in weights.items():
+        called = owner if again and name == "direction" and owner.endswith("kernel") else name
+        if is_kernel(called, entry):
+            result[name] = function(entry, *(other[name] for other in others))
+        else:
+            theirs = (other.get(name, {}) for other in others)
+            result[name] = _at_kernels(is_kernel, function, entry, *theirs, again=again, owner=called)
+    return result
 
 
 def _kernels(weights: Any) -> Any:
@@ -215,10 +226,17 @@ def _is_array(name: str, entry: Any) -> bool:
 
 
 def _is_polar(name: str, entry: Any) -> bool:
-    """Whether it stands for a kernel, well or not: a dict of other entries is a layer of that name."""
+    """Whether it stands for a kernel, well or not: a dict of other entries is a layer of that name.
+
+    So is one whose direction is a dict: that of another ``weight_norm`` inside.
+    """
     if not name.endswith("kernel"):
         return False
-    return not isinstance(entry, Mapping) or not entry.keys().isdisjoint(("direction", "magnitude"))
+    if not isinstance(entry, Mapping):
+        return True
+    return not entry.keys().isdisjoint(("direction", "magnitude")) and not isinstance(
+        entry.get("direction"), Mapping
+    )
 
 
 def _require_kernels(wrapper: str, layer: Layer, weights: Any) -> None:

@@ -91,6 +91,7 @@ def _gated(gate: Callable[[jax.Array], jax.Array], bound: float, x: jax.Array) -
 @_gated.defjvp
 def _gated_jvp(gate: Callable[[jax.Array], jax.Array], bound: float, primals: Any, tangents: Any) -> Any:
     (x,), (tangent,) = primals, tangents
+    x = jnp.asarray(x)  # a number that is differentiated comes as a float
     high = jnp.maximum(x.astype(accumulator(x.dtype)), -bound)
     near = jnp.minimum(high, bound)
     value, slope = jax.jvp(gate, (near,), (jnp.ones_like(near),))
@@ -510,7 +511,8 @@ def softmax(x: ArrayLike, axis: int | Sequence[int] | None = -1, where: ArrayLik
     if where is None and axes == (x.ndim - 1,) and many_rows(x, axes):
         y: jax.Array = _softmax_of_rows(x)
     else:
-        y = jax.nn.softmax(x, axes, _kept("softmax", where, x))
+        with jax.debug_infs(False):  # its maximum begins at −∞
+            y = jax.nn.softmax(x, axes, _kept("softmax", where, x))
     return y
 
 

@@ -92,7 +92,7 @@ def _norm(values: list[jax.Array], axes: tuple[int, ...], p: int | float) -> jax
     largest = lax.stop_gradient(reduce(jnp.maximum, sizes))
     one = jnp.ones_like(largest)
     smallest = jnp.asarray(np.finfo(largest.dtype).tiny, largest.dtype)
-    scale = stored(jnp.where((largest >= smallest) & (largest < jnp.inf), largest, one))
+    scale = stored(jnp.where((largest >= smallest) & jnp.isfinite(largest), largest, one))
     powers = [jnp.sum(_power(x / scale, p), axis=axes, keepdims=True) for x in values]
     total = stored(reduce(jnp.add, powers))
     nothing = total == 0

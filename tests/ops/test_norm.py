@@ -514,7 +514,7 @@ def test_bad_input_gets_a_sentence(bad):
 
 
 def test_an_axis_name_that_nothing_maps():
-    sentence = "batch_norm: axis_name must name an axis that .* maps around this call, got 'rows'"
+    sentence = "batch_norm: axis_name must be the name, or a tuple of names, of axes of .*, got 'rows'"
     for call in (norm.batch_norm_train, jax.jit(norm.batch_norm_train, static_argnames="axis_name")):
         with pytest.raises(ValueError, match=sentence):
             call(jnp.ones((2, 3)), axis_name="rows")
