@@ -23,6 +23,25 @@ def repeated(size: int, *last: Size) -> Callable[[int], Shape]:
     return lambda rank: (*(size,) * (rank - len(last)), *last)
 
 
+def check_entries(owner: str, entries: Any) -> None:
+    """Raises unless ``entries`` are None or a dict of shapes, of functions of a rank, or of such dicts."""
+    if entries is not None and not _is_table(entries):
+        rule = 'a dict from names to shapes, as in {"kernel": ("F", 3), "bias": (3,)}'
+        raise TypeError(f"{owner}: entries must be {rule}, got {entries!r}")
+
+
+def _is_table(entries: Any) -> bool:
+    if not isinstance(entries, Mapping) or not all(isinstance(name, str) for name in entries):
+        return False
+    return all(map(_is_entry, entries.values()))
+
+
+def _is_entry(entry: Any) -> bool:
+    if isinstance(entry, tuple):
+        return all(isinstance(size, str | int) and not isinstance(size, bool) for size in entry)
+    return entry is None or callable(entry) or _is_table(entry)
+
+
 def require_entries(name: str, entries: Entries, given: Any) -> None:
     """Raises unless ``given``, the weights or the state of the layer ``name``, is as ``entries`` say."""
     if given is None or (isinstance(given, tuple) and not given):

@@ -24,7 +24,7 @@ import numpy as np
 from jax.export import is_symbolic_dim
 from jax.typing import DTypeLike
 
-from jaxnn.entries import Entries, require_entries
+from jaxnn.entries import Entries, check_entries, require_entries
 from jaxnn.ops import checks
 
 Key = jax.Array
@@ -142,6 +142,7 @@ def _stateless(
     checks.text(owner, "name", name)
     checks.function(owner, "init", init)
     checks.function(owner, "apply", apply)
+    check_entries(owner, entries)
 
     def init_params(key: Key, shape: Spec, /) -> Params:
         checks.key(name, key)

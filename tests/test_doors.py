@@ -109,6 +109,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "interval": (None, 3, "ab", (1,), (1, 2, 3), (2, 1), (1, 1), (nan, 1), (0, inf), ("a", "b"), (None, 1)),
     "strings": (None, 3, "abc", [], ["a"] * 7, [1, 2], NOTHING),
     "text": (None, 3, ["a"], NOTHING),
+    "entries": (3, "abc", [], ARRAY, {"kernel": 3}, {"kernel": (1, None)}, {"kernel": (True,)}, {1: (2,)}),
+    "implementation": (3, "abc", True, [], {}, nan, b"lax"),
     "matplotlib": (3, "abc", ARRAY, NOTHING),
 }  # fmt: skip
 
@@ -139,6 +141,8 @@ KINDS = {
     "dtype": "dtype compute",
     "name": "named.name",
     "text": "stateless.name stochastic.name xlabel heading",
+    "entries": "entries",
+    "implementation": "implementation",
     "axis_name": "axis_name",
     "optional_key": "key",
     "shape": "shape",
