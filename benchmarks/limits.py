@@ -17,7 +17,7 @@ def of(dtypes: Sequence[str], shapes: str) -> dict[str, dict[str, float]]:
 
 
 def measure(dtype: str, *, largest: int = 8192) -> dict[str, float]:
-    """Operations a second of a matrix product, and bytes a second read and written by an in-place copy."""
+    """Operations per second of a matrix product; bytes per second read and written by an in-place copy."""
     return {"flops": matmul_rate(dtype, largest), "bytes": copy_rate(dtype, largest)}
 
 

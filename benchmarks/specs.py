@@ -174,7 +174,7 @@ class Function(Spec):
 
 @dataclass(frozen=True)
 class Prelu(Spec):
-    """A slope a channel."""
+    """A slope per channel."""
 
     def weights(self, shape: Shape) -> dict[str, Shape]:
         return {"slope": shape[-1:]}

@@ -312,7 +312,7 @@ def _is_activation(function: Callable[..., Any]) -> bool:
 
 @cache
 def _traced_once(module: str, name: str) -> Callable[..., Any]:
-    """That function, traced once a shape instead of at every call."""
+    """That function, traced once per shape instead of at every call."""
     return jax.jit(getattr(import_module(module), name), inline=True)
 
 
@@ -419,7 +419,7 @@ def output_shape(layer: LayerLike, shape: Spec) -> Any:
 
 
 def given_spec(owner: str, shape: Spec) -> Any:
-    """``as_spec`` of what was given to the function ``owner``, where None is no shape."""
+    """``as_spec`` of what was given to the function ``owner``, where None is not a shape."""
     if shape is None:
         raise TypeError(
             f"{owner}: shape must be a tuple of ints, a jax.ShapeDtypeStruct, an array, or a pytree of them, "

@@ -239,7 +239,7 @@ class Torch:
         with torch.no_grad():
             for name, parameter in net.named_parameters():
                 parameter.copy_(torch.tensor(np.asarray(packed[name])))
-                # The others have one bias; a GRU's second one is no copy of the first.
+                # The others have one bias; a GRU's second one is not a copy of the first.
                 parameter.requires_grad_(not name.endswith("bias_hh_l0"))
         return net.to(memory_format=torch.channels_last) if self.way == "channels_last" else net
 

@@ -9,8 +9,8 @@ forward left behind (δ is ∂L/∂…, y has a row of 0 and 1 for each of n ima
 
 They are written out in NumPy below and compared with `jax.grad` of the same net on 1,437 digits, in double
 precision. Finite differences, (L(w + h) − L(w − h)) / 2h, check both, but a long step errs by the curve of L
-and a short one by rounding. And they run the net twice a weight, where backpropagation has all slopes for the
-price of two or three runs (Rumelhart, Hinton and Williams, 1986). First: an image that is read wrong.
+and a short one by rounding. And they run the net twice per weight, where backpropagation has all slopes for
+the price of two or three runs (Rumelhart, Hinton and Williams, 1986). First: an image that is read wrong.
 """
 
 from functools import partial

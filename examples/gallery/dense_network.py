@@ -2,7 +2,7 @@
 
 The net is the 784-50-100-10 classifier of many a first course: three times y = activation(x·W + b). Its
 images are scikit-learn's digits, scanned at 8 × 8 and enlarged here to 28 × 28 by linear interpolation: 784
-numbers an image, but no more detail than 64 hold. A fifth of them is held out.
+numbers per image, but no more detail than 64 hold. A fifth of them is held out.
 
 A matrix product takes a whole batch at once: (N, 784)·(784, 50). A call costs a fixed time (Python, dispatch,
 fetching 45,360 weights) and some for each image; the more images share the first, the more are read a second,

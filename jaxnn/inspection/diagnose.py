@@ -220,7 +220,7 @@ def _reading(path: str, seen: _Seen) -> Reading:
     )
 
 
-# These are compiled once a shape, and not again for every layer.
+# These are compiled once per shape, and not again for every layer.
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""How operations are computed, by platform and shape. Knows nothing of checks, docstrings and layers.
+"""How operations are computed, by platform and shape: no argument checks, no layers.
 
 ``explain`` tells which form each operation of a function takes; ``use`` lets a platform take the forms of
 another.

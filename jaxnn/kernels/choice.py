@@ -20,14 +20,14 @@ class Form(NamedTuple):
     """One way to compute an operation.
 
     Attributes:
-      name: what it is asked for by, and called in tables.
+      name: the name it is asked for by, also used in tables.
       compute: ``compute(problem, *operands) -> result``.
       fits: where it is correct. The last form of a list fits everywhere.
-      pays: where it is worth it. It need not ask what ``fits`` asks.
+      pays: where it is worth it; need not repeat what ``fits`` asks.
       needs: what ``fits`` asks for, in words.
       when: what ``pays`` asks for, in words; empty where nothing better stands further down.
-      zeros: where it multiplies values that don't belong together by zeros of its own: there the zeros would
-        let NaN and ∞ through, and whoever takes the form must see to it.
+      zeros: where it multiplies values that don't belong together by zeros of its own: these would turn NaN
+        and ∞ into NaN elsewhere, and whoever takes the form must prevent that.
     """
 
     name: str
@@ -47,7 +47,7 @@ def choose(forms: Sequence[Form], problem: Any, name: str | None = None) -> Form
 
 
 def check_name(owner: str, forms: Sequence[Form], problem: Any, name: Any) -> None:
-    """Raises unless ``name`` is None or that of a form in the list that fits."""
+    """Raises unless ``name`` is None or names a form in the list that fits."""
     if name is None:
         return
     form = next((form for form in forms if form.name == name), None)

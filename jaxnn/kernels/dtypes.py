@@ -1,4 +1,4 @@
-"""Which dtype sums are taken in."""
+"""The dtype in which sums are taken."""
 
 import jax
 import jax.numpy as jnp

@@ -15,8 +15,8 @@ class Choice(NamedTuple):
     Attributes:
       operation: the name of the primitive.
       operands: their types.
-      form: the one that is taken.
-      others: those that fit too, in order.
+      form: the name of the form that is taken.
+      others: the names of the other forms that fit, in order.
     """
 
     operation: str
@@ -30,7 +30,7 @@ def explain(
 ) -> list[Choice]:
     """Which form each operation of ``function(*args, **kwargs)`` takes. Nothing is computed.
 
-    Operations that have no choice are left out; of a loop's body each is named once.
+    Operations that have no choice are left out; those in a loop's body are listed once.
 
     Args:
       function: of arrays; a gradient to see the forms of the gradients.
@@ -65,7 +65,7 @@ def _choice(eqn: JaxprEqn, platform: str, devices: int) -> Choice:
 
 
 def operations(jaxpr: Any) -> Iterator[JaxprEqn]:
-    """The equations of a program that have a choice of forms, those of its loops and branches too."""
+    """The equations of a program that have a choice of forms, including those in loops and branches."""
     for eqn in jaxpr.eqns:
         kernel = KERNELS.get(eqn.primitive.name)
         if kernel is not None and any(len(forms) > 1 for forms in kernel.forms.values()):

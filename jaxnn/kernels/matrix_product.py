@@ -1,9 +1,9 @@
-"""Rows times a matrix: ``lax.dot_general``, but for the gradient of the matrix on a CPU.
+"""Rows times a matrix: ``lax.dot_general``, except for the gradient of the matrix on a CPU.
 
-That gradient is xᵀ · dy, summed over all rows. XLA's fast matrix product for CPUs wants operands that lie as
-they are read, and axes that are one. Rows along several axes are therefore merged, and where a transposed
-operand is slow, one of the two is turned round first: x, or dy where its rows are short, and then the
-gradient is (dyᵀ · x)ᵀ. What has a form of its own on one platform must be a primitive.
+That gradient is xᵀ · dy, summed over all rows. XLA's fast matrix product for CPUs needs operands that are
+stored in the order they are read, and a single axis of rows. Rows along several axes are therefore merged,
+and where a transposed operand is slow, one of the two is transposed first: x, or dy where its rows are short,
+and then the gradient is (dyᵀ · x)ᵀ. An operation with a form of its own on one platform must be a primitive.
 """
 
 from collections.abc import Sequence
@@ -22,23 +22,24 @@ from jaxnn.kernels.lowering.fusion import stored
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
 from jaxnn.kernels.lowering.varying import equally_varying
 
-#: Fewer multiplications are done before a second loop has started.
+#: Fewer multiplications take less time than starting a second loop.
 _FEWEST_FOR_DY, _FEWEST_FOR_X = 1 << 17, 1 << 20
-#: So many rows are few, and so many are enough for a gradient of any size; one that is large beside them
-#: takes its time to be written, and nothing is gained.
+#: Up to how many rows are few, and from how many on a gradient of any size is worth it; writing a gradient
+#: that is large compared with the rows takes longer than is gained.
 _FEW, _ENOUGH, _LARGE = 64, 512, 1 << 19
-#: Rows of dy that are short, by whether they are few: then turning the result counts.
+#: The longest short rows of dy, by whether the rows are few: then transposing the result counts.
 NARROW = 64
 _SHORT = {True: 16, False: NARROW}
-#: Of rows of a multiple of so many values the columns lie in few places of the cache; of many rows, sooner.
+#: Rows whose length is a multiple of so many values map their columns to the same cache sets; the number is
+#: smaller for many rows.
 _MANY, _ALIASED = 4096, {True: 64, False: 256}
 
 
 def matrix_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """``(..., F), (F, O) → (..., O)``, summed, and given, in float32 at least."""
+    """``(..., F), (F, O) → (..., O)``, summed and returned in float32 at least."""
     if any(part for a in (x, matrix) for part in jax.typeof(a).sharding.spec):
-        return product(x, matrix)  # which knows what becomes of axes that are sharded explicitly
-    # It is asked for where the call is traced, which is not where it is lowered.
+        return product(x, matrix)  # this has rules for explicitly sharded axes
+    # The default precision is read while tracing: at lowering it may be another.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return _bound(_PRODUCT, x, matrix, dimension_numbers=_numbers(x), precision=precision)
 
@@ -83,7 +84,7 @@ def _of_transposed_x(x: jax.Array, dy: jax.Array, precision: Any, devices: int) 
 
 
 def _one_device(p: Problem) -> bool:
-    """Rows of several axes that lie on several devices could not be merged where they are."""
+    """Rows along several axes that are spread over devices can't be merged without moving them."""
     return p.devices == 1
 
 
@@ -104,7 +105,7 @@ def _rows(a: jax.Array) -> jax.Array:
 
 def _to_transpose(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] | None:
     work = rows * features * outputs
-    if not isinstance(work, int):  # of symbolic size
+    if not isinstance(work, int):  # a symbolic size
         return None
     few = rows <= _FEW
     if work >= _FEWEST_FOR_DY and outputs <= _SHORT[few]:
@@ -115,7 +116,7 @@ def _to_transpose(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] 
 
 
 def _product_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
-    """The value is an ordinary product, which a policy of ``jax.checkpoint`` may look for."""
+    """The value is an ordinary product, so that policies of ``jax.checkpoint`` recognise it."""
     (x, matrix), (d_x, d_matrix) = primals, tangents
     terms = []
     if not isinstance(d_x, ad.Zero):

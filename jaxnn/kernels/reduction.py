@@ -1,12 +1,12 @@
 """Sums and extremes over axes, and copies along them; on a CPU sums and extremes have forms of their own.
 
-There XLA hands sums to a library that finds its operand in memory: a difference or a product that is to be
-summed is written out for it. Here an axis is cut into a few slices, and one loop computes what is to be
-summed and adds up the slices; only these partial sums, a few times fewer, are written and left to the
-library. A primitive is what may have both a form for each platform and a transpose of its own, and the
-transpose of a copy is such a sum again.
+On CPUs XLA passes sums to a library that reads its operand from memory: a difference or a product that is to
+be summed is written out first. Here an axis is cut into a few slices, and one loop computes what is to be
+summed and adds up the slices; only the partial sums, a few times fewer, are written and left to the library.
+Only a primitive can have both a form per platform and a transpose of its own; the transpose of a copy is such
+a sum again.
 
-That library's maximum and minimum lose NaN. Elementwise they keep it, so an extreme is taken slice by slice.
+The library's maximum and minimum lose NaN. Elementwise ones keep it, so an extreme is taken slice by slice.
 """
 
 from collections.abc import Sequence
@@ -24,37 +24,37 @@ from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
 
 Axes = tuple[int, ...]
 
-#: A cache holds about so many lines of places a power of two apart: of more slices, they displace each other.
+#: A cache holds about so many lines a power of two apart: more slices than that displace each other.
 MOST_SLICES = 8
 #: Slices of the last axis are no shorter.
 SHORTEST_ROW = 16
-#: Fewer values are in the nearest cache, and a second loop costs more than it saves.
+#: Fewer values than this fit in the nearest cache, and a second loop costs more than it saves.
 FEWEST_VALUES = 1 << 16
-#: From so many rows on XLA leaves to the library what is done with their sums, too.
+#: From so many rows on XLA also leaves to the library what is done with their sums.
 FEWEST_ROWS = 1 << 12
-#: XLA reduces arrays of so many values by its library.
+#: XLA reduces arrays of at least so many values by its library.
 FEWEST_FOR_LIBRARY = 1 << 12
 
 
 def total(x: jax.Array, axes: Axes) -> jax.Array:
-    """The sum over ``axes``, which are kept as ones."""
+    """The sum over ``axes``, which are kept with size 1."""
     result: jax.Array = _total.bind(x, axes=axes, slices=_slices(jax.typeof(x), axes))
     return result
 
 
 def spread(x: jax.Array, axes: Axes, like: jax.Array) -> jax.Array:
-    """Copies along ``axes``, of size 1, to the sizes that these have in ``like``."""
+    """Copies along ``axes``, of size 1, to the sizes that they have in ``like``."""
     return _copies(x, axes, jax.typeof(like))
 
 
 def extreme(x: jax.Array, axes: Axes, *, smallest: bool = False) -> jax.Array:
-    """The largest (or smallest) over ``axes``, which are kept as ones; NaN where there is one."""
+    """The largest (or smallest) over ``axes``, which are kept with size 1; NaN where there is one."""
     result: jax.Array = _extreme.bind(x, axes=axes, smallest=smallest)
     return result
 
 
 def many_rows(x: jax.Array, axes: Axes) -> bool:
-    """Whether ``axes`` is the last alone, and the rows are so many that the library may do all of one."""
+    """Whether ``axes`` is the last alone, with so many rows that the library may do all work on a row."""
     if x.ndim == 0 or axes != (x.ndim - 1,) or not isinstance(x.size, int):
         return False
     return x.size >= FEWEST_ROWS * x.shape[-1] > 0
@@ -67,7 +67,7 @@ def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:
 
 
 def _slices(x: Any, axes: Axes) -> tuple[int, int] | None:
-    """The axis to cut and into how many slices: not the batch, nor what is spread over devices."""
+    """The axis to cut and into how many slices: neither the batch nor a sharded axis."""
     cuts = []
     for axis in axes:
         size = x.shape[axis]
@@ -86,7 +86,7 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     assert slices
     axis, count = slices
     x = stored(reduce(jnp.add, jnp.split(x, count, axis)))
-    # Of many rows the library would otherwise take over what reads their sums, and have it copied first.
+    # With many rows the library would otherwise take over what reads their sums, with a copy first.
     return stored(jnp.sum(x, axes, keepdims=True))
 
 
@@ -104,7 +104,7 @@ def _largest_by_slices(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) ->
     for axis in axes:
         while (size := x.shape[axis]) > 1:
             length = -(-size // MOST_SLICES)
-            # The last slice may overlap the one before it: an extreme is no other for being seen twice.
+            # The last slice may overlap the one before it: an extreme may read a value twice.
             starts = (min(start, size - length) for start in range(0, size, length))
             slices = (lax.slice_in_dim(x, start, start + length, 1, axis) for start in starts)
             x = stored(reduce(lax.min if smallest else lax.max, slices))

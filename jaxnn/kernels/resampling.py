@@ -1,4 +1,4 @@
-"""Resampling one axis: which values each output is made of, and a weighted sum whose derivative is one too.
+"""Resampling one axis: the taps of each output, and a weighted sum whose derivative is a weighted sum too.
 
 The tables are NumPy constants of the trace. Source positions are ratios of integers, so that no rounding
 moves a tap to its neighbour, however large the axis.
@@ -43,14 +43,14 @@ def taps(
 ) -> Taps:
     """The taps that take ``size`` values to ``out`` positions.
 
-    Beyond the edges the edge value counts. With ``antialias`` on a shrinking axis the kernel is widened by
-    size/out, and what of it lies beyond the edges is left out.
+    Positions beyond an edge read the edge value. With ``antialias`` on a shrinking axis the kernel is widened
+    by size/out, and taps beyond the edges are left out.
     """
     if method == "nearest":
         return Taps(nearest_index(size, out)[None], np.ones((1, out)))
     floor, rest, whole = _positions(size, out, align_corners)
-    # The kernel is widened by over / under. Distances are one division of integers: a weight that is 0 by
-    # its formula is exactly 0.
+    # The kernel is widened by over / under. Each distance is one division of integers, so that a weight that
+    # is 0 by its formula is exactly 0.
     over, under = (size, out) if antialias and size > out else (1, 1)
     reach = ceil(REACH[method] * over / under)
     offsets = np.arange(1 - reach, reach + 1)[:, None]
@@ -108,7 +108,7 @@ def transposed(taps: Taps, size: int) -> Taps:
     static_argnames=("method", "align_corners", "antialias", "cubic_coefficient"),
 )
 def resample(x: jax.Array, axis: int, out: int, **settings: Any) -> jax.Array:
-    """``x`` with ``axis`` resampled at ``out`` positions; jitted, so that eager calls trace once a shape."""
+    """``x`` with ``axis`` resampled at ``out`` positions; jitted: eager calls trace once per shape."""
     table = taps(size=x.shape[axis], out=out, **settings)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return _take(x, axis, table.source[0])
@@ -118,7 +118,7 @@ def resample(x: jax.Array, axis: int, out: int, **settings: Any) -> jax.Array:
 def weighted_sum(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
     """y[i] = Σₜ weight[t, i] · x[source[t, i]] along ``axis``, with a transpose that gathers as well.
 
-    The transpose JAX would find is a scatter, which is serial on CPU.
+    The transpose that JAX would derive is a scatter, which is serial on CPUs.
     """
     back = transposed(taps, x.shape[axis])
     return with_transpose(
@@ -139,7 +139,7 @@ def _gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
     def term(source: Array | jax.Array, weight: Array | jax.Array, *, some: bool) -> jax.Array:
         weight = jnp.asarray(weight, x.dtype).reshape(along)
         values = _take(x, axis, source) * weight
-        # A weight of zero must not multiply: what it would meet may be NaN or infinite.
+        # A weight of zero must not multiply: the value may be NaN or infinite.
         return jnp.where(weight != 0, values, jnp.zeros_like(values)) if some else values
 
     if len(taps.source) <= _UNROLLED:

@@ -9,7 +9,7 @@ from jax import lax
 
 
 def scale_of(x: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """A power of two near the largest magnitude over ``axes``, which are kept as ones.
+    """A power of two near the largest magnitude over ``axes``, which are kept with size 1.
 
     Divided by it, values are at most 3 and keep every digit; 1 where the largest is 0, below the normal
     numbers or not finite. It has no derivative: what is computed with it should not depend on it.
@@ -28,7 +28,7 @@ def power_of_two(size: jax.Array) -> jax.Array:
 
 
 def length(x: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """√Σx² over ``axes``, which are kept as ones; its derivative is 0 where all is 0."""
+    """√Σx² over ``axes``, which are kept with size 1; its derivative is 0 where all is 0."""
     scale = scale_of(x, axes)
     squares = jnp.sum(lax.square(x / scale), axis=axes, keepdims=True)
     nothing = squares == 0

@@ -18,7 +18,7 @@ from jaxnn.ops import checks
 def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Layer:
     """ReLU with a learnt slope below 0: (..., C) → (..., C). y = x where x ≥ 0, else slope · x.
 
-    Weight ``slope``: one a channel, (C,), or with ``shared=True`` one in all, ().
+    Weight ``slope``: one per channel, (C,), or with ``shared=True`` one in all, ().
 
     Args:
       shared: one slope for all channels.

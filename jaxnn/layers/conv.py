@@ -34,9 +34,9 @@ def conv(
 
     Args:
       features: the number of output channels.
-      window: the kernel's size: an int (for every spatial axis the input has), or one an axis.
+      window: the kernel's size: an int (for every spatial axis the input has), or one per axis.
       strides: the step between windows, as ``window``.
-      padding: a name, an int, one int an axis or one (low, high) pair an axis; none by default.
+      padding: a name, an int, one int per axis or one (low, high) pair per axis; none by default.
       dilation: the distance between the window's values, as ``window``.
       groups: blocks of channels that do not see each other; divides ``features`` and C.
       bias: whether to add one.

@@ -36,7 +36,7 @@ def conv_transpose(
 
     Args:
       features: the number of output channels.
-      window: the kernel's size: an int (for every spatial axis the input has), or one an axis.
+      window: the kernel's size: an int (for every spatial axis the input has), or one per axis.
       strides: the distance between two stamps of the kernel, as ``window``.
       padding: that of the forward convolution, which is cut off here.
       output_padding: places added on the high side, from 0 to stride − 1, as ``window``.

@@ -44,8 +44,8 @@ def embedding(
       dtype: of the weights, and so of the output: ids have none to give.
 
     Raises:
-      TypeError: for ids that are no integers. A bare shape given to ``init`` stands for a float32 input; give
-        the ids themselves or a ``jax.ShapeDtypeStruct``.
+      TypeError: for ids that are not integers. A bare shape given to ``init`` stands for a float32 input;
+        give the ids themselves or a ``jax.ShapeDtypeStruct``.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> tokens = nn.embedding(100, 16)

@@ -63,7 +63,7 @@ def batch_norm(
 
     Raises:
       TypeError: for integer input.
-      ValueError: for momentum or ε out of range; in training for fewer than two values a channel.
+      ValueError: for momentum or ε out of range; in training for fewer than two values per channel.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> layer = nn.batch_norm(momentum=0.5)

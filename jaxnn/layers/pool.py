@@ -41,9 +41,9 @@ def max_pool(
     No weights. What each setting means stands in ``nn.ops.max_pool``.
 
     Args:
-      window: the window's size: an int, or one an axis.
+      window: the window's size: an int, or one per axis.
       strides: the step between windows; None: the window.
-      padding: ``"VALID"``, ``"SAME"``, ``"SAME_LOWER"``, an int, one int an axis, or one (low, high) pair an
+      padding: ``"VALID"``, ``"SAME"``, ``"SAME_LOWER"``, an int, one int per axis, or one (low, high) pair an
         axis.
       dilation: the distance between the window's values.
       ceil_mode: round the output size up.
@@ -77,7 +77,7 @@ def min_pool(
     No weights. What each setting means stands in ``nn.ops.min_pool``.
 
     Args:
-      window: the window's size: an int, or one an axis.
+      window: the window's size: an int, or one per axis.
       strides: the step between windows; None: the window.
       padding: as in ``max_pool``.
       dilation: the distance between the window's values.
@@ -113,7 +113,7 @@ def avg_pool(
     No weights. What each setting means stands in ``nn.ops.avg_pool``.
 
     Args:
-      window: the window's size: an int, or one an axis.
+      window: the window's size: an int, or one per axis.
       strides: the step between windows; None: the window.
       padding: as in ``max_pool``.
       dilation: the distance between the window's values.
@@ -152,7 +152,7 @@ def lp_pool(
     No weights. What each setting means stands in ``nn.ops.lp_pool``.
 
     Args:
-      window: the window's size: an int, or one an axis.
+      window: the window's size: an int, or one per axis.
       p: the exponent, at least 1 and finite.
       strides: the step between windows; None: the window.
       padding: as in ``max_pool``.
@@ -183,7 +183,7 @@ def adaptive_avg_pool(output_size: Ints) -> Layer:
     No weights. Which windows stands in ``nn.ops.adaptive_avg_pool``.
 
     Args:
-      output_size: an int (for every spatial axis), or one an axis.
+      output_size: an int (for every spatial axis), or one per axis.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.adaptive_avg_pool(7), (1, 10, 12, 8))
@@ -199,7 +199,7 @@ def adaptive_max_pool(output_size: Ints) -> Layer:
     No weights. Which windows stands in ``nn.ops.adaptive_max_pool``.
 
     Args:
-      output_size: an int (for every spatial axis), or one an axis.
+      output_size: an int (for every spatial axis), or one per axis.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.adaptive_max_pool((4, 2)), (1, 10, 12, 8))

@@ -47,7 +47,7 @@ def reshape(*shape: int) -> Layer:
     Every dtype is kept.
 
     Raises:
-      TypeError: if a size is no integer.
+      TypeError: if a size is not an integer.
       ValueError: if a size is below 1 (and not the one −1), or, once the input is known, if an example of it
         does not hold as many values.
 
@@ -102,8 +102,8 @@ def pad(padding: Padding, *, mode: str = "CONSTANT", value: complex = 0) -> Laye
     Every dtype is kept.
 
     Args:
-      padding: an integer for both ends of every spatial axis, one integer an axis, or one (low, high) pair an
-        axis. Negative numbers crop. In PyTorch the pairs stand in reverse order, the last axis first.
+      padding: an integer for both ends of every spatial axis, one integer per axis, or one (low, high) pair
+        per axis. Negative numbers crop. In PyTorch the pairs stand in reverse order, the last axis first.
       mode: what the border holds: ``"CONSTANT"`` ``value``; ``"REPLICATE"`` the edge value; ``"REFLECT"`` the
         input mirrored at the edge pixel, which is not repeated; ``"CIRCULAR"`` the input from its other end.
         The last two go on periodically where the border is wider than the input.

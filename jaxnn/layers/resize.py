@@ -26,7 +26,7 @@ def resize(
     """Resizes every spatial axis to ``size``: (N, *space, C) → (N, *size, C).
 
     Args:
-      size: the output size: one integer for all spatial axes, or one an axis.
+      size: the output size: one integer for all spatial axes, or one per axis.
       method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. What each setting means
         stands in ``nn.ops.resize``.
       align_corners: whether the centres of the corner pixels coincide.
@@ -60,7 +60,7 @@ def upsample(
     """Multiplies every spatial axis by ``scale``: (N, *space, C) → (N, *⌊space · scale⌋, C).
 
     Args:
-      scale: a positive factor for all spatial axes, or one an axis.
+      scale: a positive factor for all spatial axes, or one per axis.
       method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. What each setting means
         stands in ``nn.ops.upsample``.
       align_corners: whether the centres of the corner pixels coincide.
@@ -82,8 +82,8 @@ def pixel_shuffle(scale: Ints) -> Layer:
     """Spreads channels over finer pixels: (N, *space, C·r₁·r₂…) → (N, *(space · r), C).
 
     Args:
-      scale: the factors r: one integer for all spatial axes, or one an axis. The order of the channels stands
-        in ``nn.ops.pixel_shuffle``.
+      scale: the factors r: one integer for all spatial axes, or one per axis. For the order of the channels
+        see ``nn.ops.pixel_shuffle``.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.pixel_shuffle(2), (1, 8, 8, 12))
@@ -97,8 +97,8 @@ def pixel_unshuffle(scale: Ints) -> Layer:
     """Folds blocks of pixels into channels: (N, *space, C) → (N, *(space / r), C·r₁·r₂…).
 
     Args:
-      scale: the factors r: one integer for all spatial axes, or one an axis. The order of the channels stands
-        in ``nn.ops.pixel_unshuffle``.
+      scale: the factors r: one integer for all spatial axes, or one per axis. For the order of the channels
+        see ``nn.ops.pixel_unshuffle``.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.pixel_unshuffle(2), (1, 16, 16, 3))

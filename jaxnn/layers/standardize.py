@@ -29,7 +29,7 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
       data: the training set, (N, ...), which the statistics are taken from, now. Without it mean is 0 and
         deviation 1, to be replaced by those of a checkpoint.
       axes: the axes that share statistics, the batch axis among them: 0 for each feature and place on its
-        own, ``(0, 1, 2)`` for one pair a channel of images.
+        own, ``(0, 1, 2)`` for one pair per channel of images.
 
     Raises:
       TypeError: for integer data or input.

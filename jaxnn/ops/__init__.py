@@ -1,7 +1,7 @@
-"""Pure functions on arrays: no params, no keys, no layers. For jaxnn's layers, and for anybody else's.
+"""Pure functions on arrays: no params, no keys, no layers. For the layers of jaxnn or of any library.
 
-Channels last, any number of spatial axes: ``x: (N, *space, C)``. A function means one thing; how it is
-computed may differ by shape.
+Channels last, any number of spatial axes: ``x: (N, *space, C)``. Each function has one meaning; how it
+is computed may differ by platform and shape.
 """
 
 from jaxnn.ops.activation import (

@@ -1,10 +1,10 @@
-"""Activations. What jax.nn has is re-exported; the rest is here, and the few whose derivative jax.nn misses.
+"""Activations: those of jax.nn re-exported, the rest, and the few whose derivative jax.nn gets wrong.
 
 Every derivative is finite wherever its limit is: at 0, at large values of either sign and at ±∞. A NaN stays
 a NaN. Everything keeps the dtype of its input.
 
-How exact: a value, or a first derivative, of what is written here is right to a few roundings over the whole
-range, wherever it is not about to cross 0. Limits: numbers below the smallest normal one count as 0 on CPUs,
+Accuracy: values and first derivatives of what is written here are right to a few roundings over the whole
+range, except close to where they cross 0. Limits: numbers below the smallest normal one count as 0 on CPUs,
 in and out; ``tanh_shrink``, a difference, is right to a rounding of x; the derivatives of what jax.nn has
 (``elu``, ``selu``, ``celu``, ``sigmoid``, ``tanh``) are right to a rounding of 1, so that their tails, below
 6e-8 in float32, are lost.
@@ -79,7 +79,7 @@ __all__ = [
 
 
 # x · gate(x), of jax.nn, differentiates to gate(x) + x · gate'(x), and at x = ±∞ the second term is ∞ · 0, a
-# NaN; jax.nn.gelu meets it wherever x² or x³ overflows, in float16 from 256 on. Beyond ``bound`` the gate has
+# NaN; jax.nn.gelu has it wherever x² or x³ overflows, in float16 from 256 on. Beyond ``bound`` the gate has
 # reached its limits to the last bit, 0 on the left. The derivative shares the gate with the value.
 # Computed in float32 at least: in float16 the gate, and within it the exponential, leaves the range first.
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -104,18 +104,18 @@ def _twice_normal(half: jax.Array) -> jax.Array:
 
 
 def _nearly_normal(x: jax.Array) -> jax.Array:
-    """(1 + tanh u) / 2, which is σ(2u): from x = −5.2 on tanh is −1 in float32, and the sum nothing."""
+    """(1 + tanh u) / 2, which is σ(2u): from x = −5.2 on tanh is −1 in float32, and the sum is 0."""
     return jax.nn.sigmoid(sqrt(8 / pi) * (x + 0.044715 * (x * x * x)))
 
 
 def gelu(x: ArrayLike, approximate: bool = True) -> jax.Array:
     """Gaussian error linear unit: any shape → the same shape.
 
-    y = x · Φ(x), Φ the standard normal distribution; by default its approximation
-    x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), as in JAX. PyTorch's default is the exact one.
+    y = x · Φ(x), Φ the standard normal distribution; by default the approximation
+    x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), as in JAX. PyTorch's default is the exact Φ.
 
-    Equal to ``jax.nn.gelu``, but for its tail, which that rounds to −0 (in float32 from −5.2 on, where y is
-    −5e-7), and for its derivative, there a NaN at ±∞ and, in float16, already from ±256 on.
+    Equal to ``jax.nn.gelu``, except in the tail, which ``jax.nn`` rounds to −0 (in float32 from −5.2 on,
+    where y is −5e-7), and in the derivative, there a NaN at ±∞ and, in float16, already from ±256 on.
 
     Args:
       x: floating-point.
@@ -237,7 +237,7 @@ def _soft_sign_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tup
 
 
 def linear(x: ArrayLike) -> jax.Array:
-    """Nothing: any shape, any dtype → the same. y = x.
+    """The identity: any shape, any dtype → the same. y = x.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> print(nn.ops.linear(jnp.array([-1.0, 2.0])))
@@ -271,8 +271,8 @@ def _arctan(x: jax.Array) -> jax.Array:
 
 @_arctan.defjvp
 def _arctan_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    # 1 / (1 + x²), beyond |x| = 1 in terms of 1/x: x² overflows, from 256 on in float16, and then the second
-    # derivative is a NaN.
+    # 1 / (1 + x²), beyond |x| = 1 in terms of 1/x: x² overflows (in float16 from 256 on), and then the second
+    # derivative would be a NaN.
     (x,), (tangent,) = primals, tangents
     far = jnp.abs(x) > 1
     one = jnp.ones_like(x)
@@ -303,7 +303,7 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
 
     Args:
       x: floating-point.
-      slope: one value, (), or one a channel, (C,), of the dtype of ``x``.
+      slope: one value, (), or one per channel, (C,), of the dtype of ``x``.
 
     At 0 the derivative is 1, as for ``leaky_relu`` in JAX (in PyTorch it is the slope).
 
@@ -329,9 +329,9 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
     wide = x.astype(accumulator(x.dtype))
     slope = slope.astype(wide.dtype)
     if x.ndim > 2:
-        # That sum is taken in two steps, each example on its own and then over the batch.
+        # That sum is taken in two steps: within each example, then over the batch.
         slope = stored(_copies(slope, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]), x))
-    # The zeros bring the sharding of x, which a select insists on.
+    # The zeros have the sharding of x, which a select requires.
     below = jnp.zeros_like(wide) + _copies(slope, x.shape, x)
     factor = jnp.where(x >= 0, jnp.ones_like(wide), below)
     return (wide * factor).astype(x.dtype)
@@ -345,12 +345,12 @@ def _copies(a: jax.Array, shape: tuple[int, ...], like: jax.Array) -> jax.Array:
 def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
     """The largest of each group of ``pieces`` channels: (..., C) → (..., C // pieces).
 
-    y[c] = max of x[c · pieces + j] over 0 ≤ j < pieces: the pieces of one output stand side by side. Values
+    y[c] = max of x[c · pieces + j] over 0 ≤ j < pieces: the pieces of one output are adjacent. Values
     that tie for the maximum share its gradient evenly.
 
     Args:
       x: floating-point.
-      pieces: how many values each output is the largest of, ≥ 1; must divide C.
+      pieces: the number of values per output, ≥ 1; must divide C.
       axis: the axis of the channels.
 
     Raises:
@@ -372,7 +372,7 @@ def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
             "channels"
         )
     split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
-    # A CPU would convert halves to and fro for every comparison.
+    # A CPU would convert half-precision values for every comparison.
     y: jax.Array = _largest(axis + 1, jnp.reshape(x.astype(accumulator(x.dtype)), split))
     return y.astype(x.dtype)
 
@@ -389,13 +389,13 @@ def _largest_jvp(axis: int, primals: Any, tangents: Any) -> Any:
     y = stored(_largest(axis, x))
     taken = x == jnp.expand_dims(y, axis)
     ties = stored(_joined(jnp.add, axis, taken.astype(x.dtype)))
-    # A sum and no slices: its transpose is a copy, not pads.
+    # A sum instead of slices: its transpose is a copy, not pads.
     of_taken = jnp.sum(jnp.where(taken, tangent, jnp.zeros_like(tangent)), axis)
     return y, stored(of_taken) / ties
 
 
 def _joined(function: Callable[[jax.Array, jax.Array], jax.Array], axis: int, x: jax.Array) -> jax.Array:
-    """Slice by slice where there are few: a CPU reduces along a short last axis slowly."""
+    """Reduces ``axis`` slice by slice where it is short: a CPU reduces along a short last axis slowly."""
     if x.shape[axis] > 4:
         over = extreme if function is jnp.maximum else total
         return lax.squeeze(over(x, (axis,)), (axis,))
@@ -403,7 +403,7 @@ def _joined(function: Callable[[jax.Array, jax.Array], jax.Array], axis: int, x:
 
 
 def hard_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
-    """Drops what is small: any shape → the same shape. y = x where |x| > threshold, else 0.
+    """Replaces small values by 0: any shape → the same shape. y = x where |x| > threshold, else 0.
 
     Args:
       x: floating-point.
@@ -423,7 +423,7 @@ def hard_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
 
 
 def soft_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
-    """Moves towards 0 and stops there: any shape → the same shape. y = sign(x) · max(|x| − threshold, 0).
+    """Moves values towards 0, up to 0: any shape → the same shape. y = sign(x) · max(|x| − threshold, 0).
 
     Args:
       x: floating-point.
@@ -443,7 +443,7 @@ def soft_shrink(x: ArrayLike, threshold: float = 0.5) -> jax.Array:
 
 
 def tanh_shrink(x: ArrayLike) -> jax.Array:
-    """What tanh leaves: any shape → the same shape. y = x − tanh(x).
+    """The rest after tanh: any shape → the same shape. y = x − tanh(x).
 
     Args:
       x: floating-point.
@@ -466,19 +466,19 @@ def _tanh_shrink(x: jax.Array) -> jax.Array:
 
 @_tanh_shrink.defjvp
 def _tanh_shrink_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    # tanh² and not 1 − (1 − tanh²), which near 0 has no digits.
+    # tanh² and not 1 − (1 − tanh²), which loses all digits near 0.
     (x,), (tangent,) = primals, tangents
     y = jnp.tanh(x)
     return x - y, tangent * (y * y)
 
 
 def threshold(x: ArrayLike, threshold: float, value: float) -> jax.Array:
-    """Replaces what is not large enough: any shape → the same shape. y = x where x > threshold, else value.
+    """Replaces values up to a threshold: any shape → the same shape. y = x where x > threshold, else value.
 
     Args:
       x: floating-point; a NaN stays a NaN.
       threshold: any number.
-      value: what stands in the place of values up to the threshold.
+      value: what replaces values up to the threshold.
 
     Raises:
       TypeError: for integers.
@@ -537,7 +537,7 @@ def _softmax_of_rows(x: jax.Array) -> jax.Array:
 
 @_softmax_of_rows.defjvp
 def _softmax_of_rows_jvp(primals: Any, tangents: Any) -> Any:
-    # What is stored need not be computed again, and a CPU's library then does both ways a few rows at a time.
+    # Stored values are not computed again, and a CPU's library then does both passes a few rows at a time.
     y = stored(_softmax_of_rows(*primals))
     (tangent,) = tangents
     return y, y * (tangent - jnp.sum(y * tangent, -1, keepdims=True))
@@ -587,7 +587,7 @@ def sparsemax(x: ArrayLike, axis: int = -1) -> jax.Array:
     """
     x = floating("sparsemax", x)
     axis = checks.axis("sparsemax", axis, x.shape)
-    # Adding a number to all changes nothing; with the largest at 0 no sum loses digits to it.
+    # Adding a constant to all values changes nothing; with the largest at 0 the sums lose no digits.
     wide = x.astype(accumulator(x.dtype))
     z = wide - lax.stop_gradient(jnp.max(wide, axis, keepdims=True))
     fixed = lax.stop_gradient(z)

@@ -22,11 +22,11 @@ def adaptive_avg_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
 
     Args:
       x: the input, floating-point.
-      output_size: o: an int (for every spatial axis), or one an axis.
+      output_size: o: an int (for every spatial axis), or one per axis.
 
     Raises:
       ValueError: wrong rank, an ``output_size`` below 1.
-      TypeError: integer input, whose average is no integer.
+      TypeError: integer input, whose average is not an integer.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([1.0, 2.0, 6.0, 8.0, 10.0]).reshape(1, 5, 1)
@@ -51,7 +51,7 @@ def adaptive_max_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
 
     Args:
       x: the input, floating-point, integer or boolean.
-      output_size: o: an int (for every spatial axis), or one an axis.
+      output_size: o: an int (for every spatial axis), or one per axis.
 
     Raises:
       ValueError: wrong rank, an ``output_size`` below 1.

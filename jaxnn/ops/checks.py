@@ -1,4 +1,4 @@
-"""What every public function asks of its arguments, and the sentences that it raises if they are not so.
+"""Checks of the arguments of public functions, and the sentences that they raise.
 
 A sentence reads ``<owner>: <name> must be <rule>, got <value>``, where the owner is the op or layer that was
 called. A value of the wrong kind is a ``TypeError``, one out of range a ``ValueError``.
@@ -45,17 +45,17 @@ def number(
     finite: bool = True,
     rule: str | None = None,
 ) -> float:
-    """``value`` as a float; raises unless it is a number within the bounds, and finite if that is asked.
+    """``value`` as a float; raises unless it is a number within the bounds, and finite by default.
 
     Args:
       owner: the op or layer.
-      name: of the argument.
-      value: what came.
+      name: the argument's name.
+      value: its value.
       least: the smallest value that is allowed.
-      most: the largest one.
-      above: what the value must be larger than.
-      finite: False lets ±∞ pass where the bounds do; never NaN.
-      rule: the bounds in words, where there is more to say than they do.
+      most: the largest value that is allowed.
+      above: a number that the value must exceed.
+      finite: False lets ±∞ pass where the bounds allow it; NaN never passes.
+      rule: the bounds in words, where these should say more.
     """
     plain = value if type(value) is float else _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, Real):
@@ -73,7 +73,7 @@ def number(
 
 
 def scalar(owner: str, name: str, value: Any) -> bool | int | float | complex:
-    """``value`` as Python's own number or bool, complex ones too: what any array may hold."""
+    """``value`` as Python's own bool, int, float or complex."""
     plain = _plain(value)
     if not isinstance(plain, bool | Real | complex):
         raise wrong_kind(owner, name, "a plain number", value)
@@ -81,7 +81,7 @@ def scalar(owner: str, name: str, value: Any) -> bool | int | float | complex:
 
 
 def flag(owner: str, name: str, value: Any) -> bool:
-    """``value`` as a bool; raises unless it is one: 0, 1, None and strings are not."""
+    """``value`` as a bool; raises unless it is one; 0, 1, None and strings are not."""
     plain = _plain(value)
     if not isinstance(plain, bool):
         raise wrong_kind(owner, name, "True or False", value)
@@ -120,8 +120,8 @@ def axis(owner: str, value: Any, shape: Sequence[Any], name: str = "axis") -> in
 def axes(owner: str, value: Any, shape: Sequence[Any] | None = None, name: str = "axes") -> tuple[int, ...]:
     """``value``, an axis or several, counted from the front and in rising order.
 
-    Raises unless they are different axes of an ``x`` of this shape. Without a shape, which a layer does not
-    know when it is made, they come back as they are.
+    Raises unless they are different axes of an ``x`` of this shape. Without a shape (a layer does not know
+    it when it is made) they are returned as they are.
     """
     given = integers(value)
     if given is None:
@@ -154,7 +154,7 @@ def initialisers(owner: str, **values: Any) -> None:
 
 
 def floating_type(owner: str, name: str, value: Any) -> np.dtype:
-    """``value`` as a dtype; raises unless it is, or names, a real floating-point one."""
+    """``value`` as a dtype; raises unless it is, or names, a real floating-point dtype."""
     try:
         dtype = None if value is None else jnp.dtype(value)
     except TypeError:
@@ -174,7 +174,7 @@ def key(owner: str, value: Any) -> None:
 
 
 def optional_key(owner: str, value: Any) -> None:
-    """``key``, where there may be none."""
+    """Like ``key``, but None is allowed."""
     if value is not None:
         key(owner, value)
 
@@ -192,7 +192,7 @@ def _raw_key_of(implementation: str) -> tuple[int, ...]:
 
 
 def whole(value: Any) -> int | None:
-    """``value`` as an int, if it is a whole number whose value is known, and no bool; else None."""
+    """``value`` as an int, if it is a whole number whose value is known, and not a bool; else None."""
     if type(value) is int:
         return value
     plain = _plain(value)
@@ -219,7 +219,7 @@ def _plain(value: Any) -> Any:
 
 
 def _range(least: float | None, most: float | None, above: float | None = None) -> str:
-    """Bounds in words."""
+    """The bounds in words."""
     if above is not None:
         low = "positive" if above == 0 else f"above {above}"
         return low if most is None else f"{low} and at most {most}"
@@ -234,13 +234,13 @@ def refusal(owner: str, name: str, rule: str, value: Any) -> str:
 
 
 def wrong_kind(owner: str, name: str, rule: str, value: Any) -> TypeError:
-    """For a setting that is not what ``rule`` says, perhaps only because its value is not known yet."""
+    """The error for a setting that breaks ``rule``, perhaps only because its value is traced."""
     known = " whose value is known when the program is traced" if isinstance(value, jax.core.Tracer) else ""
     return TypeError(refusal(owner, name, rule + known, value))
 
 
 def shown(value: Any) -> str:
-    """``value`` as a sentence shows it: in short, whatever it is."""
+    """``value`` as a sentence shows it: short, whatever it is."""
     if isinstance(value, np.ndarray | jax.Array) and _described(value):
         kind = "a traced" if isinstance(value, jax.core.Tracer) else "an array"
         return f"{kind} {value.dtype}[{','.join(map(str, value.shape))}]"
@@ -260,8 +260,7 @@ def _described(value: np.generic | np.ndarray | jax.Array) -> bool:
 def array(owner: str, value: Any, name: str = "x") -> jax.Array:
     """``value`` as a JAX array; raises unless it is an array or a number.
 
-    A list or a tuple is not: stacked in silence, several arrays where one was meant would go on as a wrong
-    shape.
+    A list or a tuple is not: several arrays where one was meant would be stacked silently to a wrong shape.
     """
     if isinstance(value, jax.Array):
         return value
@@ -284,7 +283,7 @@ def arrays(owner: str, value: Any, name: str = "x") -> Any:
 
 
 def one_shape(owner: str, spec: Any) -> Any:
-    """``spec``, the shape and dtype of an input; raises unless it is that of one array."""
+    """``spec``, the shape and dtype of an input; raises unless it describes a single array."""
     if not hasattr(spec, "shape"):
         what = (
             f"a {type(spec).__name__} of {len(spec)}"
@@ -303,7 +302,7 @@ def floating(op: str, x: ArrayLike, name: str = "x") -> jax.Array:
 
 
 def described(value: Any) -> str:
-    """What came where an array is wanted: kinds, dtypes and shapes rather than numbers."""
+    """What was passed instead of an array: kinds, dtypes and shapes rather than numbers."""
     if isinstance(value, tuple | list):
         few = ", ".join(map(described, value[:3])) + (", ..." if len(value) > 3 else "")
         return f"a {type(value).__name__} of {len(value)}" + (f" ({few})" if value else "")
@@ -322,7 +321,7 @@ def floating_dtype(op: str, dtype: jnp.dtype, name: str = "x") -> None:
 
 
 def same_dtype(op: str, x: jax.Array, **others: jax.Array | None) -> None:
-    """Raises unless every array in ``others`` has the dtype of ``x``: nothing is cast in silence."""
+    """Raises unless every array in ``others`` has the dtype of ``x``: nothing is cast silently."""
     for name, other in others.items():
         if other is not None and other.dtype != x.dtype:
             raise TypeError(

@@ -36,22 +36,22 @@ def conv(
 
     The kernel is not flipped (so, strictly, this is a cross-correlation, as in all deep-learning libraries).
     Products are summed in float32 at least, and the result is rounded to the input's dtype once, after the
-    bias (on GPU and TPU halves are rounded before it as well).
+    bias (on GPU and TPU half-precision values are rounded before it as well).
 
     Args:
       x: the input, ``(N, *space, C_in)``, floating-point.
       kernel: ``(*window, C_in // groups, C_out)``, of the dtype of ``x``.
       bias: ``(C_out,)``, added after the sum; or None.
-      strides: the step between windows: an int, or one an axis.
-      padding: ``"VALID"`` (none); ``"SAME"`` (zeros so that out = ⌈L/s⌉, the odd one on the high side, as
-        in lax, Keras and Flax); ``"SAME_LOWER"`` (the odd one on the low side); ``"CAUSAL"`` (k' − 1 zeros
+      strides: the step between windows: an int, or one per axis.
+      padding: ``"VALID"`` (none); ``"SAME"`` (zeros so that out = ⌈L/s⌉, an odd zero on the high side, as
+        in lax, Keras and Flax); ``"SAME_LOWER"`` (an odd zero on the low side); ``"CAUSAL"`` (k' − 1 zeros
         before the only spatial axis, none after); ``"CIRCULAR"``, ``"REFLECT"``, ``"REPLICATE"`` (as wide as
         ``SAME``, with values of the input: its other end, its mirror image without the edge, its edge); an
-        int, one int an axis, or one (low, high) pair an axis. Negative pads crop.
-      dilation: the distance between the window's values: an int, or one an axis.
+        int, one int per axis, or one (low, high) pair per axis. Negative pads crop.
+      dilation: the distance between the window's values: an int, or one per axis.
       groups: contiguous blocks of channels that do not see each other. ``groups=C_in`` is depthwise.
       implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
-        the plain form. Gradients take the form of that name where they have one that fits, and else choose.
+        the plain form. Gradients take the form of that name if they have one that fits, otherwise choose.
         ``docs/kernels.md`` has the names, ``jaxnn.kernels.explain`` tells what is chosen.
 
     Raises:
@@ -84,16 +84,16 @@ def conv(
     return _convolved(x, kernel, bias, settings)
 
 
-@partial(jax.jit, static_argnums=3, inline=True)  # so that it is traced and differentiated once a shape
+@partial(jax.jit, static_argnums=3, inline=True)  # so that it is traced and differentiated once per shape
 def _convolved(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, settings: Settings) -> jax.Array:
     y = convolution.forward(x, kernel, settings, accumulator(x.dtype))
     return lax.convert_element_type(add_bias(y, bias), x.dtype)
 
 
 def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
-    """``x`` with its spatial axes extended by values of its own, as a value padding's name says."""
+    """``x`` with its spatial axes extended by values of its own, as the name of a value padding says."""
     mode = windows.VALUE_PADDINGS[padding]
-    # Row by row, since jnp.pad slices even the axes that it leaves alone, and a sharded batch forbids that.
+    # One example at a time, since jnp.pad slices even axes it doesn't pad, which a sharded batch forbids.
     return jax.vmap(lambda row: jnp.pad(row, (*pairs, (0, 0)), mode=mode))(x)
 
 

@@ -28,12 +28,12 @@ def conv_general_dilated(
     preferred_element_type: DTypeLike | None = None,
     out_sharding: NamedSharding | PartitionSpec | None = None,
 ) -> jax.Array:
-    """Convolution with the signature and the meaning of ``jax.lax.conv_general_dilated``, to the letter.
+    """Convolution with exactly the signature and meaning of ``jax.lax.conv_general_dilated``.
 
     ``(N, C_in, *space), (C_out, C_in // groups, *window) → (N, C_out, *out)`` unless ``dimension_numbers``
-    says otherwise. It is here to be handed to any library that accepts such a function. Its arguments, its
-    defaults and its errors are those of lax; ``conv`` is the friendlier one. What jaxnn has no kernel for
-    (complex numbers and integers, groups of the batch, a dilated input with strides) lax computes.
+    says otherwise. This function is meant for libraries that accept a replacement of lax's. Arguments,
+    defaults and errors are those of lax; ``conv`` is easier to use. lax computes what jaxnn has no kernel for
+    (complex numbers and integers, groups of the batch, a dilated input with strides).
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> nn.ops.conv_general_dilated(jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), (1, 1), "SAME").shape
@@ -56,13 +56,13 @@ def conv_general_dilated(
             out_sharding=out_sharding,
         )
 
-    result = jax.eval_shape(plain, lhs, rhs)  # All of lax's checks, and what must come out.
+    result = jax.eval_shape(plain, lhs, rhs)  # All of lax's checks, and the type of the result.
     rank = len(window_strides)
     stretch = tuple(lhs_dilation or (1,) * rank)
     dilation = tuple(rhs_dilation or (1,) * rank)
     dilated_input, strided = (any(step > 1 for step in steps) for steps in (stretch, window_strides))
     special = batch_group_count > 1 or out_sharding is not None or (dilated_input and strided)
-    special |= len(dilation) != rank  # which lax lets pass
+    special |= len(dilation) != rank  # lax accepts this
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     out = tuple(result.shape[axis] for axis in numbers.out_spec[2:])
     sizes = (*(lhs.shape[axis] for axis in numbers.lhs_spec[1:]), *rhs.shape, *out)
@@ -79,7 +79,7 @@ def conv_general_dilated(
         )
         y = convolution.forward(x, kernel, settings, result.dtype)
     else:
-        # A convolution of a dilated x is the transpose of the one with that stride, the kernel flipped.
+        # A convolution of a dilated x is the transpose of one with that stride and a flipped kernel.
         lows = [k - 1 - int(low) for k, (low, _) in zip(span, pairs, strict=True)]
         axes = zip(space, out, span, stretch, lows, strict=True)
         cut = tuple((low, (n - 1) * s + k - size - low) for n, size, k, s, low in axes)
@@ -97,7 +97,7 @@ def _last(spec: Sequence[int]) -> list[int]:
 
 
 def _kernel(spec: Sequence[int]) -> list[int]:
-    """The permutation that takes (C_out, C_in, *window), where ``spec`` finds them, to that of ``conv``."""
+    """The permutation that takes (C_out, C_in, *window), where ``spec`` finds them, to ``conv``'s order."""
     c_out, c_in, *window = spec
     return [*window, c_in, c_out]
 

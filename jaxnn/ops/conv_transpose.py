@@ -33,35 +33,35 @@ def conv_transpose(
 ) -> jax.Array:
     """The exact transpose of ``conv`` over any number of spatial axes.
 
-    ``(N, *space, C_in) → (N, *out, C_out)``: what ``jax.vjp`` of ``conv`` with the same settings, its
-    kernel's channel axes swapped, makes of ``x``. Every input value stamps the kernel onto the output::
+    ``(N, *space, C_in) → (N, *out, C_out)``: the ``jax.vjp`` of ``conv`` with the same settings and its
+    kernel's channel axes swapped, applied to ``x``. Every input value stamps the kernel onto the output::
 
         y[n, s·i + d·j − low, o] += x[n, i, c] · kernel[j, c, o]
 
     On each axis out = (L − 1)·s + k' − low − high + output_padding for the input size L, the stride s, the
     span k' = d·(k − 1) + 1 of the kernel and the padding (low, high); with ``SAME`` it is L·s. Products are
     summed in float32 at least, and the result is rounded to the input's dtype once, after the bias
-    (on GPU and TPU halves are rounded before it as well).
+    (on GPU and TPU half-precision values are rounded before it as well).
 
     Args:
       x: the input, ``(N, *space, C_in)``, floating-point.
       kernel: ``(*window, C_in, C_out // groups)``, of the dtype of ``x``. A PyTorch weight (I, O // g, *k)
         needs its axes moved and no flip.
       bias: ``(C_out,)``, added after the sum; or None.
-      strides: the distance between stamps: an int, or one an axis.
-      padding: that of the forward ``conv``, hence what is cut off here. An int, one int an axis or one
-        (low, high) pair an axis, as in PyTorch and unlike Flax, which pads the dilated input; negative ones
+      strides: the distance between stamps: an int, or one per axis.
+      padding: that of the forward ``conv``, hence what is cut off here. An int, one int per axis or one
+        (low, high) pair per axis, as in PyTorch and unlike Flax, which pads the dilated input; negative ones
         add zeros. ``"VALID"`` cuts nothing (lax, Flax and Keras widen the result to (L − 1)·s + max(k', s)).
         ``"SAME"`` gives L·s and cuts ⌊max(k' − s, 0) / 2⌋ on the low side, as lax and Keras do;
-        ``"SAME_LOWER"`` cuts the odd one there. ``"CAUSAL"`` cuts k' − 1 on the low side, of one axis only.
+        ``"SAME_LOWER"`` cuts an odd place there. ``"CAUSAL"`` cuts k' − 1 on the low side, of one axis only.
         ``"CIRCULAR"``, ``"REFLECT"`` and ``"REPLICATE"`` cut as ``SAME`` and add what was cut to the values
         that the forward padding copied.
-      output_padding: adds that many places on the high side, from 0 to s − 1: which of the s sizes that
-        ``conv`` maps to this L is meant. 0 where the size is L·s anyway.
-      dilation: the distance between the kernel's values: an int, or one an axis.
+      output_padding: adds that many places on the high side, from 0 to s − 1: this says which of the s sizes
+        that ``conv`` maps to this L is meant. 0 where the size is L·s anyway.
+      dilation: the distance between the kernel's values: an int, or one per axis.
       groups: contiguous blocks of channels that do not see each other.
       implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
-        the plain form. Gradients take the form of that name where they have one that fits, and else choose.
+        the plain form. Gradients take the form of that name if they have one that fits, otherwise choose.
         ``docs/kernels.md`` has the names, ``jaxnn.kernels.explain`` tells what is chosen.
 
     Raises:
@@ -88,7 +88,7 @@ def conv_transpose(
     pairs, extra = _crops(sizes, span, strides, padding, output_padding)
     fold = isinstance(padding, str) and padding in windows.VALUE_PADDINGS
     dtype = x.dtype
-    # Folding needs the places that are cut off, and cuts them itself.
+    # Folding needs the places that would be cut off, and cuts them itself.
     cut = ((0, 0),) * rank if fold else pairs
     axes = zip(sizes, span, strides, cut, extra, strict=True)
     out = tuple((n - 1) * s + k - low - high + e for n, k, s, (low, high), e in axes)
@@ -138,11 +138,11 @@ def _crops(
 
 
 def _fold_border(y: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
-    """The transpose of padding with values: the border is added to where it was copied from."""
+    """The transpose of padding with values: the border is added to the places it was copied from."""
     inner = y
     for axis, (low, high) in enumerate(pairs, start=1):
         inner = lax.slice_in_dim(inner, low, y.shape[axis] - high, axis=axis)
-    # Padding is linear: ``inner`` gives its shape and its sharding, the values play no part.
+    # Padding is linear: ``inner`` gives its shape and its sharding, the values don't matter.
     _, transpose = jax.vjp(lambda x: pad_with_values(x, pairs, padding), inner)
     folded: jax.Array = transpose(y)[0]
     return folded

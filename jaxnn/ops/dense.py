@@ -19,11 +19,11 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
 
     Args:
       x: the input, ``(..., F)``, floating-point.
-      kernel: ``(F, O)``, of the dtype of ``x``. PyTorch keeps its transpose.
+      kernel: ``(F, O)``, of the dtype of ``x``. PyTorch stores its transpose.
       bias: ``(O,)`` or None.
 
     Raises:
-      ValueError: a kernel that is not a matrix or whose rows are not as many as x's features.
+      ValueError: a kernel that is not a matrix or whose number of rows is not that of x's features.
       TypeError: a dtype that is not floating-point, or differs from that of ``x``.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -42,6 +42,6 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
     return _affine(x, kernel, bias)
 
 
-@partial(jax.jit, inline=True)  # so that it is traced and differentiated once a shape, not at every call
+@partial(jax.jit, inline=True)  # so that it is traced and differentiated once per shape, not at every call
 def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
     return lax.convert_element_type(add_bias(matrix_product(x, kernel), bias), x.dtype)

@@ -1,4 +1,4 @@
-"""Pools whose window is the whole input: one value a channel is left."""
+"""Pools whose window is the whole input, so that one value per channel is left."""
 
 from math import prod
 
@@ -43,7 +43,7 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: no spatial axis, or an empty one.
-      TypeError: integer input, whose average is no integer.
+      TypeError: integer input, whose average is not an integer.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> nn.ops.global_avg_pool(jnp.arange(12.0).reshape(1, 2, 3, 2)).tolist()

@@ -43,7 +43,7 @@ def lp_pool(
 
     Args:
       x: the input, floating-point.
-      window: the window's size k: an int (for every spatial axis), or one an axis.
+      window: the window's size k: an int (for every spatial axis), or one per axis.
       p: the exponent, at least 1 and finite: 1 sums magnitudes; the larger, the closer to their maximum.
       strides: the step s between windows; None: the window.
       padding: as in ``max_pool``.
@@ -52,7 +52,7 @@ def lp_pool(
 
     Raises:
       ValueError: as ``max_pool``; a p below 1 or infinite.
-      TypeError: integer input; a p that is no number.
+      TypeError: integer input; a p that is not a number.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([3.0, -4.0, 0.0, 0.0]).reshape(1, 4, 1)
@@ -104,7 +104,7 @@ def _power(x: jax.Array, p: int | float) -> jax.Array:
     """|x|^p with the right derivatives at 0; where the second is infinite (1 < p < 2), 0 and not NaN."""
     if p % 2 == 0:
         return lax.integer_pow(x, int(p))
-    size = x * lax.sign(x)  # and not jnp.abs, whose derivative at 0 is 1
+    size = x * lax.sign(x)  # not jnp.abs, whose derivative at 0 is 1
     if isinstance(p, int):
         return lax.integer_pow(size, p)
     nothing = size == 0

@@ -61,7 +61,7 @@ def batch_norm(
     var = fitted(op, "var", var, x, (x.ndim - 1,))
     epsilon = positive(op, epsilon, x.dtype)
     gain = lax.rsqrt(var + epsilon)
-    # One pass less over x.
+    # One pass over x less.
     gain = gain if scale is None else gain * fitted(op, "scale", scale, x, (x.ndim - 1,))
     return finished(op, x, (widened(x) - mean) * gain, (x.ndim - 1,), None, bias)
 
@@ -81,7 +81,7 @@ def batch_norm_train(
     0.01 in float32 comes out right, because x − E[x] is not taken from the rounded mean that is returned.
 
     Args:
-      x: floating-point, at least 2 axes, and at least two values a channel.
+      x: floating-point, at least 2 axes, and at least two values per channel.
       scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
       bias: (C,), likewise; None leaves it out.
       epsilon: ε > 0; it stands inside the root.
@@ -90,11 +90,11 @@ def batch_norm_train(
 
     Returns:
       ``(y, mean, var, n)``: y in the dtype of ``x``; the mean and the biased variance, each (C,), in float32
-      at least; how many values a channel had. The unbiased variance is var · n / (n − 1).
+      at least; the number of values per channel. The unbiased variance is var · n / (n − 1).
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
-      ValueError: for fewer than two values a channel, too few axes, an array that is not (C,), ε ≤ 0, or
+      ValueError: for fewer than two values per channel, too few axes, an array that is not (C,), ε ≤ 0, or
         an ``axis_name`` that nothing around the call maps.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -125,10 +125,10 @@ def batch_norm_train(
 
 
 def _count_over(op: str, x: jax.Array, scope: Scope) -> Any:
-    """How many values a channel has on all devices together."""
+    """The number of values per channel on all devices together."""
     try:
         return scope.count(x)
-    except NameError:  # what JAX raises for a name that no transform around the call has
+    except NameError:  # raised by JAX for a name that no transform around the call maps
         raise ValueError(
             f"{op}: axis_name must name an axis that jax.shard_map or jax.vmap maps around this call, got "
             f"{scope.axis_name!r}; for a batch sharded under jax.jit leave it out"
@@ -304,10 +304,10 @@ def _normalised(
     bias: ArrayLike | None,
     epsilon: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """y, mean and variance, widened, with a scale and a bias for each channel."""
+    """y, mean and variance, widened, with a scale and a bias per channel."""
     epsilon = positive(op, epsilon, x.dtype)
     last = (x.ndim - 1,)
-    # Several loops read x and the cotangent: neither is to be computed anew, or cut from a scan's, in each.
+    # Several loops read x and the cotangent, which must not be computed (or sliced from a scan's) in each.
     return normalised(
         scope,
         stored(x),
@@ -318,7 +318,7 @@ def _normalised(
 
 
 def _several(op: str, x: jax.Array, scope: Scope) -> Scope:
-    """``scope``; raises if it holds one value only: less its mean it is 0, whatever the input says."""
+    """``scope``; raises if it holds a single value, which minus its mean would always be 0."""
     count = scope.count(x)
     if not is_symbolic_dim(count) and count < 2:
         raise ValueError(

@@ -15,7 +15,7 @@ from jaxnn.ops.checks import floating, number, refusal
 def positive(op: str, epsilon: float, dtype: jnp.dtype | None = None) -> float:
     """``epsilon`` as a plain float; raises unless it is positive and finite.
 
-    With ``dtype`` it must also be a normal number of what that is computed in.
+    With ``dtype`` it must also be a normal number of the dtype that ``dtype`` is computed in.
     """
     plain = number(op, "epsilon", epsilon, above=0)
     if dtype is not None and plain < (least := np.finfo(wide := accumulator(dtype)).tiny):

@@ -1,4 +1,4 @@
-"""Trading channels for pixels and back."""
+"""Moving channels into pixels and back."""
 
 from math import prod
 
@@ -24,11 +24,11 @@ def pixel_shuffle(x: ArrayLike, scale: Ints) -> jax.Array:
 
     Args:
       x: (N, *space, channels).
-      scale: the factors r, at least 1: one integer for all spatial axes, or one an axis.
+      scale: the factors r, at least 1: one integer for all spatial axes, or one per axis.
 
     Raises:
       ValueError: if the product of the factors does not divide the channels, or a factor is below 1.
-      TypeError: if a factor is no integer.
+      TypeError: if a factor is not an integer.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> nn.ops.pixel_shuffle(jnp.ones((1, 8, 8, 12)), 2).shape
@@ -64,11 +64,11 @@ def pixel_unshuffle(x: ArrayLike, scale: Ints) -> jax.Array:
 
     Args:
       x: (N, *space, channels).
-      scale: the factors r, at least 1: one integer for all spatial axes, or one an axis.
+      scale: the factors r, at least 1: one integer for all spatial axes, or one per axis.
 
     Raises:
       ValueError: if a factor does not divide the size of its axis, or is below 1.
-      TypeError: if a factor is no integer.
+      TypeError: if a factor is not an integer.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> nn.ops.pixel_unshuffle(jnp.ones((1, 16, 16, 3)), 2).shape

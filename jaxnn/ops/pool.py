@@ -41,11 +41,11 @@ def max_pool(
 
     Args:
       x: the input, floating-point, integer or boolean (there the maximum means "any"); the dtype is kept.
-      window: the window's size k: an int (for every spatial axis), or one an axis.
+      window: the window's size k: an int (for every spatial axis), or one per axis.
       strides: the step s between windows, as ``window``. None: the window, as in PyTorch and Keras (1 in
         Flax, Equinox and stax).
-      padding: ``"VALID"`` (none), ``"SAME"`` (so that out = ⌈L/s⌉, the odd one on the high side),
-        ``"SAME_LOWER"`` (on the low side), an int, one int an axis, or one (low, high) pair an axis. Each
+      padding: ``"VALID"`` (none), ``"SAME"`` (so that out = ⌈L/s⌉, odd padding on the high side),
+        ``"SAME_LOWER"`` (on the low side), an int, one int per axis, or one (low, high) pair per axis. Each
         must be at most ⌊k'/2⌋: half the span, so a dilated window may be padded further (PyTorch's bound is
         ⌊k/2⌋, the same without dilation).
       dilation: the distance d between the window's values, as ``window``.
@@ -55,7 +55,7 @@ def max_pool(
     Raises:
       ValueError: wrong rank, a setting below 1, padding that is negative or too wide, a window larger than
         the padded input, or one that holds nothing but padding.
-      TypeError: complex input, settings that are no integers.
+      TypeError: complex input, settings that are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([3, 1, 4, 1, 5, 9, 2]).reshape(1, 7, 1)
@@ -78,8 +78,8 @@ def min_pool(
 ) -> jax.Array:
     """The smallest value of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    ``max_pool`` turned over: y[n, i, c] = min_j x[n, s·i + d·j − low, c], with the same settings, the same
-    rule for ties and the same errors. For booleans the minimum means "all".
+    ``max_pool`` for the minimum: y[n, i, c] = min_j x[n, s·i + d·j − low, c], with the same settings, the
+    same rule for ties and the same errors. For booleans the minimum means "all".
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([3, 1, 4, 1, 5, 9, 2]).reshape(1, 7, 1)
@@ -112,7 +112,7 @@ def avg_pool(
 
     Args:
       x: the input, floating-point.
-      window: the window's size k: an int (for every spatial axis), or one an axis.
+      window: the window's size k: an int (for every spatial axis), or one per axis.
       strides: the step s between windows; None: the window.
       padding: as in ``max_pool``.
       dilation: the distance d between the window's values.
@@ -121,7 +121,7 @@ def avg_pool(
 
     Raises:
       ValueError: as ``max_pool``.
-      TypeError: integer input, whose average is no integer.
+      TypeError: integer input, whose average is not an integer.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([3.0, 1.0, 4.0, 1.0, 5.0]).reshape(1, 5, 1)

@@ -140,7 +140,7 @@ def lstm(
 
     Raises:
       ValueError: if a shape does not fit the others, or T is 0.
-      TypeError: if an array is not floating-point, the dtypes differ, the carry is no pair, or ``lengths``
+      TypeError: if an array is not floating-point, the dtypes differ, the carry is not a pair, or ``lengths``
         are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -286,7 +286,7 @@ def _over_sequences(
     x, real = given.x, None
     if lengths is not None:
         real = real_steps(lengths, x)
-        # For the gradient too: the kernel's multiplies x by a cotangent of zero there, and NaN · 0 is NaN.
+        # For the gradient too: that of the kernel multiplies x there by a zero cotangent, and NaN · 0 is NaN.
         x = jnp.where(real, x, jnp.zeros_like(x))
     outputs, final = over_time(
         cell,
@@ -315,7 +315,7 @@ def _lengths(op: str, lengths: ArrayLike | None, given: Operands) -> jax.Array |
 
 
 def _as_given(final: Any, initial: Any) -> Any:
-    """The final carry in the dtypes of the initial one, if given, as in a ``jax.lax.scan`` it must be."""
+    """The final carry in the dtypes of the initial one, if given, as ``jax.lax.scan`` requires."""
     if initial is None:
         return final
     leaves, treedef = jax.tree.flatten(final)

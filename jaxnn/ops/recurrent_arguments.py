@@ -92,7 +92,7 @@ def hidden_and_cell(op: str, carry: tuple[ArrayLike, ArrayLike] | None, given: O
 
 
 def describe(value: object) -> str:
-    """What came, for a sentence: a shape rather than numbers."""
+    """What was passed, for an error sentence: a shape rather than numbers."""
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     return f"an array of shape {value.shape}" if hasattr(value, "shape") else repr(value)

@@ -41,12 +41,12 @@ def resize(
     Args:
       x: nearest takes any dtype and keeps it; linear and cubic take floating-point values, and sum in
         float32 at least.
-      size: the output size, at least 1: one integer for all spatial axes, or one an axis.
+      size: the output size, at least 1: one integer for all spatial axes, or one per axis.
       method: ``"nearest"``, ``"linear"`` (bilinear on two axes, trilinear on three) or ``"cubic"``.
       align_corners: for linear and cubic. The centres of the corner pixels coincide,
         s(i) = i·(L − 1)/(o − 1); a single output pixel is the first input pixel.
       antialias: for linear and cubic. Where an axis shrinks, the kernel is widened by L/o, so that every
-        input pixel counts, and normalised over what of it lies within the input. Growing axes do not change.
+        input pixel counts, and normalised over its part within the input. Growing axes do not change.
       cubic_coefficient: −0.75 as in PyTorch and ONNX; −0.5 is Catmull–Rom, which ``jax.image`` uses.
 
     PyTorch: nearest is its ``nearest-exact``; its ``nearest`` is ⌊i·L/o⌋, which is the same where the axis
@@ -56,8 +56,8 @@ def resize(
 
     Raises:
       ValueError: for an unknown method, a size below 1, no spatial axis or an empty one, or options that the
-        method has no use for.
-      TypeError: for a size that is no integer, or integer ``x`` with linear or cubic.
+        method does not take.
+      TypeError: for a size that is not an integer, or integer ``x`` with linear or cubic.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([0.0, 4.0]).reshape(1, 2, 1)
@@ -86,19 +86,19 @@ def upsample(
 
     The same as ``resize`` to the sizes ⌊L·scale⌋: positions follow from the sizes of input and output, so
     that the whole input is always covered. PyTorch by default takes them from the scale itself, which differs
-    where L·scale is no integer; its ``recompute_scale_factor=True`` is this.
+    where L·scale is not an integer; its ``recompute_scale_factor=True`` is this.
 
     Args:
       x: nearest takes any dtype and keeps it; linear and cubic take floating-point values.
-      scale: a positive factor for all spatial axes, or one an axis. Below 1 it shrinks. L·scale is rounded
+      scale: a positive factor for all spatial axes, or one per axis. Below 1 it shrinks. L·scale is rounded
         down after a product in double precision: 100 · 1.15 = 114.999… gives 114, as in PyTorch. To be sure
-        of a size, say it to ``resize``.
+        of a size, give it to ``resize``.
       method: ``"nearest"``, ``"linear"`` or ``"cubic"``.
       align_corners: for linear and cubic: the centres of the corner pixels coincide.
 
     Raises:
       ValueError: for a scale that is not positive and finite or gives an empty output, and as ``resize``.
-      TypeError: for a scale that is no number, and as ``resize``.
+      TypeError: for a scale that is not a number, and as ``resize``.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> print(nn.ops.upsample(jnp.asarray([[[1], [2]]]), 2).ravel())
@@ -134,7 +134,7 @@ def scales(op: str, scale: float | Sequence[float], rank: int) -> tuple[float, .
 
 
 def check_method(op: str, method: str, align_corners: bool, antialias: bool) -> None:
-    """Raises unless ``method`` exists and has a use for the options."""
+    """Raises unless ``method`` exists and accepts the options."""
     checks.flags(op, align_corners=align_corners, antialias=antialias)
     if not (isinstance(method, str) and method in METHODS):
         raise ValueError(

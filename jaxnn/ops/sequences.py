@@ -42,9 +42,9 @@ def reverse_sequences(x: ArrayLike, lengths: ArrayLike | None = None) -> jax.Arr
 
 
 def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array) -> jax.Array:
-    """``lengths`` as int32, one for each sequence of ``x: (N, T, ...)``; raises unless they can be that.
+    """``lengths`` as int32, one per sequence of ``x: (N, T, ...)``; raises unless shape and dtype are right.
 
-    Their values may be traced, so they are not looked at.
+    Their values may be traced, so these are not checked.
     """
     array = checks.array(op, _stacked(lengths), "lengths")
     if not jnp.issubdtype(array.dtype, jnp.integer):
@@ -57,7 +57,7 @@ def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array) -> jax.Array:
 
 
 def _stacked(lengths: Any) -> Any:
-    """A list of numbers as an array; all else, and lists that are none, as they are."""
+    """A list of numbers as an array; everything else as it is."""
     if not isinstance(lengths, list | tuple):
         return lengths
     try:

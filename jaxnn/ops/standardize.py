@@ -1,4 +1,4 @@
-"""Standardising: the mean and deviation of each feature from a data set, and moving inputs by them."""
+"""Standardising: the mean and deviation of each feature from a data set, and scaling inputs by them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,14 +17,14 @@ from jaxnn.ops.norm_arguments import trailing
 
 
 def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax.Array, jax.Array]:
-    """Mean and deviation of each feature, for ``standardize``: (N, ...) → twice ``feature_shape``.
+    """Mean and deviation of each feature, for ``standardize``: (N, ...) → two arrays of ``feature_shape``.
 
     mean = E[x], deviation = √E[(x − mean)²], with E over ``axes``.
 
     Args:
-      x: floating-point, with at least one value a feature.
-      axes: the axes that share statistics, the batch axis among them: 0 for one pair a feature and place,
-        ``(0, 1, 2)`` for one pair a channel of (N, H, W, C).
+      x: floating-point, with at least one value per feature.
+      axes: the axes that share statistics, the batch axis among them: 0 for one pair per feature and place,
+        ``(0, 1, 2)`` for one pair per channel of (N, H, W, C).
 
     Returns:
       ``(mean, deviation)``, each of the shape of one example with 1 in place of the sizes of ``axes``, in
@@ -72,8 +72,8 @@ def standardize(x: ArrayLike, mean: ArrayLike, deviation: ArrayLike) -> jax.Arra
 
     Args:
       x: floating-point; computed in float32 at least, returned in its own dtype.
-      mean: fits the last axes of ``x``, as in NumPy: (C,) for one value a channel, (H, W, C) for one a place,
-        or with axes of size 1. Of the dtype of ``x`` or of the one it is computed in.
+      mean: fits the last axes of ``x``, as in NumPy: (C,) for one value per channel, (H, W, C) for one per
+        place, or with axes of size 1. Of the dtype of ``x`` or of the one it is computed in.
       deviation: likewise, ≥ 0.
 
     Raises:

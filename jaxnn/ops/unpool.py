@@ -1,4 +1,4 @@
-"""Max pooling that says where each maximum stood, and its inverse, which puts values back there."""
+"""Max pooling that also returns where each maximum was, and its inverse, which puts values back there."""
 
 from math import prod
 
@@ -24,7 +24,7 @@ def max_pool_with_indices(
     dilation: Ints = 1,
     ceil_mode: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """``max_pool`` and where each maximum stood: ``(N, *space, C) →`` two of ``(N, *out, C)``.
+    """``max_pool`` and where each maximum was: ``(N, *space, C) →`` two of ``(N, *out, C)``.
 
     The index is int32 and counts the positions of the unpadded spatial axes in row-major order, so h·W + w
     for two axes (as in PyTorch; TensorFlow counts batch and channels too). At a tie it is the first, and a
@@ -50,7 +50,7 @@ def max_pool_with_indices(
 
 
 def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array:
-    """Puts each value back where it stood: ``(N, *space, C) → (N, *output_size, C)``, 0 elsewhere.
+    """Puts each value back where it was: ``(N, *space, C) → (N, *output_size, C)``, 0 elsewhere.
 
     ``y[n, indices[n, i, c], c] = x[n, i, c]``, with indices as ``max_pool_with_indices`` gives them. Pooling
     forgets the size of its input, so it must be said here (PyTorch takes the window and strides, which leave
@@ -61,11 +61,11 @@ def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array
     Args:
       x: the pooled values, ``(N, *space, C)``.
       indices: where to put them: integers of the shape of ``x``, flat over the spatial axes of the output.
-      output_size: the spatial size of the output: an int (for every axis), or one an axis.
+      output_size: the spatial size of the output: an int (for every axis), or one per axis.
 
     Raises:
       ValueError: wrong rank, ``indices`` of another shape than ``x``, an ``output_size`` below 1.
-      TypeError: ``indices`` that are no integers.
+      TypeError: ``indices`` that are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([3, 1, 4, 1, 5]).reshape(1, 5, 1)
@@ -89,7 +89,7 @@ def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array
 
 
 def _place(values: jax.Array, places: jax.Array, size: int) -> jax.Array:
-    """(N, P, C) → (N, size, C). Integers settle which value wins a place, on every device the same."""
+    """(N, P, C) → (N, size, C). Which value wins a place is decided on integers, the same on every device."""
     numbers = along(np.arange(values.shape[1]), (1,), values, jnp.int32)
     outside = (places < 0) | (places >= size)
     places = jnp.where(outside, jnp.full_like(places, size), places)

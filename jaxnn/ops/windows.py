@@ -1,7 +1,7 @@
 """Sliding windows: settings per axis, padding as (low, high) pairs, output sizes.
 
-The only place that knows what ``SAME`` and ``VALID`` mean. Convolutions and pools ask it for pairs of
-integers and never look at a padding's name again.
+The only module that knows what ``SAME`` and ``VALID`` mean. Convolutions and pools get pairs of integers from
+it and never see a padding's name again.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Padding = str | int | Sequence[int] | Sequence[Pair]
 
 #: Paddings that fill the border with values of the input, and what ``jnp.pad`` calls them.
 VALUE_PADDINGS = {"CIRCULAR": "wrap", "REFLECT": "reflect", "REPLICATE": "edge"}
-#: The forms of a padding that has no name.
+#: The forms of a padding without a name.
 FORMS = "an integer, one integer per axis or one (low, high) pair per axis"
 PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER", "CAUSAL", *VALUE_PADDINGS)
 
@@ -46,7 +46,7 @@ def pairs(
     """Padding in any of its forms as one (low, high) pair per spatial axis.
 
     ``sizes`` are the input's, ``span`` the dilated window's. ``SAME`` pads max((⌈L/s⌉ − 1)·s + k' − L, 0) in
-    all, the odd one on the high side, ``SAME_LOWER`` on the low side; ``CAUSAL`` pads k' − 1 on the low side.
+    all, an odd zero on the high side, ``SAME_LOWER`` on the low side; ``CAUSAL`` pads k' − 1 on the low side.
     The value paddings (``CIRCULAR``, ``REFLECT``, ``REPLICATE``) are as wide as ``SAME``.
     """
     if isinstance(padding, str):

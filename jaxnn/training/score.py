@@ -90,7 +90,7 @@ def _explains(target: Shape, values: Shape) -> bool:
     """Whether ``values`` has the batch's axis, and after it axes of the target in their order.
 
     Axes of size 1 at the end say nothing. A prediction (N, 1) less a target (N,) is (N, N): that is found,
-    for the second N is no axis of the target.
+    for the second N is not an axis of the target.
     """
     while len(values) > 1 and values[-1] == 1:
         values = values[:-1]

@@ -9,7 +9,7 @@ Ints = Sequence[int]
 
 
 def padding_pairs(padding, space: Ints, window: Ints, strides: Ints, dilation: Ints) -> list[tuple[int, int]]:
-    """Names and numbers as one (low, high) pair an axis."""
+    """Names and numbers as one (low, high) pair per axis."""
     if padding == "VALID":
         return [(0, 0)] * len(space)
     if isinstance(padding, str):

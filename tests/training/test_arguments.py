@@ -116,7 +116,7 @@ MORE[nn.fit, "params", "NaN"] = jax.tree.map(lambda w: w * np.nan, PARAMS)
 MORE[nn.fit, "params", "infinite"] = jax.tree.map(lambda w: w + np.inf, PARAMS)
 
 
-#: Minibatches are made of any pytree, so these are no pairs, but data all the same.
+#: Minibatches are made of any pytree, so these are not pairs, but data all the same.
 ANY_TREE = ("an array", "one part", "three parts", "a dict", "no inputs")
 
 

@@ -1,7 +1,7 @@
-"""Grouped convolution, one tap of the window after the other: for a batch spread over devices.
+"""Grouped convolution, tap by tap: for a batch spread over devices.
 
-XLA splits the examples of a batched matrix product among devices. Of a grouped convolution, of the gradients
-that lax has for it, and of a loop over rows, it gathers the whole batch on each of them instead.
+XLA splits the examples of a batched matrix product among devices. For a grouped convolution, for lax's
+gradients of it and for a loop over rows it gathers the whole batch on every device instead.
 """
 
 from math import gcd
@@ -36,7 +36,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
 
 def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o]."""
-    wide = accumulator(y.dtype)  # that sum is taken in the dtype of x
+    wide = accumulator(y.dtype)  # the sum over taps is taken in the dtype of x
     kernel, y = kernel.astype(wide), y.astype(wide)
     shape = (y.shape[0], *s.space, kernel.shape[-2] * s.groups)
     like = varying_as(jnp.zeros(shape, wide), (kernel, y))
@@ -47,7 +47,7 @@ def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings, devices: int) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o], first for each device's examples."""
     batch, x = x.shape[0], padded(x, s)
-    # A batch without a size yet can't be split, and each tap is then summed over the devices on its own.
+    # A batch of symbolic size can't be split, and each tap is then summed over the devices on its own.
     parts = gcd(batch, devices) if isinstance(batch, int) else 1
 
     def by_part(a: jax.Array) -> jax.Array:
@@ -74,7 +74,7 @@ def _starts(s: Settings) -> jax.Array:
 
 
 def _read(x: jax.Array, start: jax.Array, s: Settings) -> jax.Array:
-    """What the tap that begins there reads of the padded input: (N, *out, C)."""
+    """The values of the padded input that the tap starting at ``start`` reads: (N, *out, C)."""
     reach = ((n - 1) * step + 1 for n, step in zip(s.out, s.strides, strict=True))
     read = lax.dynamic_slice(x, (0, *start, 0), (x.shape[0], *reach, x.shape[-1]))
     return lax.slice(read, (0,) * x.ndim, read.shape, (1, *s.strides, 1))

@@ -1,7 +1,7 @@
 """The forms of a convolution and its gradients, by platform and pass.
 
-On a CPU a form is chosen from ``cpu.forms``. Elsewhere it is lax's; the others follow it, so that they can be
-asked for by name.
+On a CPU the form is chosen from the lists of ``cpu.forms``. On other platforms lax's form comes first; the
+others follow it, so that they can be asked for by name.
 """
 
 from collections.abc import Mapping, Sequence

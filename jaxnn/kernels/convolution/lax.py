@@ -1,6 +1,7 @@
-"""The three faces of a convolution as lax has them: the forms that GPU libraries know.
+"""The three passes of a convolution by lax: the forms that GPU libraries know.
 
-Halves go in and come out: those libraries sum them in float32 by themselves, and know few mixed forms.
+Half-precision operands give half-precision results: GPU libraries sum them in float32 by themselves and have
+few mixed forms.
 """
 
 import jax
@@ -15,7 +16,7 @@ from jaxnn.kernels.spans import Pairs
 def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int = 1) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
     x, kernel = _alike(x, kernel)
-    if devices > 1 and 1 < s.groups < x.shape[-1]:  # XLA splits the batch of depthwise ones by itself
+    if devices > 1 and 1 < s.groups < x.shape[-1]:  # XLA splits the batch of depthwise convolutions by itself
         return by_tap.forward(x, kernel, s).astype(dtype)
     beforehand, pairs = split_padding(s)
     y = lax.conv_general_dilated(
@@ -42,7 +43,7 @@ def input_gradient(
     kernel, numbers = lax.rev(kernel, range(s.rank)), channels_last(s.rank)
     if s.groups > 1:
         kernel = swap_channels(kernel, s.groups)
-    else:  # Naming the channels the other way round leaves the form that cuDNN's matcher looks for.
+    else:  # Swapped channel dimensions instead would leave the form that cuDNN's matcher looks for.
         numbers = numbers._replace(rhs_spec=(s.rank, s.rank + 1, *range(s.rank)))
     padded = [n + low + high for n, (low, high) in zip(s.space, beforehand, strict=True)]
     axes = zip(padded, s.out, s.span, s.strides, pairs, strict=True)
@@ -98,6 +99,6 @@ def split_padding(s: Settings) -> tuple[Pairs, Pairs]:
 
 
 def _alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both in the narrower dtype: a float32 sum of halves that meets halves again was rounded to them."""
+    """Both in the narrower dtype: a float32 sum that meets half-precision values was rounded to them."""
     narrow = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
     return a.astype(narrow), b.astype(narrow)

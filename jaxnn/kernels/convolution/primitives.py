@@ -1,4 +1,4 @@
-"""Convolution as one trilinear form with three faces, each the transpose of the others.
+"""Convolution as one trilinear form with three passes, each the transpose of the others.
 
 For an input x, a kernel k and an output y take the number ⟨y, x ∗ k⟩. Leaving one of the three out gives
 
@@ -6,11 +6,11 @@ For an input x, a kernel k and an output y take the number ⟨y, x ∗ k⟩. Lea
 - ``input_gradient(k, y)``, its transpose in x, which is the transposed convolution,
 - ``kernel_gradient(x, y)``, its transpose in k.
 
-So the derivatives of each, of any order and in either mode, are the other two, and every one of them is
-computed by a form chosen for it, never by transposing another's form. JAX offers that only to primitives: a
-``custom_vjp`` has no forward mode, and a ``custom_jvp`` leaves the transpose to its form. ``vmap`` folds its
-axis into the batch or the channels, or makes groups of it. The form is chosen when the primitive is
-lowered, by platform and problem: see ``forms``.
+So the derivatives of each, of any order and in either mode, are the other two, and each is computed by a form
+chosen for it, never by transposing another's form. Only a JAX primitive can do that: a ``custom_vjp`` has no
+forward mode, and a ``custom_jvp`` is transposed form and all. ``vmap`` folds its axis into the batch or the
+channels, or makes groups of it. The form is chosen when the primitive is lowered, by platform and problem:
+see ``forms``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ X, KERNEL, Y = range(3)
 
 
 class Face(NamedTuple):
-    """One of the three: the roles of its two operands and of its result, and its primitive."""
+    """One of the three passes: the roles of its two operands and of its result, and its primitive."""
 
     roles: tuple[int, int]
     result: int
@@ -67,14 +67,14 @@ def check_implementation(owner: str, name: str, a: jax.Array, b: jax.Array, sett
 
 def _bind(face: Face, a: jax.Array, b: jax.Array, settings: Settings, dtype: Any) -> jax.Array:
     if settings.precision is None:
-        # It is asked for where the call is traced, which is not where it is lowered.
+        # The default precision is read while tracing: at lowering it may be another.
         settings = settings._replace(precision=jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
     a, b = equally_varying(a, b)
     return face.primitive.bind(a, b, settings=settings, dtype=jnp.dtype(dtype))
 
 
 def _shape(role: int, a: Any, b: Any, settings: Settings) -> tuple[int, ...]:
-    """The shape of the result of the face that gives ``role``, from its operands."""
+    """The shape of the result of the pass that gives ``role``, from its operands."""
     if role == Y:
         return (a.shape[0], *settings.out, b.shape[-1])
     if role == X:
@@ -83,7 +83,7 @@ def _shape(role: int, a: Any, b: Any, settings: Settings) -> tuple[int, ...]:
 
 
 def _sharding(face: Face, a: Any, b: Any) -> NamedSharding:
-    """Where axes are sharded explicitly: the batch may be, and then is in the result; nothing else may."""
+    """The result's sharding on explicit axes: only the batch may be sharded, and stays so."""
     batch = None
     for role, operand in zip(face.roles, (a, b), strict=True):
         first, *others = operand.sharding.spec
@@ -99,7 +99,7 @@ def _sharding(face: Face, a: Any, b: Any) -> NamedSharding:
 
 
 def _transpose(face: Face, missing: int) -> Callable[..., jax.Array]:
-    """The transpose of a face in one of its operands: the face that gives it."""
+    """The transpose of a pass in one of its operands: the pass that gives that operand."""
 
     def rule(cotangent: jax.Array, a: Any, b: Any, *, settings: Settings, dtype: Any) -> jax.Array:
         wanted = (a, b)[missing].aval.dtype
@@ -111,7 +111,7 @@ def _transpose(face: Face, missing: int) -> Callable[..., jax.Array]:
     return rule
 
 
-#: The axis of x, of the kernel and of y that a mapped axis is folded into, by the one operand that is not
+#: The axes of x, of the kernel and of y that a mapped axis is folded into, by the one of them that is not
 #: mapped: the batch if that is the kernel, C_out if x, C_in if y. With both operands mapped it makes groups.
 _FOLDS: dict[int | None, dict[int, int]] = {
     KERNEL: {X: 0, Y: 0},
@@ -145,7 +145,7 @@ def _batch(face: Face) -> Callable[..., tuple[jax.Array, int]]:
 
 
 def _fold(a: jax.Array, mapped: int | None, axis: int, size: int) -> jax.Array:
-    """``a`` with its mapped axis, the slower one, merged with ``axis`` of the rest."""
+    """``a`` with its mapped axis merged into ``axis`` of the rest, as the slower one."""
     if mapped is None:
         a, mapped = jnp.broadcast_to(jnp.expand_dims(a, 0), (size, *a.shape)), 0
     axis %= a.ndim - 1
@@ -172,7 +172,7 @@ def _face(name: str, roles: tuple[int, int], result: int) -> Face:
         return Problem(settings, batch, c_in, c_out, params["dtype"], wide, devices)
 
     def settled(form: Form) -> Form:
-        """The form under explicit sharding: the result's is settled; the rest is the compiler's affair."""
+        """The form under explicit sharding: the result's is known; all in between is left to the compiler."""
 
         def compute(problem: Problem, a: jax.Array, b: jax.Array) -> jax.Array:
             if AxisType.Explicit not in jax.typeof(a).sharding.mesh.axis_types:

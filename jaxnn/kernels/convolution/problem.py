@@ -13,9 +13,9 @@ from jaxnn.kernels.spans import Pairs, dilated
 
 
 class Settings(NamedTuple):
-    """The sizes of the input's and the kernel's spatial axes, and what ``conv`` is told.
+    """The sizes of the input's and the kernel's spatial axes, and the settings of ``conv``.
 
-    ``implementation`` names the form to take in each pass that has one of that name and where it fits.
+    ``implementation`` names the form to take in each pass that has a form of that name that fits.
     """
 
     space: tuple[int, ...]
@@ -46,7 +46,7 @@ class Problem(NamedTuple):
 
     Attributes:
       settings: those of the convolution.
-      batch: how many examples; a symbolic size has no number yet.
+      batch: how many examples; possibly a symbolic size.
       c_in: input channels of the kernel, those of one group.
       c_out: output channels of the kernel, those of all groups.
       dtype: of the result.
@@ -64,12 +64,12 @@ class Problem(NamedTuple):
 
     @property
     def taps(self) -> int:
-        """How many values a window holds."""
+        """How many values per window holds."""
         return prod(self.settings.window)
 
     @property
     def known(self) -> bool:
-        """Whether the batch has a size yet."""
+        """Whether the size of the batch is known, not symbolic."""
         return isinstance(self.batch, int)
 
     def of(self, settings: Settings, c_in: int, c_out: int) -> "Problem":
@@ -95,19 +95,19 @@ def pad(x: jax.Array, pairs: Pairs) -> jax.Array:
 
 
 def fit(x: jax.Array, low: Sequence[int], sizes: Sequence[int]) -> jax.Array:
-    """``x`` with ``low`` zeros before each spatial axis (or values less), and ``sizes`` values in all."""
+    """``x`` with ``low`` zeros before each spatial axis (cropped if negative), to ``sizes`` values in all."""
     spatial = zip(x.shape[1:-1], low, sizes, strict=True)
     return pad(x, tuple((before, size - before - n) for n, before, size in spatial))
 
 
 def padded(x: jax.Array, s: Settings) -> jax.Array:
-    """``x`` with its padding, as long as the windows reach."""
+    """``x`` with its padding, cut to what the windows read."""
     sizes = [(out - 1) * step + k for out, step, k in zip(s.out, s.strides, s.span, strict=True)]
     return fit(x, [low for low, _ in s.padding], sizes)
 
 
 def shifted(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -> jax.Array:
-    """What one tap of the window reads of the padded ``x`` for the first ``out`` windows of each axis."""
+    """The values of the padded ``x`` that one tap reads in the first ``out`` windows of each axis."""
     starts = [j * d for j, d in zip(tap, s.dilation, strict=True)]
     ends = [start + (n - 1) * step + 1 for start, n, step in zip(starts, out, s.strides, strict=True)]
     return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
@@ -120,7 +120,7 @@ def times(rows: jax.Array, matrix: jax.Array, s: Settings) -> jax.Array:
 
 def summed_products(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """``(…, A), (…, B) → (A, B)``: a sum over all places, the transpose of ``times`` in its matrix."""
-    # So few channels of y are turned round sooner than those of x, which lax turns.
+    # With this few channels of y transposing y is cheaper than transposing x, as lax does.
     form = narrow_gradient if y.shape[-1] <= NARROW < x.shape[-1] else gradient
     return form(x, y, s.precision)
 

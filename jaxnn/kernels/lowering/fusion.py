@@ -1,10 +1,10 @@
-"""An end of a fusion: what XLA computes for a CPU before it is written down, and what after.
+"""Ends of fusions: which values XLA materializes when it compiles for a CPU.
 
 XLA fuses elementwise work, slices and pads into one loop for as long as it can. A value that several windows
 read is then computed anew for each of them, and a loop over pads of pads of slices is no longer vectorised:
-overlapping pools were twenty times slower for it. ``lax.optimization_barrier`` is gone before XLA fuses; a
-call that may not be inlined is still there, costs no copy, and nothing is fused across it. Elsewhere than on
-a CPU this is nothing at all.
+without an end of the fusion overlapping pools were twenty times slower. ``lax.optimization_barrier`` is
+removed before XLA fuses; a call that may not be inlined stays, costs no copy, and nothing is fused across it.
+On other platforms than CPUs this is a no-op.
 """
 
 import jax
@@ -14,13 +14,13 @@ from jax.interpreters import ad, batching, mlir
 
 
 def stored(x: jax.Array) -> jax.Array:
-    """``x``, which on a CPU is computed once and stored, whatever is done with it afterwards."""
+    """``x``, which on a CPU is computed once and materialized, whatever reads it afterwards."""
     result: jax.Array = _stored.bind(x)
     return result
 
 
 def stored_in_reverse(x: jax.Array) -> jax.Array:
-    """``x`` as it comes, whose cotangent on a CPU is stored."""
+    """``x`` unchanged; on a CPU its cotangent is materialized."""
     result: jax.Array = _stored_in_reverse.bind(x)
     return result
 

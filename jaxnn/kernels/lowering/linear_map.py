@@ -1,4 +1,4 @@
-"""Linear maps that bring their own transposes, where those that JAX finds are slow."""
+"""Linear maps with transposes of their own, where those that JAX derives are slow."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ Sizes = tuple[tuple[int, int], ...]
 def with_transpose(
     x: jax.Array, sizes: Mapping[int, int], forward: LinearMap, backward: LinearMap
 ) -> jax.Array:
-    """``forward(x)``, where these axes get new ``sizes``, and whose transpose is ``backward``.
+    """``forward(x)``, which gives these axes new ``sizes`` and whose transpose is ``backward``.
 
-    Both modes of differentiation and ``vmap`` are kept. ``lax.custom_linear_solve`` would do the same for
-    square maps, but hands on the constants of its maps, which then vary under ``shard_map`` where they did
-    not when the maps were traced.
+    Both modes of differentiation and ``vmap`` work. ``lax.custom_linear_solve`` would do the same for square
+    maps, but passes on the constants of its maps, which then vary under ``shard_map`` though they did not
+    when the maps were traced.
     """
     result: jax.Array = _linear_map.bind(x, sizes=tuple(sizes.items()), forward=forward, backward=backward)
     return result

@@ -1,6 +1,6 @@
 """Primitives: operations whose form is chosen when a program is lowered, by platform and problem.
 
-A primitive is what may have both a form per platform and derivatives of its own, of any order and in either
+Only a primitive can have both a form per platform and derivatives of its own, of any order and in either
 mode.
 """
 
@@ -15,16 +15,16 @@ from jax.interpreters import batching, mlir
 
 from jaxnn.kernels.choice import Form, choose
 
-#: The list of forms for every platform that has none of its own.
+#: The key of the list for every platform that has none of its own.
 DEFAULT = "default"
 
 
 class Problem(NamedTuple):
-    """What the choice of a form may rest on, where an operation needs no description of its own.
+    """What the choice of a form may depend on, where an operation has no description of its own.
 
     Attributes:
-      types: those of the operands: shape, dtype, sharding.
-      params: of the primitive, by name.
+      types: the operands' types: shape, dtype, sharding.
+      params: the primitive's parameters, by name.
       devices: over how many devices the compiler may spread the arrays.
     """
 
@@ -37,9 +37,9 @@ class Kernel(NamedTuple):
     """A primitive and its forms.
 
     Attributes:
-      primitive: what a program holds.
-      forms: ordered lists by platform, and one for the rest.
-      describe: from types, params and devices to what the forms are asked about.
+      primitive: the primitive that a traced program holds.
+      forms: ordered lists by platform, and one for all others.
+      describe: makes the problem that forms are chosen by from types, params and devices.
     """
 
     primitive: Primitive
@@ -49,13 +49,13 @@ class Kernel(NamedTuple):
     def chosen(
         self, platform: str, types: tuple[Any, ...], params: Mapping[str, Any], devices: int
     ) -> tuple[Form, Any]:
-        """The form that is taken, and the problem that it is given."""
+        """The chosen form, and the problem that it is passed."""
         problem = self.describe(types, params, devices)
         forms = self.forms.get(platform, self.forms[DEFAULT])
         return choose(forms, problem, _implementation(params)), problem
 
 
-#: By the name of their primitives.
+#: All kernels, by the names of their primitives.
 KERNELS: dict[str, Kernel] = {}
 
 
@@ -77,7 +77,7 @@ def primitive(
     batch: Callable[..., tuple[jax.Array, int]],
     describe: Callable[[tuple[Any, ...], Mapping[str, Any], int], Any] = Problem,
 ) -> Primitive:
-    """A primitive of one result, called ``jaxnn_<name>``, whose derivatives are still to be said.
+    """A primitive of one result, called ``jaxnn_<name>``, whose derivatives are still to be defined.
 
     Args:
       name: of the primitive.
@@ -86,8 +86,8 @@ def primitive(
       forms: by platform (``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``) an ordered list, and one called
         ``"default"``. The last form of each must fit everywhere.
       batch: what ``vmap`` does: from operands and their mapped axes to the result and its mapped axis.
-      describe: from the operands' types, the parameters and the number of devices to what forms are asked
-        about.
+      describe: makes the problem that forms are chosen by from the operands' types, the parameters and the
+        number of devices.
     """
     made = Primitive(f"jaxnn_{name}")
     made.def_impl(_compiled(made, settings))
@@ -105,7 +105,7 @@ def use(platform: str, *, forms: str) -> None:
     """Lets programs for ``platform`` take another platform's forms; call it at start-up.
 
     Some accelerators' compilers lack select-and-scatter, dilated inputs or grouped gradients, all of which
-    the forms for CPUs avoid: ``use("METAL", forms="cpu")``. What is compiled already stays as it is.
+    the forms for CPUs avoid: ``use("METAL", forms="cpu")``. Programs compiled before stay as they are.
 
     Raises:
       ValueError: JAX knows no such platform here, or no operation has forms for ``forms``.
@@ -128,11 +128,11 @@ def _implementation(params: Mapping[str, Any]) -> str | None:
 
 
 def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., jax.Array]:
-    """What ``made`` does when it is called outside of all tracing: it is compiled like everything else.
+    """What ``made`` does when it is called outside of all tracing: it runs compiled.
 
-    So are JAX's own primitives, even where ``jax.disable_jit`` runs functions step by step. A function that
-    is run step by step, for that or because ``jax.debug_nans`` looks for the step to blame, comes back here:
-    a step is not divided further.
+    JAX's own primitives do too, even where ``jax.disable_jit`` runs functions step by step. A function that
+    is run step by step, for that or because ``jax.debug_nans`` looks for the step to blame, calls this for
+    each primitive: a step is not divided further.
     """
     compiled = jax.jit(made.bind, static_argnames=settings)
 

@@ -10,9 +10,9 @@ Tree = TypeVar("Tree")
 
 
 def equally_varying(*operands: jax.Array) -> tuple[jax.Array, ...]:
-    """The operands, which vary over the same axes of a mesh from here on, as those of one primitive must.
+    """The operands, made to vary over the same axes of a mesh, as those of one primitive must.
 
-    ``lax``'s own primitives see to that themselves.
+    ``lax``'s own primitives do that themselves.
     """
     return varying_as(operands, operands)
 
@@ -20,17 +20,17 @@ def equally_varying(*operands: jax.Array) -> tuple[jax.Array, ...]:
 def varying_as(tree: Tree, operands: Any) -> Tree:
     """``tree``, whose arrays vary over all axes that an array of ``operands`` varies over.
 
-    The first carry of a loop must vary as the next ones do, hence as what the loop reads.
+    The first carry of a loop must vary as the later ones do, hence over all axes of what the loop reads.
     """
     axes = frozenset[Any]().union(*map(_axes, jax.tree.leaves(operands)))
     return jax.tree.map(lambda a: _varying(a, axes - _axes(a)), tree) if axes else tree
 
 
 def sharding_as(like: jax.Array, shape: Sequence[int]) -> jax.NamedSharding | None:
-    """That of ``like``, for an array of ``shape``: axes of the same size lie where its axes do.
+    """The sharding of ``like``, for an array of ``shape``: axes of equal size are sharded alike.
 
-    Known on a mesh whose axes are explicit. What is copied along a batch must be copied on each device: the
-    derivative sums it there, and would otherwise have the whole batch brought together first.
+    None unless the axes of the mesh are explicit. What is copied along a batch must be copied on each device:
+    the derivative then sums there, and otherwise would gather the whole batch first.
     """
     sharding = jax.typeof(like).sharding
     if sharding.mesh.empty:

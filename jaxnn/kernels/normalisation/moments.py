@@ -1,9 +1,9 @@
-"""Mean and variance over chosen axes, taken so that no digit is lost, and what every norm does with them.
+"""Mean and variance over chosen axes, without loss of digits, and what every norm does with them.
 
-Every statistic is taken in float32 at least and of d = x − c, with c one of the values, or the mean of a few:
-the difference cancels what they have in common without an error, whereas E[x²] − E[x]² has lost every digit
-once the mean is some thousand deviations. The mean c + E[d] is kept as a sum of two numbers, and the variance
-is E[(x − mean)²]: two readings of x. The result does not depend on c, so that c needs no derivative.
+Every statistic is computed in float32 at least and from d = x − c, with c one of the values or the mean of a
+few: the difference cancels what they have in common without an error, whereas E[x²] − E[x]² has lost every
+digit once the mean is some thousand deviations. The mean c + E[d] is kept as a sum of two numbers, and the
+variance is E[(x − mean)²], so x is read twice. The result does not depend on c, so c needs no derivative.
 """
 
 from collections.abc import Hashable
@@ -23,8 +23,8 @@ from jaxnn.kernels.reduction import Axes, spread, total
 class Scope(NamedTuple):
     """Which values share a statistic: those along ``axes``.
 
-    So do ``share`` neighbours of the last axis, which then is none of these, and under ``axis_name`` further
-    parts of the batch. ``many_rows`` says that ``axes`` is the last alone, and of many others.
+    So do ``share`` neighbours on the last axis, which then is not among ``axes``, and under ``axis_name`` the
+    other shards of the batch. ``many_rows`` says that ``axes`` is the last axis alone, and the rows are many.
     """
 
     axes: Axes
@@ -39,7 +39,7 @@ class Scope(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """The mean, what its rounding took from it, the biased variance. The reduced axes are kept, as ones."""
+    """The mean, its rounding error and the biased variance. The reduced axes are kept with size 1."""
 
     mean: jax.Array
     rest: jax.Array
@@ -47,7 +47,7 @@ class Moments(NamedTuple):
 
 
 def moments(x: jax.Array, scope: Scope) -> Moments:
-    """Of the values of ``x`` that share them."""
+    """The moments of the values of ``x`` that share them."""
     wide = widened(x)
     if scope.many_rows:
         return _of_rows(wide, scope.axes)
@@ -57,9 +57,9 @@ def moments(x: jax.Array, scope: Scope) -> Moments:
 
 
 def _of_rows(wide: jax.Array, axes: Axes) -> Moments:
-    """Sums that XLA can fuse with what is done next: a CPU's library then goes over a few rows at a time.
+    """Moments by sums that XLA can fuse with what follows: its CPU library then does a few rows at a time.
 
-    About the rounded mean the square of what that lacks is too small to cost the variance a digit.
+    The variance is taken about the rounded mean: the square of the rounding error is below its last digit.
     """
     middle = lax.stop_gradient(jnp.mean(wide, axes, keepdims=True))
     rests = wide - middle
@@ -74,39 +74,39 @@ def centred(wide: jax.Array, middle: jax.Array, rest: jax.Array, scope: Scope) -
 
 
 def mean(values: jax.Array, scope: Scope) -> jax.Array:
-    """The mean of the values that share one."""
+    """The mean of the values that share a statistic."""
     sums = total(values, scope.axes)
-    # Afterwards: a reduction that leaves whole rows of channels is many times faster on a CPU.
+    # Channels are joined after the sum: a reduction to whole rows of channels is many times faster on a CPU.
     sums = sums if scope.share == 1 else _shared(sums, scope.share)
     sums = sums if scope.axis_name is None else lax.psum(sums, scope.axis_name)
     return sums / jnp.asarray(scope.count(values), values.dtype)
 
 
 def _sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """a + b, and what its rounding took from it, exactly."""
+    """a + b and its exact rounding error."""
     rounded = a + b
     share = rounded - a
     return rounded, (a - (rounded - share)) + (b - share)
 
 
 def _first(x: jax.Array, axes: Axes) -> jax.Array:
-    """The first along each axis, but for the batch and for what is spread over devices."""
+    """The first value along each axis, except the batch and sharded axes."""
     parts = jax.typeof(x).sharding.spec
     first = {axis for axis in axes if axis > 0 and parts[axis] is None}
     return x[tuple(slice(0, 1) if axis in first else slice(None) for axis in range(x.ndim))]
 
 
 def _shared(sums: jax.Array, share: int) -> jax.Array:
-    """Sums over ``share`` neighbours of the last axis, one for each of them."""
+    """Sums over ``share`` neighbours on the last axis, repeated for each of them."""
     groups = jnp.reshape(sums, (*sums.shape[:-1], sums.shape[-1] // share, share))
     wide = jnp.broadcast_to(jnp.sum(groups, -1, keepdims=True), groups.shape)
     # Within a loop over all of x a quotient would choose the group of each value.
     return stored(jnp.reshape(wide, sums.shape))
 
 
-@partial(jax.jit, inline=True)  # so that it is traced and differentiated once a shape
+@partial(jax.jit, inline=True)  # traced and differentiated once per shape
 def reciprocal_root(x: jax.Array) -> jax.Array:
-    """1 / √x, with a derivative that is right wherever it has a number."""
+    """1 / √x, with a derivative that is right wherever it can be represented."""
     y: jax.Array = _reciprocal_root(x)
     return y
 
@@ -125,7 +125,7 @@ def _reciprocal_root_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Ar
 def reciprocal_root_tangent(y: jax.Array, tangent: jax.Array) -> jax.Array:
     """−½ y³ · tangent for y = 1 / √x, factor by factor.
 
-    y³ leaves the range of float32 beyond deviations of 1e13, and where all values are equal and ε is below
+    y³ leaves the range of float32 for deviations beyond 1e13, and if all values are equal and ε is below
     2e-26.
     """
     return (y * tangent) * y * (y * -0.5)

@@ -1,6 +1,6 @@
-"""Values less their mean over their deviation, with a derivative of its own: two sums and one pass over x.
+"""(Values − mean) / deviation, with a derivative of its own: two sums and one pass over x.
 
-Automatic differentiation of the statistics also stores x − mean, and sums more than once.
+Automatic differentiation of the statistics would also store x − mean, and sum more often.
 """
 
 from functools import partial
@@ -14,14 +14,14 @@ from jaxnn.kernels.normalisation.moments import Scope, centred, mean, moments, r
 from jaxnn.kernels.reduction import spread
 
 
-@partial(jax.jit, static_argnums=0, inline=True)  # so that it is traced and differentiated once a shape
+@partial(jax.jit, static_argnums=0, inline=True)  # traced and differentiated once per shape
 def normalised(
     scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(x − E[x]) · scale / √(Var[x] + ε) + bias, E[x] and Var[x], which keep the reduced axes as ones.
+    """(x − E[x]) · scale / √(Var[x] + ε) + bias, E[x] and Var[x], whose reduced axes are kept with size 1.
 
-    ``scale`` and ``bias`` have as many axes as ``x``, ones where ``scope`` has its axes. They and all results
-    are, like epsilon, of the accumulator's dtype.
+    ``scale`` and ``bias`` have as many axes as ``x``, of size 1 where ``scope`` has its axes. They and all
+    results are, like epsilon, of the accumulator's dtype.
     """
     result: tuple[jax.Array, jax.Array, jax.Array] = _normalised(scope, x, scale, bias, epsilon)
     return result
@@ -40,11 +40,11 @@ def _normalised(
 @_normalised.defjvp
 def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
     x, scale, bias, epsilon = primals
-    # The derivative reads the moments too, and the library's calls have one result each.
+    # The derivative reads the moments too, and the library's calls return one result each.
     scope = scope._replace(many_rows=False)
     middle, rest, var = moments(x, scope)
 
-    # What this makes of x is made again in reverse mode, where it is read anyway, rather than stored.
+    # What is computed from x here is computed again in reverse mode, where x is read anyway, not stored.
     @partial(jax.checkpoint, prevent_cse=False)
     def linear(x: jax.Array, tangents: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         d_x, d_scale, d_bias, d_epsilon = tangents
@@ -56,7 +56,7 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
         gain, d_gain = root, reciprocal_root_tangent(root, d_var + d_epsilon)
         if scale is not None:
             gain, d_gain = root * scale, d_gain * scale + root * d_scale
-        # What is the same for all that share a mean stays apart: the transpose then sums the cotangent alone.
+        # What all values of one mean share is a separate term: the transpose then sums the cotangent alone.
         d_bias = -d_mean * gain if bias is None else d_bias - d_mean * gain
         return d_wide * over(gain) + rests * over(d_gain) + over(d_bias), d_mean, d_var
 

@@ -1,1 +1,1 @@
-"""Windows on each axis, and what is taken of them: extremes, sums of blocks."""
+"""Pooling windows on each axis, their extremes, and sums of blocks."""

@@ -14,12 +14,12 @@ from jaxnn.kernels.lowering.fusion import stored
 from jaxnn.kernels.pooling.windows import AnyWindows, Windows, along, few, padded, slices, unfold
 
 
-@partial(jax.jit, static_argnums=(1, 2), inline=True)  # so that it is traced and differentiated once a shape
+@partial(jax.jit, static_argnums=(1, 2), inline=True)  # traced and differentiated once per shape
 def pooled(x: jax.Array, axes: tuple[tuple[int, Windows], ...], smallest: bool) -> jax.Array:
     """The extreme of each window, one axis after the other, the last one first."""
     dtype, x = x.dtype, stored(x)
     if jnp.issubdtype(dtype, jnp.floating):
-        x = x.astype(accumulator(dtype))  # a CPU would convert halves to and fro for every comparison
+        x = x.astype(accumulator(dtype))  # a CPU would convert half-precision values for every comparison
     for axis, windows in reversed(axes):
         x = extreme(stored(x) if windows.overlap else x, axis, windows, smallest)
     return x.astype(dtype)
@@ -54,7 +54,7 @@ def at_first(x: jax.Array, y: jax.Array, carried: jax.Array, axis: int, windows:
     """
     if isinstance(windows, Windows) and few(windows):
         first = stored(_first_tap(x, y, axis, windows))
-        # What is linear is transposed too: this keeps the cotangents of two axes apart.
+        # The linear code is transposed too: ``stored`` keeps the cotangents of two axes apart.
         return _at_tap(first, stored(carried) if windows.overlap else carried, axis, windows)
     hits = _attains(unfold(x, axis, windows), jnp.expand_dims(y, axis + 1))
     first = jnp.expand_dims(lax.argmax(hits, axis + 1, jnp.int32), axis + 1)
@@ -65,7 +65,7 @@ def at_first(x: jax.Array, y: jax.Array, carried: jax.Array, axis: int, windows:
 
 
 def _first_tap(x: jax.Array, y: jax.Array, axis: int, w: Windows) -> jax.Array:
-    """Which of its values each window of ``x`` first attains ``y`` with; in one byte each."""
+    """The number of the first value in each window of ``x`` that attains ``y``, as one byte."""
     result = jnp.full_like(y, w.window - 1, dtype=jnp.int8)
     for tap in reversed(range(w.window - 1)):  # so that an earlier hit overwrites a later one
         first, last, start = w.reached(tap)
@@ -82,8 +82,8 @@ def _at_tap(tap: jax.Array, carried: jax.Array, axis: int, w: Windows) -> jax.Ar
     """The value of each window of ``carried`` at its ``tap``. Linear in ``carried``.
 
     The axis is cut into rows as long as the stride. Value t of window i is in row i + ⌊(d·t − low)/s⌋, at a
-    place that does not depend on i: a window is a few whole rows, with the number of a value, or none, at
-    each place. In the transpose a row reduction what the few windows over it give to its places: no scatter.
+    place that does not depend on i: a window is a few whole rows, and each of their places has the number of
+    a value, or none. The transpose adds up in each row what the few windows over it contribute: no scatter.
     """
     rows, stride = -(-w.size // w.stride), w.stride
     nothing = jnp.zeros((), carried.dtype)
@@ -115,7 +115,7 @@ def _attains(value: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _never(dtype: jnp.dtype, smallest: bool) -> jax.Array:
-    """The value that no maximum (or minimum) is changed by."""
+    """The value that never changes a maximum (or minimum)."""
     if dtype == jnp.bool_:
         return jnp.asarray(smallest)
     if jnp.issubdtype(dtype, jnp.integer):

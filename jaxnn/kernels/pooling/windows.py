@@ -1,6 +1,6 @@
 """Which values lie under each window of a pool, one spatial axis at a time.
 
-A window is described axis by axis, and its values are had in one of two ways. ``slices`` takes the first
+A window is described axis by axis, and its values are read in one of two ways. ``slices`` takes the first
 value of all windows, then the second, ...: strided slices, which XLA fuses into one loop, for windows of a
 few values. ``unfold`` copies every window into an axis of its own: one operation, however large the window.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-#: Up to this many values a window, slices; beyond it the program would grow with the window for little gain.
+#: Up to this many values per window, slices; beyond, the program would grow with the window for little gain.
 MOST_SLICES = 32
 
 
@@ -41,7 +41,7 @@ class Windows:
         return starts[:, None] + self.dilation * np.arange(self.window)
 
     def reached(self, tap: int) -> tuple[int, int, int]:
-        """The windows [first, last) whose value number ``tap`` is no padding, and where ``first`` has it."""
+        """The windows [first, last) whose value ``tap`` is not padding, and its position in ``first``."""
         offset = self.dilation * tap - self.low
         first = min(max(-(offset // self.stride), 0), self.count)
         last = min(max(-((offset - self.size) // self.stride), first), self.count)
@@ -72,7 +72,7 @@ class AdaptiveWindows:
     count: int
 
     def positions(self) -> np.ndarray:
-        """As those of ``Windows``; −1 fills up the windows that are shorter than the longest."""
+        """As in ``Windows``; windows shorter than the longest are filled up with −1."""
         edges = np.arange(self.count + 1) * self.size
         starts, stops = edges[:-1] // self.count, -(-edges[1:] // self.count)
         steps = starts[:, None] + np.arange((stops - starts).max())
@@ -106,7 +106,7 @@ def counts(axis_windows: AnyWindows, *, include_pad: bool = False) -> np.ndarray
 def slices(x: jax.Array, axes: Mapping[int, Windows], fill: jax.Array) -> Iterator[jax.Array]:
     """The first value of every window, then the second, ... in row-major order; padding is ``fill``.
 
-    Padded after it is cut out and not before: a padded copy of ``x`` would have to be stored first.
+    Each slice is padded after it is cut: a padded copy of ``x`` would have to be stored first.
     """
     for taps in product(*(range(w.window) for w in axes.values())):
         value, pads = x, {}
@@ -119,7 +119,7 @@ def slices(x: jax.Array, axes: Mapping[int, Windows], fill: jax.Array) -> Iterat
 
 
 def padded(x: jax.Array, pads: Mapping[int, tuple[int, int]], fill: jax.Array) -> jax.Array:
-    """``x`` with so many ``fill`` before and after it on each of these axes."""
+    """``x`` with ``pads[axis]`` values ``fill`` before and after it on each of these axes."""
     config = [(0, 0, 0)] * x.ndim
     for axis, (low, high) in pads.items():
         config[axis] = (low, high, 0)
@@ -129,7 +129,7 @@ def padded(x: jax.Array, pads: Mapping[int, tuple[int, int]], fill: jax.Array) -
 def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:
     """A copy of every window: (..., L, ...) → (..., count, window, ...).
 
-    In the place of padding stands the first real value of the same window, so that a maximum needs no mask.
+    Padding is replaced by the first real value of the same window, so that a maximum needs no mask.
     """
     positions, real = axis_windows.positions(), inside(axis_windows)
     first = np.take_along_axis(positions, real.argmax(axis=1)[:, None], axis=1)
@@ -142,5 +142,5 @@ def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:
 def along(values: np.ndarray, axes: tuple[int, ...], like: jax.Array, dtype: DTypeLike) -> jax.Array:
     """``values`` along these axes of an array of the shape of ``like``, the same on all others."""
     spread = lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)
-    zeros = jnp.zeros_like(like, dtype)  # brings the sharding of ``like``, which a select may insist on
+    zeros = jnp.zeros_like(like, dtype)  # has the sharding of ``like``, which a select may require
     return spread | zeros if zeros.dtype == jnp.bool_ else spread + zeros

@@ -1,4 +1,4 @@
-"""What one step of a recurrent network computes, and the checks of its arguments.
+"""One step of each recurrent network, and its slopes.
 
 A carry is one array (N, H) or several, of which the first is the output. Carry and gates are in the
 accumulator's dtype.
@@ -22,9 +22,9 @@ HiddenAndCell = tuple[jax.Array, jax.Array]
 class Cell(NamedTuple):
     """``carry = step(carry, total(x·W + b, h·R + recurrent bias))``, h the first array of the carry.
 
-    ``total`` puts the two shares of the gates together, and is linear; ``step`` is elementwise, and reads h
-    itself or not. The derivative of ``step`` is ``tangent(slopes(step, carry, total), d_carry, d_total)``: a
-    part that can be computed for many steps at once, and one of multiplications only.
+    ``total`` is linear and combines the two shares of the gates; ``step`` is elementwise and may read h
+    itself. Its derivative is ``tangent(slopes(step, carry, total), d_carry, d_total)``: ``slopes`` can be
+    computed for many steps at once, and ``tangent`` consists of multiplications.
     """
 
     total: Callable[[jax.Array, jax.Array], Any]
@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class RnnStep:
-    """The step of ``rnn``. Equal for equal activations, so that a compiled loop is found again."""
+    """The step of ``rnn``. Equal for equal activations, so that a compiled loop is reused."""
 
     activation: Activation
 
@@ -69,7 +69,7 @@ def lstm_step(carry: HiddenAndCell, total: jax.Array) -> HiddenAndCell:
 
 
 def lstm_slopes(step: Any, carry: HiddenAndCell, total: jax.Array) -> tuple[jax.Array, ...]:
-    """Of the new c by the old one and by each of i, f, g; of the new h by the new c and by o."""
+    """The slopes of the new c in the old one, i, f and g; of the new h in the new c and o."""
     _, c = carry
     i, f, g, o = jnp.split(total, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
@@ -96,7 +96,7 @@ def gru_step(h: jax.Array, total: tuple[jax.Array, jax.Array, jax.Array]) -> jax
 
 
 def gru_slopes(step: Any, h: jax.Array, total: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """Of the new h by the old one, by r and z, and by the two shares of n."""
+    """The slopes of the new h in the old one, in r and z, and in the two shares of n."""
     both, input_n, recurrent_n = total
     r, z = jnp.split(jax.nn.sigmoid(both), 2, axis=-1)
     n = jnp.tanh(input_n + r * recurrent_n)
@@ -113,7 +113,7 @@ def gru_tangent(slopes: tuple[jax.Array, ...], d_h: jax.Array, d_total: tuple[ja
 
 
 def gru_total(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """r and z are summed; the candidate's shares stand apart, since the reset multiplies only the second."""
+    """The sums for r and z; the candidate's shares stay apart, since the reset multiplies only the second."""
     hidden = x.shape[-1] // 3
     split = (2 * hidden, hidden)
     (both_x, n_x), (both_h, n_h) = lax.split(x, split, x.ndim - 1), lax.split(h, split, h.ndim - 1)

@@ -1,10 +1,11 @@
 """A recurrence over time, and its derivative.
 
-The values are the plain ``lax.scan`` over all steps. Its automatic derivative adds to the weights' gradients
-at every step, and stores all that each gate is made of. Here the gates' sums are stored, with as much of the
-carries as can't be found again from them, and time is cut into blocks. All that needs no tangent of the carry
-is done for a whole block: the slopes of the gates, and as one product each, in reverse mode after the steps,
-the gradients of the input and of all weights. A step is left with a single product and some multiplications.
+The values come from a plain ``lax.scan`` over all steps. Its automatic derivative would add to the weights'
+gradients at every step, and store all that each gate is computed from. Here the gates' sums are stored, with
+as much of the carries as can't be recomputed from them, and time is split into blocks. All that needs no
+tangent of the carry is done for a whole block: the slopes of the gates and, in reverse mode after the steps,
+the gradients of the input and of all weights, each as one product. A step is left with one product and a few
+multiplications.
 """
 
 from functools import partial
@@ -16,7 +17,7 @@ from jax import lax
 
 from jaxnn.kernels.recurrence.cells import Cell, gates
 
-#: Gates of an example in a block, at least: enough for an efficient matrix product, few enough to stay in the
+#: The fewest gates per example in a block: enough for an efficient matrix product, few enough to stay in the
 #: cache.
 BLOCK = 8192
 
@@ -38,7 +39,7 @@ def over_time(
     Args:
       cell: one step.
       weights: the kernel and the bias of the input's share of the gates, (F, gates·H) and (gates·H,) or None.
-      recurrent: those of the carry's share, (H, gates·H) and (gates·H,) or None.
+      recurrent: the kernel and the bias of the carry's share, (H, gates·H) and (gates·H,) or None.
       carry: the initial one, arrays (N, H). The first is the output.
       x: (N, T, F).
       real: (N, T, 1), False where a step lies past the end: there the carry stays. Going backwards, the carry
@@ -50,14 +51,14 @@ def over_time(
       The first array of the carry after each step, (N, T, H), and the final carry.
     """
 
-    # A scan wants its first carry sharded, and varying over the axes of a shard_map, as all later ones are.
-    # Zeros made from what the cell gives are; nothing else of the cell is left in the compiled program.
+    # A scan's first carry must be sharded, and vary over the axes of a shard_map, as all later ones do. Zeros
+    # made from a result of the cell do so; nothing else of that call is left in the compiled program.
     def first_total(carry: Any) -> Any:
         return cell.total(gates(x[:, 0], *weights), gates(jax.tree.leaves(carry)[0], *recurrent))
 
     like = cell.step(carry, first_total(carry))
     carry = jax.tree.map(lambda c, like: c + jnp.zeros_like(like), carry, like)
-    # An activation may close over a traced value, which a custom derivative has to be told about.
+    # An activation may close over a traced value, which a custom derivative must take as an argument.
     step, closed_over = jax.closure_convert(cell.step, carry, first_total(carry))
     real = None if real is None else _by_time(real)
     outputs, final, _ = _steps(
@@ -77,10 +78,9 @@ def _steps(
     carry: Any,
     real: jax.Array | None,
 ) -> tuple[jax.Array, Any, Any]:
-    """The outputs (N, T, H); the final carry; and for each step what the derivative is made of, (T, N, ...).
+    """The outputs (N, T, H); the final carry; and what the derivative needs of each step, (T, N, ...).
 
-    That is the rest of the carry before the step, and the gates' sums. What of this nothing asks for, XLA
-    leaves out.
+    That is the rest of the carry before the step, and the gates' sums. XLA leaves out what nothing reads.
     """
 
     def step(carry: Any, now: tuple[jax.Array, jax.Array | None]) -> tuple[Any, Any]:
@@ -108,7 +108,7 @@ def _steps_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any) -> Any:
     steps = x.shape[1]
     blocks = max(1, steps * recurrent[0].shape[1] // BLOCK)
     length = next(steps // n for n in range(min(blocks, steps), 0, -1) if steps % n == 0)
-    # In reverse mode, whose product is twice as fast with the rows in a row.
+    # For reverse mode, whose product is twice as fast with contiguous rows.
     transposed = recurrent[0].T
 
     def step(d_carry: Any, now: Any) -> tuple[Any, Any]:
@@ -126,7 +126,7 @@ def _steps_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any) -> Any:
         following = _where(going, following, d_carry)
         return following, (jax.tree.leaves(following)[0], d_rest, d_total)
 
-    # What a block's products are made of is made anew in reverse mode, rather than stored for all steps.
+    # The operands of a block's products are recomputed in reverse mode, rather than stored for all steps.
     @partial(jax.checkpoint, prevent_cse=False)
     def block(d_carry: Any, now: Any) -> tuple[Any, Any]:
         at, edge, d_x, rest, total, real = now
@@ -139,7 +139,7 @@ def _steps_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any) -> Any:
             return jax.tree.unflatten(jax.tree.structure(first), [h, *rest])
 
         if not cell.reads_h:
-            # Found again, so that the outputs need not be kept. Backwards, h waits at its first value.
+            # Recomputed, so that the outputs need not be kept. Backwards, h waits at its initial value.
             h = jax.tree.leaves(jax.vmap(step_of(closed_over))(carries(h), total))[0]
             h = _where(real, h, jnp.broadcast_to(jax.tree.leaves(first)[0], h.shape))
         edge = jnp.expand_dims(edge, 0)
@@ -169,7 +169,7 @@ def _steps_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any) -> Any:
 
 
 def _edges(first: jax.Array, outputs: jax.Array, length: int, *, reverse: bool) -> jax.Array:
-    """h before the first step that each block of so many steps runs through, (blocks, N, H)."""
+    """h before the first step of each block of ``length`` steps, in the order they run: (blocks, N, H)."""
     steps = outputs.shape[1]
     first = jnp.expand_dims(first, 0)
     if reverse:
@@ -178,7 +178,7 @@ def _edges(first: jax.Array, outputs: jax.Array, length: int, *, reverse: bool) 
 
 
 def _where(going: jax.Array | None, following: Any, carry: Any) -> Any:
-    """The carry after one step, or as it was where the sequence is not going on."""
+    """The carry after one step, unchanged where the sequence has ended."""
     if going is None:
         return following
     return jax.tree.map(lambda new, old: jnp.where(going, new, old), following, carry)

@@ -1,4 +1,4 @@
-"""A convolution of a few examples at a time, so that what it writes out in between stays in the cache."""
+"""Convolution of a few examples at a time, so that intermediate results stay in the cache."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ from jax import lax
 
 from jaxnn.kernels.lowering.varying import varying_as
 
-#: How many floats may be written out at a time: 7.6 MB, what stays in the cache of one core.
+#: How many floats a chunk may write out: 7.6 MB, what stays in the cache of one core.
 FLOATS = 1_900_000
 
 
 def examples(batch: int, floats: int) -> int:
-    """How many examples a chunk has that writes out ``floats`` for each: a divisor of their number."""
+    """How many examples to take per chunk if each writes out ``floats``: a divisor of ``batch``."""
     return max((m for m in range(1, batch + 1) if batch % m == 0 and m * floats <= FLOATS), default=1)
 
 
 def mapped(form: Callable[[jax.Array], jax.Array], x: jax.Array, floats: int) -> jax.Array:
-    """``form(x)``, for as many examples at a time as may write out ``floats`` each."""
+    """``form(x)``, in chunks of examples that write out ``floats`` each."""
     few = examples(x.shape[0], floats)
     if few == x.shape[0]:
         return form(x)

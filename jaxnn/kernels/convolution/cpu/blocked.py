@@ -1,8 +1,8 @@
-"""Convolution of few channels: several neighbouring outputs are computed as so many channels of one.
+"""Convolution of few channels: several neighbouring outputs are computed as channels of one.
 
 XLA's code for CPUs computes output channels side by side, and is nearly idle if there are few. The kernel of
-a block of outputs holds the kernel once for each of them, a stride further each time, and zeros elsewhere.
-So there are more products, at a rate that is higher by more.
+a block of outputs holds the kernel once per output, each one a stride further, and zeros elsewhere. So more
+products are computed, but the rate rises by more than their number.
 """
 
 import jax
@@ -18,7 +18,7 @@ def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) 
     blocks = _blocks(s, m)
     kernel = _with_zeros(kernel, s.strides[-1] * m, s.dilation[-1] - 1)
     kernel = jnp.broadcast_to(jnp.expand_dims(kernel, -4), (*window, m, *kernel.shape[-3:]))
-    # Rows longer than the window by a stride, cut into rows as long as it: each begins a stride later.
+    # Rows one stride longer than the wide window, cut anew to its length: each begins a stride later.
     kernel = kernel.reshape(*window, -1, c_in, c_out)[..., : m * blocks.window[-1], :, :]
     kernel = jnp.moveaxis(kernel.reshape(*window, m, -1, c_in, c_out), -4, -2)
     y = dense(x, kernel.reshape(*blocks.window, c_in, m * c_out), blocks)
@@ -31,7 +31,7 @@ def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: in
     blocks = _blocks(s, m)
     kernel = dense(x, y.reshape(*y.shape[:-2], s.out[-1] // m, m * c_out), blocks)
     kernel = jnp.moveaxis(kernel.reshape(*blocks.window, c_in, m, c_out), -2, -4)
-    # The other way round: rows longer by a stride bring the taps of all below each other.
+    # The reverse of the above: rows one stride longer align the taps of all outputs.
     kernel = _with_zeros(kernel.reshape(*window, -1, c_in, c_out), s.strides[-1] * m)
     kernel = kernel.reshape(*window, m, -1, c_in, c_out)
     return lax.slice_in_dim(kernel, 0, s.span[-1], s.dilation[-1], kernel.ndim - 3).sum(-4)

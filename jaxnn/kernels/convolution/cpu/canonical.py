@@ -1,7 +1,7 @@
-"""Convolutions in the one layout that XLA is fast at: channels last, nothing grouped, dilated or reversed.
+"""Convolutions in the one layout for which XLA is fast: channels last, not grouped, dilated or reversed.
 
-At the top level of a program XLA brings others into that layout. Within a loop nothing does, and they become
-a naive nest of loops; so transposes and flips are written out here.
+XLA brings other convolutions into that layout at the top level of a program only. Within a loop they become a
+naive nest of loops; so transposes and flips are written out here.
 """
 
 import jax
@@ -12,7 +12,7 @@ from jaxnn.kernels.convolution.problem import Settings, channels_last, pad
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
-    """The convolution that XLA is fast at. Axes that are cropped are cropped beforehand."""
+    """The convolution for which XLA is fast. Negative padding is cropped beforehand."""
     crop = tuple(pair if min(pair) < 0 else (0, 0) for pair in s.padding)
     return lax.conv_general_dilated(
         pad(x, crop),
@@ -26,7 +26,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """A convolution whose window is y and whose batch is the channels of x; its channels are the batch."""
+    """A convolution whose window is y, with the channels of x as its batch and the batch as its channels."""
     axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
     pairs = tuple(
         (low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes

@@ -1,4 +1,4 @@
-"""Depthwise convolution as sums of shifted products: it moves too little data for a matrix product."""
+"""Depthwise convolution as sums of shifted products: too few products per value for a matrix product."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -14,9 +14,9 @@ from jaxnn.kernels.convolution.problem import Settings, padded, shifted
 from jaxnn.kernels.lowering.fusion import stored
 from jaxnn.kernels.lowering.varying import varying_as
 
-#: Taps for which a loop may pad while it reads; for more the padded input is stored.
+#: Up to so many taps the fused loop pads while it reads; beyond, the padded input is stored first.
 _PADDED = 4
-#: Channels from which on XLA's loop over them alone is long enough.
+#: From so many channels on XLA's loop over the channels alone is long enough.
 _CHANNELS = 64
 
 
@@ -37,15 +37,15 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     def one_each(k: jax.Array) -> jax.Array:
         return jnp.expand_dims(k, range(x.ndim - 1))
 
-    # Each line of the window has a sum of its own: shorter chains of additions than one sum for all.
+    # One sum per line of the window: shorter chains of additions than one sum for all taps.
     return reduce(jnp.add, map(line, product(*map(range, s.window[:-1]))))
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[j, 0, c] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, c].
 
-    A reduction for each tap would read x and y as often as there are taps. A loop over the rows of y reads
-    them once, and adds to one row of sums for each tap; these stay in the cache.
+    One reduction per tap would read x and y once per tap. A loop over the rows of y reads them once and adds
+    to one row of sums per tap; these rows stay in the cache.
     """
     multiplier = y.shape[-1] // s.groups
     if multiplier > 1:
@@ -53,11 +53,11 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
         return jnp.stack(kernels, -1).reshape(*s.window, 1, -1)
     x, space = padded(x, s), y.shape[-2:]
     if s.strides[-1] == 1 and space[-1] < _CHANNELS:
-        # The last axis and the channels are one line, on which a place further is so many channels further.
+        # The last axis and the channels are merged into one line: one place further is all channels further.
         x, y = x.reshape(*x.shape[:-2], -1, 1), y.reshape(*y.shape[:-2], -1, 1)
         s = s._replace(dilation=(*s.dilation[:-1], s.dilation[-1] * space[-1]))
     rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
-    # The taps of all axes but the last side by side: one fused loop each would compile slowly.
+    # The taps of all axes but the last side by side: one fused loop per tap would compile slowly.
     beside = s._replace(strides=(*s.dilation[:-1], s.strides[-1]))
     taps = [(*(0,) * (s.rank - 1), j) for j in range(s.window[-1])]
 

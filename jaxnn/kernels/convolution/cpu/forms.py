@@ -1,7 +1,7 @@
 """Which form a convolution and its gradients take on a CPU: an ordered list per pass.
 
-XLA has fast code there for matrix products and for convolutions in one layout, channels last, without groups,
-without dilation of the input and without reversal of the window. So every form but the last is made of these,
+On CPUs XLA has fast code for matrix products and for convolutions in one layout: channels last, no groups,
+no dilation of the input, no reversal of the window. So every form but the last is made of these,
 or, for depthwise kernels, of sums of shifted products.
 
 All thresholds stand here. Unless a line says otherwise they compare forward+backward times of float32 arrays
@@ -35,37 +35,37 @@ from jaxnn.kernels.convolution.problem import Problem, Settings
 #: Up to so many channels XLA's convolution is faster than a matrix product (1×1 windows).
 POINTWISE_CHANNELS = 16
 
-#: Few channels: at most so many of either side, and so many pairs of them; XLA is nearly idle at these.
+#: Few channels: the most input or output channels, and the most pairs of them, at which XLA is nearly idle.
 FEW_CHANNELS, FEW_PAIRS = 16, 100
-#: A band: the most values of its kernel, and the fewest lines that are worth making it.
+#: A band: the most values in its kernel, and the fewest lines for which building it pays.
 BAND_VALUES, BAND_LINES = 2**18, 64
-#: Blocks shorter than a line do as well if they have so many channels, but for windows so wide and so many
-#: lines.
+#: Blocks shorter than a line are as fast as a band if they have so many channels, except for windows this
+#: wide on so many lines.
 BAND_CHANNELS, BAND_WINDOW, BAND_MANY_LINES = 16, 5, 2048
 #: A block: the most outputs, the most channels they have together, the shortest line, the fewest outputs in
 #: all.
 BLOCK_OUTPUTS, BLOCK_CHANNELS, BLOCK_LINE, BLOCK_LEAST = 8, 32, 8, 256
-#: With an odd number of input channels XLA is slow at more output channels than the first, up to the second.
+#: With an odd number of input channels XLA is slow for output channels above the first, up to the second.
 ODD_SLOW = 16, 32
 #: A block in the kernel's gradient: the most output channels; the batch takes the place of the input
-#: channels.
+#: channels there.
 BLOCK_KERNEL_CHANNELS, BLOCK_KERNEL_BATCH = 15, 16
 
 #: Unfolding: pairs of channels for which XLA's convolution runs on one core (none from JAX 0.11 on, which
-#: splits it: there unfolding is 0.78 times as fast), and the most taps that are written out one by one.
+#: uses all cores: there unfolding is 0.78 times as fast), and the most taps that are written out one by one.
 UNFOLDED_PAIRS, UNFOLDED_BELOW = (2048, 8192), (0, 11)
 UNFOLDED_TAPS = 9
-#: The fewest input and output channels from which XLA's kernel gradient has a third of the rate of its
-#: product.
+#: The fewest input and output channels from which XLA's kernel gradient has only a third of the rate of its
+#: matrix product.
 UNFOLDED_KERNEL_CHANNELS = 16, 17
-#: Multiplications from which a loop over chunks of the batch is worth it: of the batch, and of each chunk.
+#: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, and in each chunk.
 CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
 
 #: Depthwise: the most outputs per channel, and the most taps that are written out one by one.
 DEPTHWISE_MULTIPLIER, DEPTHWISE_TAPS = 4, 64
-#: Groups: input channels from which a dense convolution earns its keep, and the most of these.
+#: Groups: input channels from which a dense convolution pays, and the most dense convolutions.
 GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
-#: All phases of an input gradient at once: the most channels, of x for all phases together and of y.
+#: All phases of an input gradient at once: the most channels of x over all phases together, and of y.
 AT_ONCE_CHANNELS = 32
 
 
@@ -106,14 +106,14 @@ def _few_channels(p: Problem) -> bool:
 
 
 def _outputs(s: Settings, most: int) -> int:
-    """The outputs of a block, a divisor of those of a line."""
+    """The number of outputs in a block, a divisor of the number in a line."""
     outputs = s.out[-1]
     most = min(most, BLOCK_OUTPUTS, outputs // 2) if outputs >= BLOCK_LINE else 1
     return max((m for m in range(1, most + 1) if outputs % m == 0), default=1)
 
 
 def _together(p: Problem) -> int:
-    """How many outputs of the last axis to take together."""
+    """How many outputs of the last axis to compute together."""
     s = p.settings
     if p.c_in == 1 or p.c_in % 2 == 0:
         return _outputs(s, BLOCK_CHANNELS // s.strides[-1] // p.c_out)
@@ -160,7 +160,7 @@ def _pointwise(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return pointwise.forward(x, kernel, p.settings)
 
 
-#: Of a convolution without groups, as they are: nobody has looked at what isn't finite.
+#: Forms of a convolution without groups, not yet guarded against values that aren't finite.
 DENSE = (
     Form(
         "pointwise",
@@ -193,7 +193,7 @@ DENSE = (
 
 
 def _raw(forms: Sequence[Form], p: Problem, a: jax.Array, b: jax.Array, s: Settings) -> jax.Array:
-    """A part of a problem by the form that suits it, without a look at what isn't finite."""
+    """A part of a problem by the form that suits it, not guarded against values that aren't finite."""
     part = p.of(s, b.shape[-2], b.shape[-1])
     return choose(forms, part).compute(part, a, b)
 
@@ -214,7 +214,7 @@ def _depthwise(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _groups(p: Problem) -> int:
-    """How many groups to take together, a divisor of their number."""
+    """How many groups to compute together, a divisor of their number."""
     groups = p.settings.groups
     divisors = (m for m in range(1, groups) if groups % m == 0)
     enough = (m for m in divisors if m * p.c_in >= GROUP_CHANNELS and groups // m <= GROUP_CONVOLUTIONS)
@@ -245,10 +245,10 @@ def _unfolded_fits(p: Problem) -> bool:
 
 
 def _chunks_pay(p: Problem) -> bool:
-    """Whether a batch is work enough to be cut into chunks, and so is each chunk that fits into the cache.
+    """Whether the batch is enough work to be split into chunks, and each chunk that fits into the cache too.
 
-    A loop over a batch that is spread over devices would gather it. The batches of a prime number of small
-    images have no good chunks.
+    A loop over a batch that is sharded would gather it. A batch of a prime number of small images has no good
+    chunks.
     """
     floats, work = _floats(p), prod(p.settings.out) * p.taps * p.c_in * p.c_out
     if p.devices > 1 or p.batch < 2 or floats > batches.FLOATS or p.batch * work < CHUNKED_WORK:
@@ -284,14 +284,14 @@ def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _guarded(form: Form, exact: Callable[..., jax.Array]) -> Form:
-    """The form in the dtype of its sums, kept from spreading what isn't finite; ``exact`` tells what is."""
+    """The form in the dtype of its sums, with NaN and ∞ only where ``exact`` has them."""
 
     def compute(p: Problem, a: jax.Array, b: jax.Array) -> jax.Array:
         a, b, fast = a.astype(p.wide), b.astype(p.wide), partial(form.compute, p)
         if not form.zeros(p):
             return fast(a, b).astype(p.dtype)
         right = partial(exact, s=p.settings, dtype=p.wide, devices=p.devices)
-        # Groups may be the members of an ensemble, and what one does must leave the others as they are.
+        # Groups may be the members of an ensemble, and NaN or ∞ in one must leave the others as they are.
         return independent(fast, right, a, b, bits=has_groups(p)).astype(p.dtype)
 
     return form._replace(compute=compute)
@@ -457,7 +457,7 @@ def _blocked_kernel_fits(p: Problem) -> bool:
 
 
 def _blocked_kernel_pays(p: Problem) -> bool:
-    # Devices would add up what a block of outputs makes of the gradient, which is some times as large.
+    # Devices would sum the gradient of the whole block's kernel, which is several times as large.
     few = p.known and p.batch <= BLOCK_KERNEL_BATCH and p.c_out <= BLOCK_KERNEL_CHANNELS
     return few and p.devices == 1
 

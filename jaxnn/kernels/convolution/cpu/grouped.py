@@ -11,7 +11,7 @@ from jaxnn.kernels.convolution.problem import Dense, Settings
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) -> jax.Array:
-    """The convolution, by a dense one for every ``m`` groups."""
+    """The convolution, by one dense convolution per ``m`` groups."""
     *window, c_in, c_out = kernel.shape
     blocks = s.groups // m
     # (*window, I, blocks, m, O) times the identity of (m, m): zero between two groups.
@@ -26,7 +26,7 @@ def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) 
 
 
 def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: int) -> jax.Array:
-    """The kernel's gradient: that of each dense convolution, less what lies between two groups."""
+    """The kernel's gradient: that of each dense convolution, without what lies between two groups."""
     c_in, c_out = x.shape[-1] // s.groups, y.shape[-1] // s.groups
     blocks = s.groups // m
     one = s._replace(groups=1)

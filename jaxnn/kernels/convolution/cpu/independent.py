@@ -1,9 +1,9 @@
-"""Forms that multiply by zeros of their own, kept from mixing what is independent.
+"""Guards forms that multiply by zeros of their own, so that NaN and ∞ reach only what depends on them.
 
-A kernel of bands or blocks lays zeros between values that have nothing to do with each other, and 0 · NaN and
-0 · ∞ are NaN. Where all operands are finite that can't happen, so they are tested: by their sum, which is not
-finite if one of them isn't. That costs one reading of them. (It may also overflow; then time is lost, and
-nothing else.) Otherwise lax's own form, which is slower but has no such zeros, tells which values are not
+A banded or blocked kernel multiplies values that have nothing to do with each other by zero, and 0 · NaN and
+0 · ∞ are NaN. Finite operands can't give these, so the operands are tested: by their sum, which is not finite
+if one of them isn't. That reads the operands once. (The sum may also overflow, which costs time and nothing
+else.) If the test fails, lax's own form, which is slower but has no such zeros, tells which values are not
 finite.
 """
 
@@ -17,16 +17,16 @@ Bilinear = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def independent(fast: Bilinear, exact: Bilinear, a: jax.Array, b: jax.Array, *, bits: bool) -> jax.Array:
-    """``fast(a, b)``, in which what isn't finite reaches what depends on it and nothing else.
+    """``fast(a, b)``, in which NaN and ∞ reach what depends on them and nothing else.
 
     Args:
       fast: a bilinear map that multiplies by zeros of its own.
       exact: the same map without them.
       a: an operand.
       b: the other.
-      bits: whether all other values must be, to the bit, what they would have been. The second way then
-        computes ``fast`` again, of operands with zeros for what isn't finite, which takes as long to compile.
-        Without it the values that ``fast`` spoiled are those of ``exact``.
+      bits: whether all other values must stay the same to the bit. The slow way then computes ``fast`` again
+        from operands with zeros in place of NaN and ∞, which takes as long to compile. If False, the values
+        that ``fast`` spoiled are taken from ``exact``.
     """
 
     def repair(result: jax.Array) -> jax.Array:
@@ -39,7 +39,7 @@ def independent(fast: Bilinear, exact: Bilinear, a: jax.Array, b: jax.Array, *, 
 
 
 def repaired(result: jax.Array, exact: Callable[[], jax.Array]) -> jax.Array:
-    """``result`` with the values of ``exact()`` where it isn't finite; for one smaller than its operands."""
+    """``result``, with values of ``exact()`` where it isn't finite; if it is smaller than the operands."""
 
     def repair(result: jax.Array) -> jax.Array:
         return jnp.where(jnp.isfinite(result), result, exact())
@@ -48,7 +48,7 @@ def repaired(result: jax.Array, exact: Callable[[], jax.Array]) -> jax.Array:
 
 
 def _unless(good: jax.Array, repair: Callable[[jax.Array], jax.Array], result: jax.Array) -> jax.Array:
-    """``result`` if it is good, and else ``repair(result)``.
+    """``result`` if ``good``, otherwise ``repair(result)``.
 
     A loop of one round or none, since a branch that returns its operand would copy it.
     """

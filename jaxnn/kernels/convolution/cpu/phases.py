@@ -1,7 +1,7 @@
 """The gradient of a convolution's input, without dilating y.
 
-The places of x fall into s phases on each axis. One phase sees one in s taps of the kernel, and is an
-ordinary convolution of y with these.
+With stride s the places of x fall into s phases per axis. A phase uses every s-th tap of the kernel, and is
+an ordinary convolution of y with these taps.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Forward = Callable[[jax.Array, jax.Array, Settings], jax.Array]
 
 
 def one_by_one(forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], a convolution per phase, interleaved."""
+    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], one convolution per phase, interleaved."""
     kernel = swap_channels(kernel, s.groups)
     sizes = [-(-n // step) for n, step in zip(s.space, s.strides, strict=True)]
     every = product(*map(range, s.strides))
@@ -39,7 +39,7 @@ def _phase(
     phase: tuple[int, ...],
     sizes: list[int],
 ) -> jax.Array:
-    """The places p, p + s, p + 2·s, … of x, as many as ``sizes`` on each axis."""
+    """The places p, p + s, p + 2·s, … of x, ``sizes`` of them per axis."""
     taps, padding, dilation = [], [], []
     axes = zip(phase, sizes, y.shape[1:-1], s.window, s.strides, s.dilation, s.padding, strict=True)
     for p, size, n, k, step, d, (low, _) in axes:
@@ -69,11 +69,11 @@ def _interleave(parts: list[jax.Array], axis: int) -> jax.Array:
 
 
 def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """x[n, s·i + j − low, c] += y[n, i, o] · kernel[j, c, o], all places of a stride as so many channels."""
+    """x[n, s·i + j − low, c] += y[n, i, o] · kernel[j, c, o], all places of a stride as channels of one."""
     c_in, c_out = kernel.shape[-2:]
     spans, sizes, taps, padding = [], [], [], []
     for out, n, k, step, (low, _) in zip(s.out, s.space, s.window, s.strides, s.padding, strict=True):
-        # So many zeros before the taps and after them: those that meet one y at a stride follow each other.
+        # Zeros before and after the taps, so that the taps that meet one y within a stride are neighbours.
         before = -low % step
         sizes.append(-(-n // step))
         taps.append(-(-(before + k) // step))
@@ -101,7 +101,7 @@ def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     contracted = ((y.ndim - 1,), (kernel.ndim - 1,))
     x = lax.dot_general(y, kernel, (contracted, ((), ())), precision=s.precision)
     order = [axis for i in range(1, s.rank + 1) for axis in (i, s.rank + i)]
-    # Stored before it is padded: a pad of a transposition would be a loop of branches.
+    # Materialized before padding: a pad fused with a transposition would be a loop of branches.
     x = stored(jnp.transpose(x, (0, *order, x.ndim - 1)))
     gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, s.strides, s.dilation, strict=True)]
     if any(map(any, gaps)):

@@ -1,9 +1,9 @@
 """Convolution as matrix products of unfolded windows, a few examples at a time.
 
-On CPUs XLA's kernel gradient has half the rate of its matrix product or less, and in JAX 0.10 its convolution
-too where channels are few: one core computes it. Windows written side by side as rows make products of both.
-Those of a whole batch are many times larger than the batch and would have to come from memory; those of a few
-examples stay in the cache.
+On CPUs XLA's kernel gradient has half the rate of its matrix product or less, and in JAX 0.10 so has its
+convolution where channels are few, since it runs on one core. With windows written side by side as rows both
+become matrix products. The windows of a whole batch are many times larger than the batch and would have to
+come from memory; those of a few examples stay in the cache.
 """
 
 from functools import reduce
@@ -19,14 +19,14 @@ from jaxnn.kernels.lowering.fusion import stored
 
 
 def floats(s: Settings, c_in: int, c_out: int) -> int:
-    """How many are written out for an example."""
+    """How many floats are written out per example."""
     if is_by_rows(s):
         return prod(s.out) * (prod(s.window[1:]) * c_in + s.window[0] * c_out)
     return prod(s.out) * prod(s.window) * c_in
 
 
 def multiplies_by_zeros(s: Settings) -> bool:
-    """Whether ``kernel_gradient`` lets a line of x meet rows of the window that don't read it."""
+    """Whether ``kernel_gradient`` multiplies lines of x by zeros, where a row of the window skips them."""
     return is_by_rows(s)
 
 
@@ -45,16 +45,16 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     c_in, c_out = x.shape[-1], y.shape[-1]
     if not is_by_rows(s):
         return summed_products(_unfolded(x, s), y, s).reshape(*s.window, c_in, c_out)
-    # The transpose: each row of the window meets y where it gave it, and zeros on the lines it doesn't read.
+    # The transpose: each row of the window meets the y it contributed to, and zeros on lines it doesn't read.
     y = jnp.concatenate([_place(y, row, s) for row in range(s.window[0])], -1)
     kernel = summed_products(_unfolded(x, _line(s)), y, s)
     return jnp.moveaxis(kernel.reshape(*s.window[1:], c_in, s.window[0], c_out), -2, 0)
 
 
 def is_by_rows(s: Settings) -> bool:
-    """Whether the first axis of the window is not unfolded, but its rows' results added up afterwards.
+    """Whether the first axis of the window is not unfolded; the results of its rows are added up afterwards.
 
-    So x and y are written out as often as the window is wide and high, not x as often as it has values.
+    So x is written out once per column of the window and y once per row, instead of x once per tap.
     """
     return s.window[0] > 2 and s.strides[0] == 1
 
@@ -67,7 +67,7 @@ def _line(s: Settings) -> Settings:
 
 
 def _cut(y: jax.Array, row: int, s: Settings) -> jax.Array:
-    """The part of the lines' result that one row of the window gives to y."""
+    """The part of the result for all lines that one row of the window contributes to y."""
     return lax.slice_in_dim(y, row * s.dilation[0], row * s.dilation[0] + s.out[0], axis=1)
 
 
