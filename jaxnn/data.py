@@ -1,4 +1,4 @@
-"""Arrays in, minibatches out: standardisation and batching, nothing else."""
+"""Arrays in, minibatches out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,9 +19,9 @@ def minibatches(data: Any, batch_size: int, *, key: Key | None = None) -> Iterat
 
     Shapes: a pytree of (n, …) → ⌈n / batch_size⌉ times (a pytree of (batch_size, …), mask (batch_size,)).
 
-    Every row comes exactly once with mask True. Where the last batch is short it is filled with rows from the
-    start of the same order, mask False: real examples, so that batch statistics stay honest, which the loss
-    does not count. One shape for all batches means one compilation.
+    Every row comes exactly once with mask True. A short last batch is filled with rows from the start of
+    the same order, mask False: real examples, so that batch statistics stay meaningful, but left out of the
+    loss. One shape for all batches means one compilation.
 
     Args:
       data: a pytree of arrays, NumPy or JAX, with one leading length n.
@@ -61,7 +61,7 @@ def length(data: Any, owner: str = "data") -> int:
 
     Args:
       data: a pytree of arrays, NumPy or JAX, with no masked array among them.
-      owner: whose data they are, for the sentence.
+      owner: whose data they are, for the error sentence.
 
     Raises:
       TypeError: something in ``data`` is not an array of numbers.
@@ -96,7 +96,7 @@ def examples_at_a_time(owner: str, batch_size: int, n: int) -> int:
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether it is an array of numbers, or of keys, of NumPy or JAX, and not a masked one."""
+    """Whether ``leaf`` is a NumPy or JAX array of numbers or keys, and not a masked array."""
     if not isinstance(leaf, np.ndarray | np.generic | jax.Array) or isinstance(leaf, np.ma.MaskedArray):
         return False
     kinds = (jnp.number, jnp.bool_, jax.dtypes.extended)

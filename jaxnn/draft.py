@@ -1,8 +1,8 @@
-"""How layers made of layers are initialised: one walk along the data, however deep they are nested.
+"""Initialises layers made of layers in one walk along the data, however deep they are nested.
 
-The params of a part depend on the shape of its input, and so on all parts before it. Whoever holds layers
-therefore *drafts* them: in one trace, it finds out what they give, and notes how their params are drawn.
-Nothing is remembered from one ``init`` to the next, so that nothing can be out of date.
+The params of a part depend on the shape of its input, and so on all parts before it. A layer that
+holds others therefore *drafts* them: one trace finds out what they give, and notes how their params are
+drawn. Nothing is cached from one ``init`` to the next, so nothing can be out of date.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Drafted:
 
     Attributes:
       draft: ``draft(key, x) -> (y, draw)``, to be traced: what ``apply`` gives for ``x``, with any key, and
-        the function of a key that draws the params. That must not hold on to ``x``.
-      apply: the ``apply`` which gives that.
+        the function of a key that draws the params. That function must not keep ``x`` alive.
+      apply: the ``apply`` that gives it.
     """
 
     draft: Draft

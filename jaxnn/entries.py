@@ -1,7 +1,8 @@
-"""What the settings of a layer say of its params: which entries there are, and of which shape.
+"""Which entries the params of a layer have by its settings, and their shapes.
 
-A layer declares it once, as a table, and all of its functions ask before they compute: params of a layer with
-other settings have the same names, and would give a wrong result or an error from deep inside.
+A layer declares its entries once, as a table, and all of its functions check them before they compute:
+params of a layer with other settings have the same names, and would give a wrong result or an error from deep
+inside.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-#: A number, or the name of a size that the input has: the op compares that one.
+#: A number, or the name of a size of the input, which the op compares.
 Size = int | str
 Shape = tuple[Size, ...]
-#: The shape of an entry; or how it follows from the number of axes; or that of each entry of a dict; or None,
-#: where others compare all of it.
+#: The shape of an entry; or a function that gives it from the number of axes; or the shape of each entry of a
+#: dict; or None, where all of it is compared elsewhere.
 Entry = Any
 Entries = Mapping[str, Entry]
 
@@ -43,7 +44,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def require_entries(name: str, entries: Entries, given: Any) -> None:
-    """Raises unless ``given``, the weights or the state of the layer ``name``, is as ``entries`` say."""
+    """Raises unless ``given``, the weights or the state of the layer ``name``, agrees with ``entries``."""
     if given is None or (isinstance(given, tuple) and not given):
         given = {}
     if not isinstance(given, Mapping):

@@ -36,7 +36,7 @@ Spec = Any  #: a tuple of ints, a ``jax.ShapeDtypeStruct``, an array, or a pytre
 class Params(NamedTuple):
     """All the arrays of a layer, as one pytree.
 
-    ``weights`` is what an optimiser may touch. ``state`` is all else: running statistics, frozen weights.
+    ``weights`` is what an optimiser may touch. ``state`` is the rest: running statistics, frozen weights.
     """
 
     weights: Weights
@@ -50,7 +50,7 @@ class Init(Protocol):
 
 
 class Apply(Protocol):
-    """``apply(params, x) -> y``: inference. Deterministic, and each row of the batch on its own."""
+    """``apply(params, x) -> y``: inference. Deterministic, each row of the batch independently."""
 
     def __call__(self, params: Params, x: Any, /) -> Any: ...
 
@@ -64,7 +64,7 @@ class Train(Protocol):
 class Visit(Protocol):
     """``visit(params, x, call) -> y``: ``apply`` with each part run by ``call(part, layer, params, x)``.
 
-    This is how one looks inside a net without changing it: ``call`` may note what goes in and comes out.
+    ``visit`` serves to look inside a net without changing it: ``call`` may note what goes in and comes out.
     """
 
     def __call__(self, params: Params, x: Any, call: Call, /) -> Any: ...
@@ -83,12 +83,12 @@ class Layer:
       init: ``init(key, shape) -> Params``. ``shape`` is that of the array ``apply`` will get.
       apply: ``apply(params, x) -> y``: inference.
       train: ``train(params, x, key=None) -> (y, state)``: training; ``state`` is the whole new state.
-      visit: of a layer that is made of layers, see ``Visit``; None for one that is not.
-      exact_name: a composite uses ``name`` as it stands; set by ``named``.
-      draws: whether ``train`` draws random numbers. A composite gives a key to those parts alone: to fold in
-        their names takes time to trace. ``replace`` keeps it, so say so where the new ``train`` differs.
-      cast: of a layer that keeps weights in its state: ``cast(params, dtype)``, with all weights in that
-        dtype. None where ``params.weights`` are all there are.
+      visit: for a layer made of layers, see ``Visit``; None for any other.
+      exact_name: whether a composite uses ``name`` unchanged; set by ``named``.
+      draws: whether ``train`` draws random numbers. A composite gives a key to such parts only, since
+        folding in a name takes time to trace. ``replace`` keeps it: set it where the new ``train`` differs.
+      cast: for a layer that keeps weights in its state: ``cast(params, dtype)`` gives params with all weights
+        in that dtype. None where ``params.weights`` are all weights.
 
     >>> import jax, jaxnn as nn
     >>> layer = nn.dense(3)
@@ -120,8 +120,8 @@ def stateless(
       name: the layer's name.
       init: ``init(key, x) -> weights``, where ``x`` has the ``shape`` and ``dtype`` of the input.
       apply: ``apply(weights, x) -> y``.
-      entries: the shape of each entry of the weights, with a name in place of a size that the input has, as
-        in ``{"kernel": ("F", 3), "bias": (3,)}``: params that are not like that raise. None: any will do.
+      entries: the shape of each entry of the weights, with a name in place of a size of the input, as in
+        ``{"kernel": ("F", 3), "bias": (3,)}``: other params raise. None: any params pass.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> gain = nn.stateless("gain", lambda key, x: {"gain": jnp.ones((), x.dtype)},
@@ -236,7 +236,7 @@ def checks_params(
 def _missing(function: Callable[..., Any], params: Params, args: tuple[Any, ...]) -> str | None:
     """Which entry of ``params`` is not there, if it was one of theirs that ``function`` did not find.
 
-    A KeyError does not say which dict it is from, so the function runs again, on dicts that tell.
+    A KeyError does not say which dict it is from, so the function runs again on dicts that do.
     """
     failed: list[tuple[KeyError, str]] = []
 
@@ -267,7 +267,7 @@ def require_params(name: str, params: Any) -> None:
 def require_arguments(name: str, params: Any, x: Any, key: Any = None) -> None:
     """Raises unless these are what JAX's functions of functions can take: params, arrays, a key."""
     require_params(name, params)
-    if jax.tree.leaves(x):  # None and () may be what a part is made for
+    if jax.tree.leaves(x):  # a part may be made for None or ()
         checks.arrays(name, x)
     checks.optional_key(name, key)
 
@@ -286,7 +286,7 @@ def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
         return layer
     checks.function(owner, argument, layer, "a Layer or a function of one array")
     function, name = layer, _function_name(layer)
-    if address := _address(function):  # by which it is sent to another process, not as code
+    if address := _address(function):  # it is sent to another process by this, not as code
         check = checks.array if _is_activation(layer) else checks.arrays
         return stateless(
             name,
@@ -298,7 +298,7 @@ def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
 
 
 def _address(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """The module and the name of a function of JAX or of this library: those are known to be pure."""
+    """The module and the name of a function of JAX or of this library, which are known to be pure."""
     module, name = (str(getattr(function, part, "")) for part in ("__module__", "__qualname__"))
     if module.partition(".")[0] not in ("jax", "jaxnn"):
         return None
@@ -306,13 +306,13 @@ def _address(function: Callable[..., Any]) -> tuple[str, str] | None:
 
 
 def _is_activation(function: Callable[..., Any]) -> bool:
-    """Whether it is a function of ``jax.nn``: given several arrays those raise, but few of them say so."""
+    """Whether it is a function of ``jax.nn``: given several arrays these raise, few with a clear sentence."""
     return ".nn." in f"{getattr(function, '__module__', '')}."
 
 
 @cache
 def _traced_once(module: str, name: str) -> Callable[..., Any]:
-    """That function, traced once per shape instead of at every call."""
+    """The function ``name`` of ``module``, traced once per shape instead of at every call."""
     return jax.jit(getattr(import_module(module), name), inline=True)
 
 
@@ -327,7 +327,7 @@ def fold_name(key: Key, name: str) -> Key:
     return _fold_in(key, np.uint32(crc32(name.encode())))
 
 
-_fold_in = jax.jit(jax.random.fold_in)  # as one program: a net asks for hundreds of keys
+_fold_in = jax.jit(jax.random.fold_in)  # as one program: a net folds in hundreds of names
 
 
 def as_spec(shape: Spec, owner: str = "init") -> Any:
@@ -335,7 +335,7 @@ def as_spec(shape: Spec, owner: str = "init") -> Any:
 
     A tuple of ints means the default float dtype; an array stands for its own shape and dtype. The leading
     axis (the batch) may be empty; any other size below 1 raises. An empty tuple is the shape of a scalar, but
-    beside arrays or specs it is a part of the pytree with nothing in it.
+    next to arrays or specs it is an empty part of the pytree.
 
     >>> from jaxnn.layer import as_spec
     >>> as_spec((1, 28, 28, 1))
@@ -354,7 +354,7 @@ def as_spec(shape: Spec, owner: str = "init") -> Any:
 def value_spec(owner: str, x: Any) -> Any:
     """The specs of ``x``, which is an array, traced or not, a number, or a pytree of these.
 
-    Other than in ``as_spec``, a tuple of numbers is just that.
+    Unlike in ``as_spec``, a tuple of numbers is a tuple of numbers.
     """
 
     def spec(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -370,7 +370,7 @@ def _is_described(leaf: Any) -> bool:
 
 
 def _is_shape(node: Any) -> bool:
-    """A tuple or list of sizes, as against a tuple of specs."""
+    """Whether ``node`` is a tuple or list of sizes, not of specs."""
     return isinstance(node, tuple | list) and not isinstance(node, Params) and all(map(_is_size, node))
 
 
@@ -381,9 +381,9 @@ def _is_size(size: Any) -> bool:
 
 
 def _leaf_spec(owner: str, shape: Spec, leaf: Any) -> jax.ShapeDtypeStruct:
-    """That of one ``leaf`` of ``shape``."""
+    """The spec of one ``leaf`` of ``shape``."""
     if _is_described(leaf):
-        # As jnp.asarray would take it: NumPy's float64 is float32 unless x64 is enabled.
+        # As jnp.asarray would convert it: NumPy's float64 is float32 unless x64 is enabled.
         sizes, dtype = leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
     elif isinstance(leaf, tuple | list):
         sizes, dtype = tuple(leaf), jnp.result_type(float)

@@ -1,4 +1,4 @@
-"""Casting what is floating-point in arrays, weights and params, and nothing else."""
+"""Casts the floating-point arrays in inputs, weights and params, and nothing else."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def cast(tree: Any, dtype: DTypeLike) -> Any:
 
 
 def cast_weights(layer: Layer, params: Params, dtype: DTypeLike) -> Params:
-    """``params`` of ``layer`` with all weights in ``dtype``, those that stand still in the state too."""
+    """``params`` of ``layer`` with all weights in ``dtype``, including fixed ones in the state."""
     if layer.cast is not None:
         return layer.cast(params, dtype)
     return Params(cast(params.weights, dtype), params.state)

@@ -15,18 +15,19 @@ from jaxnn.ops.sequences import reverse_sequences
 
 
 def bidirectional(layer: Layer, *, merge: Literal["concat", "sum"] = "concat") -> Layer:
-    """A recurrent layer run both ways, with weights of its own for each: (N, T, F) → (N, T, 2·H).
+    """A recurrent layer run in both directions, each with weights of its own: (N, T, F) → (N, T, 2·H).
 
-    The one called ``forward`` reads each sequence as it stands, the one called ``backward`` reads it from its
+    The copy called ``forward`` reads each sequence as it is, the one called ``backward`` reads it from its
     last real step to its first; outputs stand where their inputs stand. With ``outputs="last"``, the result
     is the two last outputs, that of ``backward`` being the one at t = 0: (N, T, F) → (N, 2·H).
 
-    Inputs and results have the forms that ``layer`` has. A carry, in and out, is a pair, for ``forward`` and
-    for ``backward``. Only ``forward`` can go on from piece to piece: a stream has no last step to start from.
+    Inputs and results have the same forms as those of ``layer``. A carry, in and out, is a pair: for
+    ``forward`` and for ``backward``. Only ``forward`` can continue from piece to piece: a stream has no last
+    step to start from.
 
     Args:
       layer: any layer from (N, T, F) to (N, T, H) or (N, H) that treats lengths and carries as ``nn.rnn``,
-        ``nn.lstm`` and ``nn.gru`` do, a ``serial`` of them too.
+        ``nn.lstm`` and ``nn.gru`` do, or a ``serial`` of them.
       merge: ``"concat"`` along the last axis, or ``"sum"``: (N, T, F) → (N, T, H).
 
     Raises:
@@ -68,10 +69,10 @@ def _input(x: jax.Array, lengths: Any, carry: Any) -> Any:
 
 
 def _parts(result: Any, lengths: Any) -> tuple[jax.Array, Any]:
-    """The outputs and the carry, None if there is none, in what a recurrent layer gave.
+    """The outputs and the carry (or None) in the result of a recurrent layer.
 
-    That is y, (y, lengths), (y, carry) or ((y, lengths), carry); lengths come only with all outputs (N, T, H)
-    and where lengths went in.
+    That is y, (y, lengths), (y, carry) or ((y, lengths), carry); lengths are returned only with all outputs
+    (N, T, H) and if lengths were given.
     """
     if not isinstance(result, tuple):
         return result, None

@@ -24,8 +24,8 @@ def serial(*layers: LayerLike, **named: LayerLike) -> Layer:
 
     Shapes: that of the first layer's input → that of the last one's output.
 
-    Positional layers are named after what they are, ``conv_0``, ``conv_1``, ``dense_0``; keyword layers
-    follow them under the names given. The names are the keys in ``params.weights``.
+    Positional layers get names by kind, ``conv_0``, ``conv_1``, ``dense_0``; keyword layers follow them under
+    the names given. The names are the keys in ``params.weights``.
 
     >>> import jax, jaxnn as nn
     >>> net = nn.serial(nn.dense(8), nn.relu, head=nn.dense(2))
@@ -40,11 +40,11 @@ def serial(*layers: LayerLike, **named: LayerLike) -> Layer:
 def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: LayerLike) -> Layer:
     """Layers in a row, added to their input: y = x + f(x), or shortcut(x) + f(x).
 
-    Shapes: any → the same, or with ``shortcut`` whatever both give.
+    Shapes: any → the same; with ``shortcut``: any → what both give.
 
     Args:
       *layers: as for ``serial``.
-      shortcut: what the input goes through before the sum, for a change of shape (a 1×1 convolution).
+      shortcut: a layer for the input before the sum, for a change of shape (a 1×1 convolution).
       **named: as for ``serial``.
 
     Raises:
@@ -101,12 +101,12 @@ def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> La
 
 
 def split(*layers: LayerLike, **named: LayerLike) -> Layer:
-    """One branch an element: (y₁, y₂, …) = (f₁(x₁), f₂(x₂), …).
+    """One branch per element: (y₁, y₂, …) = (f₁(x₁), f₂(x₂), …).
 
     Shapes: a tuple of inputs → a tuple of outputs.
 
     Raises:
-      ValueError: the input is not a tuple with one element a layer.
+      ValueError: the input is not a tuple with one element per layer.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.split(nn.dense(2), nn.relu), ((1, 4), (1, 3)))
@@ -155,7 +155,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def _plus(a: Any, b: Any) -> Any:
-    """a + b, which for two arrays of one kind is not much to trace."""
+    """a + b, cheap to trace for two arrays of one kind."""
     kinds = [jax.typeof(y) if isinstance(y, jax.Array) else None for y in (a, b)]
     if kinds[0] is not None and kinds[0] == kinds[1] and jnp.issubdtype(kinds[0].dtype, jnp.inexact):
         return lax.add(a, b)
@@ -163,7 +163,7 @@ def _plus(a: Any, b: Any) -> Any:
 
 
 def name_parts(owner: str, layers: Sequence[LayerLike], named: Mapping[str, LayerLike]) -> dict[str, Layer]:
-    """Positional layers under their own names with a running number, then the named ones."""
+    """Positional layers under their own names with a running number, then the named layers."""
     parts: dict[str, Layer] = {}
     counts: Counter[str] = Counter()
     for given in layers:

@@ -31,7 +31,7 @@ def repeat(layer: LayerLike, n: int) -> Layer:
 
     Shapes: any → the same.
 
-    The program's size, and so the time to compile it, does not grow with n. Every weight and state has a
+    The size of the program, and so its compile time, does not grow with n. Every weight and state has a
     leading axis of length n; copy i has the params that ``layer.init(jax.random.split(key, n)[i], shape)``
     gives, and the key ``jax.random.split(key, n)[i]`` in training.
 

@@ -34,7 +34,7 @@ class Parts:
     def __init__(self, owner: str, names: Collection[str], call: Callable[[str, Any], Any]):
         self._own = owner, names, call
 
-    # Asked for every attribute: no part is hidden by one that Python or this class has.
+    # Called for every attribute, so that no attribute of Python or of this class hides a part.
     def __getattribute__(self, name: str) -> Any:
         owner, names, call = object.__getattribute__(self, "_own")
         if name in names:
@@ -86,9 +86,9 @@ def composite(name: str, fn: Flow, layers: Mapping[str, LayerLike]) -> Layer:
 
 
 class Composite:
-    """A data flow and its parts, and what the functions of their layer do.
+    """A data flow and its parts, with the functions of the layer that they make.
 
-    ``params`` has an entry for each part, save for those whose weights, or whose state, are ``{}``.
+    ``params`` has an entry per part, except parts whose weights (or state) are ``{}``.
     """
 
     def __init__(self, name: str, fn: Flow, parts: Mapping[str, Layer]):
@@ -188,7 +188,7 @@ def _own(params: Params, part: str) -> Params:
 
 
 def _joined(params: Mapping[str, Params]) -> Params:
-    """The inverse of ``_own``. What holds no array may still have a structure: only ``{}`` is left out."""
+    """The inverse of ``_own``. Entries without arrays may still have a structure: only ``{}`` is left out."""
     return Params(
         {part: own.weights for part, own in params.items() if not _is_nothing(own.weights)},
         {part: own.state for part, own in params.items() if not _is_nothing(own.state)},

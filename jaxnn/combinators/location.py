@@ -1,4 +1,4 @@
-"""Where in a net an error came from: one exception note with the path of the layer and its input."""
+"""Where in a net an error was raised: one exception note with the path of the layer and its input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOTE = "in layer "
 def add_location(error: Exception, owner: str, part: str, x: Any) -> None:
     """Notes on ``error`` that it came from ``part`` of the composite ``owner``, which was given ``x``.
 
-    The innermost composite writes the note; each one around it puts its own name in front of the path.
+    The innermost composite writes the note; each composite around it puts its own name in front of the path.
     """
     notes: list[str] = getattr(error, "__notes__", [])
     for i, note in enumerate(notes):

@@ -28,9 +28,9 @@ from jaxnn.precision import cast, cast_weights, float_dtype
 
 
 def remat(layer: LayerLike) -> Layer:
-    """The same function, whose inner values are computed again for the gradient instead of being kept.
+    """The same function, with inner values recomputed for the gradient instead of stored.
 
-    Shapes, params and results: those of ``layer``. Memory for time; see ``jax.checkpoint``.
+    Shapes, params and results: those of ``layer``. Trades time for memory; see ``jax.checkpoint``.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.remat(nn.serial(nn.dense(64), nn.relu, nn.dense(2))), (1, 4))
@@ -53,8 +53,8 @@ def frozen(layer: LayerLike) -> Layer:
     """The same function, with its weights kept in ``state``, where no optimiser can reach them.
 
     Shapes: those of ``layer``. ``params.weights`` is empty; ``params.state`` is
-    ``{"weights": …, "state": …}``. Only the weights stand still: in training, dropout still drops and
-    running statistics still run. Gradients flow through to the input.
+    ``{"weights": …, "state": …}``. Only the weights are fixed: in training, dropout still drops and
+    running statistics are still updated. Gradients flow through to the input.
 
     >>> import jax, jaxnn as nn
     >>> params = nn.frozen(nn.dense(2)).init(jax.random.key(0), (1, 4))
@@ -102,12 +102,12 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
 
     Shapes: those of ``layer``. Floating-point inputs and weights are cast to ``compute`` on the way in, and
     outputs back to the input's dtype (float32 where no input is floating-point). Gradients arrive in the
-    weights' own dtype. ``state`` is not cast, statistics stay float32; but for weights that ``frozen`` keeps
-    there.
+    weights' own dtype. ``state`` is not cast (statistics stay float32), except for weights that ``frozen``
+    keeps there.
 
     Args:
       layer: what to compute.
-      compute: a floating-point dtype. float16 overflows above 65,504: scale the loss, or take bfloat16.
+      compute: a floating-point dtype. float16 overflows above 65,504: scale the loss, or use bfloat16.
 
     Source: Micikevicius et al., Mixed Precision Training, 2018.
 
@@ -130,7 +130,7 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         narrow_params, narrow_x = narrow(params, x)
         y, state = layer.train(narrow_params, narrow_x, key)
-        if layer.cast:  # the weights in the state stand still, and so in their own dtype
+        if layer.cast:  # weights in the state are fixed, so they stay in their own dtype
             state = jax.tree.map(_unless_cast, params.state, narrow_params.state, state)
         return cast(y, float_dtype(x)), state
 
@@ -150,7 +150,7 @@ def _unless_cast(old: Any, narrowed: Any, new: Any) -> Any:
 
 
 def named(name: str, layer: LayerLike) -> Layer:
-    """The same layer under a name of its own, which composites use as it stands.
+    """The same layer under a name of its own, which composites use unchanged.
 
     >>> import jax, jaxnn as nn
     >>> net = nn.serial(nn.named("stem", nn.dense(8)), nn.relu, nn.dense(2))

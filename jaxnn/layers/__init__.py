@@ -1,4 +1,4 @@
-"""Layers: an initialiser and an op each. Those without anything to set are plain functions of one array."""
+"""Layers: each an initialiser and an op. Layers without settings are plain functions of one array."""
 
 from jaxnn.layers.activation import maxout, prelu
 from jaxnn.layers.conv import conv, depthwise_conv, separable_conv

@@ -1,4 +1,4 @@
-"""Activations with weights; those without are plain functions, which are layers as they are."""
+"""Activations with weights; those without are plain functions, which serve as layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxnn.ops import checks
 def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Layer:
     """ReLU with a learnt slope below 0: (..., C) → (..., C). y = x where x ≥ 0, else slope · x.
 
-    Weight ``slope``: one per channel, (C,), or with ``shared=True`` one in all, ().
+    Weight ``slope``: one per channel, (C,), or with ``shared=True`` a single one, ().
 
     Args:
       shared: one slope for all channels.
@@ -62,12 +62,12 @@ def maxout(
     """The largest of several affine maps, feature by feature: (..., F) → (..., features).
 
     y[c] = max over j of (x · kernel + bias)[c · pieces + j]: a dense layer of features · pieces outputs,
-    then the largest of each ``pieces`` neighbours. Weights ``kernel``, (F, features · pieces), and ``bias``.
+    then the largest of every ``pieces`` neighbours. Weights ``kernel``, (F, features · pieces), and ``bias``.
 
     Args:
       features: the size of the last axis of the output.
-      pieces: how many maps each output is the largest of.
-      bias: whether to add one.
+      pieces: the number of maps per output.
+      bias: whether to add a bias.
       kernel_init: initialiser of the kernel.
       bias_init: initialiser of the bias.
 

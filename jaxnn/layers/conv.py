@@ -29,8 +29,8 @@ def conv(
 ) -> Layer:
     """Convolution over any number of spatial axes: ``(N, *space, C) → (N, *out, features)``.
 
-    Weights: ``kernel (*window, C // groups, features)`` and, with ``bias=True``, ``bias (features,)``. What
-    each setting means stands in ``nn.ops.conv``.
+    Weights: ``kernel (*window, C // groups, features)`` and, with ``bias=True``, ``bias (features,)``. The
+    settings are described in ``nn.ops.conv``.
 
     Args:
       features: the number of output channels.
@@ -39,7 +39,7 @@ def conv(
       padding: a name, an int, one int per axis or one (low, high) pair per axis; none by default.
       dilation: the distance between the window's values, as ``window``.
       groups: blocks of channels that do not see each other; divides ``features`` and C.
-      bias: whether to add one.
+      bias: whether to add a bias.
       kernel_init: any function of (key, shape, dtype), such as those of ``jax.nn.initializers``. Their
         fan-in is C // groups times the values of a window.
       bias_init: the same for the bias.
@@ -145,7 +145,7 @@ def separable_conv(
     kernel_init: Initializer = HE_NORMAL,
     bias_init: Initializer = ZEROS,
 ) -> Layer:
-    """A depthwise convolution and then one of window 1: ``(N, *space, C) → (N, *out, features)``.
+    """A depthwise convolution, then one with window 1: ``(N, *space, C) → (N, *out, features)``.
 
     Weights: ``depthwise`` holds a ``kernel (*window, 1, C · multiplier)`` and no bias, ``pointwise`` a
     ``kernel (1…, C · multiplier, features)`` and, with ``bias=True``, a ``bias (features,)``. The settings
@@ -188,14 +188,14 @@ def separable_conv(
 
 
 def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilation: Ints) -> None:
-    """What can be said of a window's settings before the number of spatial axes is known."""
+    """Checks a window's settings as far as possible before the number of spatial axes is known."""
     for name, value in (("window", window), ("strides", strides), ("dilation", dilation)):
         windows.any_axes(op, name, value)
     windows.check_padding(op, padding)
 
 
 def kernel_shape(window: Ints, *channels: Size) -> Entry:
-    """Of a kernel ``(*window, *channels)``, on as many axes as it has where ``window`` is an int."""
+    """The shape of a kernel ``(*window, *channels)``, for any number of axes if ``window`` is an int."""
     sizes = windows.any_axes("conv", "window", window)
     return repeated(sizes, *channels) if isinstance(sizes, int) else (*sizes, *channels)
 
@@ -205,7 +205,7 @@ def window_for(
 ) -> tuple[int, ...]:
     """``window`` on each spatial axis of ``x``, which must be a floating-point ``(N, *space, C)``.
 
-    Raises unless all settings are for as many axes.
+    Raises unless all settings are for this number of axes.
     """
     checks.floating_dtype(op, checks.one_shape(op, x).dtype)
     rank = len(checks.spatial(op, x))

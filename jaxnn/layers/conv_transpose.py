@@ -31,8 +31,8 @@ def conv_transpose(
     """The exact transpose of ``nn.conv``: ``(N, *space, C) → (N, *out, features)``.
 
     Without padding, out = (L − 1)·stride + window; with ``padding="SAME"``, out = L·stride. Weights: ``kernel
-    (*window, C, features // groups)`` and, with ``bias=True``, ``bias (features,)``. What each setting means,
-    and where PyTorch, Flax and Keras differ, stands in ``nn.ops.conv_transpose``.
+    (*window, C, features // groups)`` and, with ``bias=True``, ``bias (features,)``. For the settings,
+    and where PyTorch, Flax and Keras differ, see ``nn.ops.conv_transpose``.
 
     Args:
       features: the number of output channels.
@@ -42,7 +42,7 @@ def conv_transpose(
       output_padding: places added on the high side, from 0 to stride − 1, as ``window``.
       dilation: the distance between the kernel's values, as ``window``.
       groups: blocks of channels that do not see each other; divides ``features`` and C.
-      bias: whether to add one.
+      bias: whether to add a bias.
       kernel_init: any function of (key, shape, dtype), such as those of ``jax.nn.initializers``. Their
         fan-in is C times the values of a window (PyTorch takes ``features // groups`` for C).
       bias_init: the same for the bias.

@@ -26,7 +26,7 @@ def dense(
 
     Args:
       features: the size of the last axis of the output.
-      bias: whether to add one.
+      bias: whether to add a bias.
       kernel_init: any function of (key, shape, dtype), such as those of ``jax.nn.initializers``.
       bias_init: the same for the bias.
 

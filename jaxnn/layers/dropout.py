@@ -1,4 +1,4 @@
-"""Dropout: in training some values become zero at random, and the others grow to make up for it."""
+"""Dropout: in training random values become zero, and the others are scaled up to compensate."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def spatial_dropout(rate: float) -> Layer:
     """Drops each whole channel of an example with probability ``rate``: (N, *space, C) → (N, *space, C).
 
     As ``dropout``, but all positions of a channel are kept or dropped together: neighbours in a feature map
-    say much the same, so that dropping single values hides little.
+    are much alike, so dropping single values hides little.
 
     Args:
       rate: the probability to *drop* a channel, in [0, 1].
@@ -71,7 +71,7 @@ def spatial_dropout(rate: float) -> Layer:
 
 
 def _dropout(name: str, rate: float, drawn: Any) -> Layer:
-    """Dropout with one draw for each element of the shape ``drawn(x)``, broadcast to x."""
+    """Dropout with one draw per element of the shape ``drawn(x)``, broadcast to x."""
     rule = "in [0, 1], the probability to drop a value"
     rate = number(name, "rate", rate, least=0, most=1, rule=rule)
 
@@ -103,8 +103,8 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
 def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding | None) -> jax.Array:
     """Integers from 0 to RESOLUTION − 1, all as likely.
 
-    Random bits cost more than all else here, so that each word of 32 gives two draws; unless the last axis is
-    spread over devices, since the halves would have to change places.
+    Random bits cost more than all else here, so each 32-bit word gives two draws; unless the last axis is
+    sharded, since the two halves would have to move between devices.
     """
     if not shape or (sharding and sharding.spec[-1] is not None):
         return jax.random.bits(key, shape, jnp.uint32, out_sharding=sharding) >> 16

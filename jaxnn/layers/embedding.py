@@ -1,4 +1,4 @@
-"""Embedding: a learnt row for each id, and the same rows as an output layer."""
+"""Embedding: a learnt row per id, and the same rows as an output layer."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def embedding(
     embedding_init: Initializer = UNIT_ROWS,
     dtype: DTypeLike = jnp.float32,
 ) -> Layer:
-    """A learnt row for each id: ids ``(...)`` → ``(..., features)``, y[..., :] = embedding[ids[...], :].
+    """A learnt row per id: ids ``(...)`` → ``(..., features)``, y[..., :] = embedding[ids[...], :].
 
-    Weights: ``embedding (vocabulary, features)``. For an output layer that shares it, see ``attend``.
+    Weights: ``embedding (vocabulary, features)``. For an output layer that shares them, see ``attend``.
 
     An id that is negative or not below ``vocabulary`` gives a row of NaN, and changes no row's gradient.
     Under ``jit`` nothing can raise on a value, and a row of zeros, the last row or a wrapped-around one would
-    let a wrong vocabulary train on unseen; NaN shows in the loss at once. To pad, keep an id for it.
+    let a wrong vocabulary go unnoticed; NaN shows in the loss at once. Reserve an id for padding.
 
     Args:
       vocabulary: the number of rows; ids are 0 … vocabulary − 1, of any integer dtype.
       features: the size of a row.
       embedding_init: any function of (key, shape, dtype). By default normal with variance 1 / features, as in
         Flax; PyTorch's is ``jax.nn.initializers.normal(1.0)``.
-      dtype: of the weights, and so of the output: ids have none to give.
+      dtype: of the weights, and so of the output; it can't be taken from ids.
 
     Raises:
       TypeError: for ids that are not integers. A bare shape given to ``init`` stands for a float32 input;
@@ -75,7 +75,7 @@ def embedding(
 def attend(embedding: Params | Callable[[Any], jax.Array], x: ArrayLike) -> jax.Array:
     """Scores of ``x`` against every row of an embedding: (..., features) → (..., vocabulary), x · embeddingᵀ.
 
-    An embedding used so is an output layer tied to the input layer: one table, gradients from both ends.
+    Used so, an embedding is an output layer tied to the input layer: one table, gradients from both ends.
 
     Args:
       embedding: the ``Params`` of an ``embedding`` layer, or, within ``graph``, the part itself.
@@ -107,7 +107,7 @@ def attend(embedding: Params | Callable[[Any], jax.Array], x: ArrayLike) -> jax.
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _Queries:
-    """Tells an embedding layer, through whatever stands between, to score ``x`` instead of looking up."""
+    """Tells an embedding layer, through any wrappers, to score ``x`` instead of looking up ids."""
 
     x: Any
 
@@ -127,7 +127,7 @@ def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
     wide = ids.astype(jnp.int64 if ids.dtype.itemsize == 8 else jnp.int32)
     known = (wide >= 0) & (wide < table.shape[0])
     place = jnp.where(known, wide, table.shape[0]).astype(jnp.int32)
-    # The gradient sums over all places of an id, in float32 at least.
+    # The gradient sums over all occurrences of an id, in float32 at least.
     exact = table.astype(accumulator(table.dtype))
     rows = exact.at[place].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False, out_sharding=_sharding(table, ids)
@@ -136,7 +136,7 @@ def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 def _sharding(table: jax.Array, ids: jax.Array) -> jax.P | None:
-    """On an explicit mesh rows lie as their ids do, and features as in the table; JAX asks to be told."""
+    """On an explicit mesh rows are sharded as their ids, features as in the table; JAX must be told."""
     spec = jax.P(*jax.typeof(ids).sharding.spec, jax.typeof(table).sharding.spec[1])
     return spec if any(spec) else None
 

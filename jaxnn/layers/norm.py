@@ -1,4 +1,4 @@
-"""Normalising layers: the ops with a learnt scale and bias, and for batch norm the running statistics."""
+"""Normalising layers: the ops with a learnt scale and bias; batch norm also has running statistics."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def batch_norm(
     (from 1), (C,), in float32 at least.
 
     Args:
-      momentum: weight of the *old* running value, in [0, 1], as in Keras and Flax; PyTorch's is one minus it.
+      momentum: weight of the *old* running value, in [0, 1], as in Keras and Flax; PyTorch's is 1 minus it.
       epsilon: ε > 0, inside the root.
       scale: whether to learn a scale.
       bias: whether to learn a bias.
       axis_name: names of mapped axes (``jax.shard_map``, ``jax.vmap``) that hold further parts of the batch.
-        Under ``jax.jit`` with a sharded batch the statistics are those of the whole batch without it.
+        Under ``jax.jit`` with a sharded batch the statistics are of the whole batch anyway.
       scale_init: initialiser of the scale.
       bias_init: initialiser of the bias.
 
@@ -103,7 +103,7 @@ def batch_norm(
         )
         require_entries(name, {"mean": mean.shape, "var": mean.shape}, state)
         unbiased = var * jnp.asarray(n, var.dtype) / jnp.asarray(n - 1, var.dtype)
-        # Inference reads these, training never does: no gradient is meant to pass.
+        # Only inference reads these, training never does: no gradient should pass.
         moved = {
             old: momentum * state[old] + (1 - momentum) * lax.stop_gradient(new)
             for old, new in (("mean", mean), ("var", unbiased))

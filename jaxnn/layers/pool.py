@@ -38,13 +38,13 @@ def max_pool(
 ) -> Layer:
     """The largest value of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. What each setting means stands in ``nn.ops.max_pool``.
+    No weights. For the settings see ``nn.ops.max_pool``.
 
     Args:
       window: the window's size: an int, or one per axis.
       strides: the step between windows; None: the window.
-      padding: ``"VALID"``, ``"SAME"``, ``"SAME_LOWER"``, an int, one int per axis, or one (low, high) pair an
-        axis.
+      padding: ``"VALID"``, ``"SAME"``, ``"SAME_LOWER"``, an int, one int per axis, or one (low, high) pair
+        per axis.
       dilation: the distance between the window's values.
       ceil_mode: round the output size up.
 
@@ -74,7 +74,7 @@ def min_pool(
 ) -> Layer:
     """The smallest value of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. What each setting means stands in ``nn.ops.min_pool``.
+    No weights. For the settings see ``nn.ops.min_pool``.
 
     Args:
       window: the window's size: an int, or one per axis.
@@ -110,7 +110,7 @@ def avg_pool(
 ) -> Layer:
     """The average of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. What each setting means stands in ``nn.ops.avg_pool``.
+    No weights. For the settings see ``nn.ops.avg_pool``.
 
     Args:
       window: the window's size: an int, or one per axis.
@@ -149,7 +149,7 @@ def lp_pool(
 ) -> Layer:
     """The p-norm of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. What each setting means stands in ``nn.ops.lp_pool``.
+    No weights. For the settings see ``nn.ops.lp_pool``.
 
     Args:
       window: the window's size: an int, or one per axis.
@@ -180,7 +180,7 @@ def lp_pool(
 def adaptive_avg_pool(output_size: Ints) -> Layer:
     """The average of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
-    No weights. Which windows stands in ``nn.ops.adaptive_avg_pool``.
+    No weights. For the windows see ``nn.ops.adaptive_avg_pool``.
 
     Args:
       output_size: an int (for every spatial axis), or one per axis.
@@ -196,7 +196,7 @@ def adaptive_avg_pool(output_size: Ints) -> Layer:
 def adaptive_max_pool(output_size: Ints) -> Layer:
     """The largest value of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
-    No weights. Which windows stands in ``nn.ops.adaptive_max_pool``.
+    No weights. For the windows see ``nn.ops.adaptive_max_pool``.
 
     Args:
       output_size: an int (for every spatial axis), or one per axis.
@@ -216,7 +216,7 @@ def _pool(name: str, function: Callable[..., jax.Array], **settings: Any) -> Lay
 def _check_settings(
     op: str, window: Ints, strides: Ints | None, padding: Padding, dilation: Ints, **flags: bool
 ) -> None:
-    """What can be said of the settings before the number of spatial axes is known."""
+    """Checks the settings as far as possible before the number of spatial axes is known."""
     for name, value in (("window", window), ("strides", strides), ("dilation", dilation)):
         if value is not None:
             windows.any_axes(op, name, value)

@@ -1,4 +1,4 @@
-"""Recurrent layers: plain, LSTM and GRU, over sequences of one length or of many."""
+"""Recurrent layers: plain, LSTM and GRU, over sequences of equal or different lengths."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from jaxnn.ops import checks, recurrent
 Outputs = Literal["all", "last"]
 Op = Callable[..., tuple[jax.Array, Any]]
 
-#: The default of every recurrent kernel: it neither shrinks nor stretches the state.
+#: The default of every recurrent kernel: it keeps the length of the state.
 ORTHOGONAL: Initializer = orthogonal()
 
 
 class Sequences(NamedTuple):
-    """The input of a recurrent layer in full, where ``x`` alone does not say all.
+    """The full input of a recurrent layer, where ``x`` alone is not enough.
 
     A plain ``(x, lengths)`` means the same as ``Sequences(x, lengths)``.
 
@@ -67,8 +67,8 @@ def rnn(
     ``recurrent_kernel (features, features)`` and, with ``bias=True``, ``bias (features,)``.
 
     The input is ``x``, ``(x, lengths)`` or ``nn.Sequences(x, lengths, carry)``. With lengths, all outputs
-    come out as ``(y, lengths)`` too, which is what the next recurrent layer of a ``serial`` takes. A layer
-    between them that knows no lengths goes into ``nn.split(layer, lambda lengths: lengths)``. Nothing past
+    are returned as ``(y, lengths)`` too, which the next recurrent layer of a ``serial`` takes. A layer
+    between them that takes no lengths goes into ``nn.split(layer, lambda lengths: lengths)``. Nothing past
     the end of a sequence has any influence, and outputs there are zero.
 
     Args:
@@ -76,10 +76,10 @@ def rnn(
       activation: any elementwise function.
       outputs: ``"all"``, or ``"last"`` for that of the last real step alone (with ``reverse``, of t = 0).
       reverse: run each sequence from its last real step to its first; outputs stand where their inputs stand.
-      return_carry: give ``(what it gives otherwise, final carry)``. The carry, put into the next
-        ``nn.Sequences``, goes on where this sequence stopped: pieces equal the whole. It is float32 at
-        least, or has the dtype of the carry that came in.
-      bias: whether to add one.
+      return_carry: return ``(the result without it, final carry)``. The carry, put into the next
+        ``nn.Sequences``, continues where this sequence stopped: pieces equal the whole. The carry is float32
+        at least, or has the dtype of the carry that was given.
+      bias: whether to add a bias.
       kernel_init: of the input kernel, any function of (key, shape, dtype), such as those of
         ``jax.nn.initializers``.
       recurrent_kernel_init: the same for the recurrent kernel.
@@ -115,7 +115,7 @@ def rnn(
 
 
 def forget_one(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-    """The initial bias of an LSTM, (4·H,): 1 for the forget gates, so that it starts by remembering; else 0.
+    """The initial bias of an LSTM, (4·H,): 1 for the forget gates, so that it remembers at first; else 0.
 
     >>> import jax, jaxnn as nn
     >>> forget_one(jax.random.key(0), (8,))
@@ -140,7 +140,7 @@ def lstm(
 ) -> Layer:
     """Long short-term memory: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
 
-    Gates i, f, g, o and the carry (h, c); the equations stand in ``nn.ops.lstm``. Weights: ``input_kernel
+    Gates i, f, g, o and the carry (h, c); for the equations see ``nn.ops.lstm``. Weights: ``input_kernel
     (F, 4·features)``, ``recurrent_kernel (features, 4·features)`` and, with ``bias=True``, ``bias
     (4·features,)``, which starts at 1 for the forget gate (as in Keras) and at 0 for the others.
 
@@ -150,8 +150,8 @@ def lstm(
       features: H, the size of the state and of each output.
       outputs: ``"all"``, or ``"last"`` for that of the last real step alone (with ``reverse``, of t = 0).
       reverse: run each sequence from its last real step to its first; outputs stand where their inputs stand.
-      return_carry: give ``(what it gives otherwise, (h, c))``; see ``nn.rnn``.
-      bias: whether to add one.
+      return_carry: return ``(the result without it, (h, c))``; see ``nn.rnn``.
+      bias: whether to add a bias.
       kernel_init: of the input kernel, any function of (key, shape, dtype). It is called for one gate at a
         time, with shape (F, features): its fan-out is that of one gate.
       recurrent_kernel_init: the same for the recurrent kernel, with shape (features, features).
@@ -197,7 +197,7 @@ def gru(
 ) -> Layer:
     """Gated recurrent unit: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
 
-    Gates r, z, n with the reset after the recurrent product, as in PyTorch; the equations stand in
+    Gates r, z, n with the reset after the recurrent product, as in PyTorch; for the equations see
     ``nn.ops.gru``. Weights: ``input_kernel (F, 3·features)``, ``recurrent_kernel (features, 3·features)``
     and, with ``bias=True``, ``bias (3·features,)`` and the candidate's ``recurrent_bias (features,)``.
 
@@ -207,8 +207,8 @@ def gru(
       features: H, the size of the state and of each output.
       outputs: ``"all"``, or ``"last"`` for that of the last real step alone (with ``reverse``, of t = 0).
       reverse: run each sequence from its last real step to its first; outputs stand where their inputs stand.
-      return_carry: give ``(what it gives otherwise, final carry)``; see ``nn.rnn``.
-      bias: whether to add them.
+      return_carry: return ``(the result without it, final carry)``; see ``nn.rnn``.
+      bias: whether to add biases.
       kernel_init: of the input kernel, any function of (key, shape, dtype). It is called for one gate at a
         time, with shape (F, features): its fan-out is that of one gate.
       recurrent_kernel_init: the same for the recurrent kernel, with shape (features, features).
@@ -269,7 +269,7 @@ def _layer(
     reverse: bool,
     return_carry: bool,
 ) -> Layer:
-    """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: what goes in and out, for all alike."""
+    """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: inputs and outputs, for all alike."""
     checks.choice(name, "outputs", outputs, ("all", "last"))
     checks.flags(name, reverse=reverse, return_carry=return_carry)
 
@@ -310,8 +310,8 @@ def _weights(
     recurrent_kernel_init: Initializer,
     bias_init: Initializer | None,
 ) -> dict[str, jax.Array]:
-    """Kernels drawn gate by gate, each from a key of its own, and a bias if wanted."""
-    # Orthogonal matrices come from a decomposition that does not exist below float32.
+    """Kernels drawn gate by gate, each from a key of its own, and an optional bias."""
+    # Orthogonal matrices need a decomposition that does not exist below float32.
     draw_dtype = accumulator(x.dtype)
 
     def kernel(name: str, init: Initializer, rows: int) -> jax.Array:

@@ -1,9 +1,9 @@
 """Layers whose kernels are computed from other arrays: weight norm and spectral norm.
 
 Both wrap any layer and act on every weight called ``kernel`` (or ``input_kernel``, ``recurrent_kernel``,
-...), at any depth. The kernel the layer sees is computed anew at each call; no stored array is ever
-overwritten by it. Output channels are a kernel's last axis. Around ``repeat`` or ``ensemble`` the copies'
-axis would count as one of the others: put the wrapper inside.
+...), at any depth. The kernel that the layer sees is computed anew at each call and never stored.
+Output channels are a kernel's last axis. Around ``repeat`` or ``ensemble`` the axis of the copies would count
+as one of the other axes: put the wrapper inside.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ from jaxnn.precision import cast_weights
 
 
 def weight_norm(layer: LayerLike) -> Layer:
-    """Learns the length and the direction of each output channel's kernel apart; shapes as of ``layer``.
+    """Learns length and direction of each output channel's kernel separately; shapes as of ``layer``.
 
-    kernel = magnitude · direction / ‖direction‖, with one magnitude and one norm an output channel (the
-    last axis of the kernel). In the weights, each ``kernel`` is replaced by a dict of ``direction``, in the
-    kernel's shape, and ``magnitude``, (C_out,). At first the kernel is what the layer's own ``init`` gives.
+    kernel = magnitude · direction / ‖direction‖, with one magnitude and one norm per output channel
+    (the last axis of the kernel). In the weights, each ``kernel`` is replaced by a dict of ``direction``, in
+    the kernel's shape, and ``magnitude``, (C_out,). Initially the kernel is what the layer's own ``init``
+    gives.
 
     A channel whose direction is all zeros stays zero and gets no NaN. Lengths are taken without overflow or
-    underflow, whatever the scale; in float16 a magnitude above 65,504 has no number and is infinite.
+    underflow, whatever the scale; in float16 a magnitude above 65,504 is infinite.
 
     Args:
       layer: any layer with a kernel, composite or not.
@@ -102,9 +103,9 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
 
     y = layer with kernel / σ, where σ = ‖W u‖ of W, the kernel as a matrix (all other axes, C_out), and u an
     estimate of its first right singular vector. ``train`` moves u by power iteration, u ← Wᵀ W u / ‖Wᵀ W u‖,
-    before it is used; ``apply`` uses it as it stands. σ has its gradient for W, with u held fixed.
+    before u is used; ``apply`` uses u as it is. σ has its gradient for W, with u held fixed.
 
-    The weights are those of ``layer``, the kernel as it is learnt among them. ``params.state`` is
+    The weights are those of ``layer``, with the kernel as it is learnt. ``params.state`` is
     ``{"state": …, "vectors": …}``: the layer's own, and u, (C_out,), for each kernel, in float32 at least,
     after 15 iterations from a random start.
 
@@ -214,7 +215,7 @@ def _at_kernels(
 
 
 def _kernels(weights: Any) -> Any:
-    """The kernels of ``weights`` and nothing else, in the dicts they lie in."""
+    """The kernels of ``weights`` and nothing else, in the same nested dicts."""
     if not isinstance(weights, Mapping):
         return {}
     found = {name: entry if _is_array(name, entry) else _kernels(entry) for name, entry in weights.items()}
@@ -226,7 +227,7 @@ def _is_array(name: str, entry: Any) -> bool:
 
 
 def _is_polar(name: str, entry: Any) -> bool:
-    """Whether it stands for a kernel, well or not: a dict of other entries is a layer of that name.
+    """Whether ``entry`` stands for a kernel, valid or not: a dict of other entries is a layer of that name.
 
     So is one whose direction is a dict: that of another ``weight_norm`` inside.
     """
@@ -289,7 +290,7 @@ def _divide(kernel: jax.Array, u: jax.Array, *, epsilon: float) -> jax.Array:
     near_one = wide / scale
     image = _image(near_one, lax.stop_gradient(u))
     sigma = length(image, range(image.ndim)).squeeze()
-    # ε is of the kernel as it is; its quotient with the scale may be too small for a float.
+    # ε applies to the unscaled kernel; ε divided by the scale may be too small for a float.
     least = jnp.asarray(epsilon, sigma.dtype) / scale.squeeze()
     return (near_one / jnp.maximum(sigma, jnp.maximum(least, np.finfo(sigma.dtype).tiny))).astype(
         kernel.dtype
@@ -302,7 +303,7 @@ def _image(kernel: jax.Array, u: jax.Array) -> jax.Array:
 
 
 def _unit(vector: jax.Array, otherwise: jax.Array) -> jax.Array:
-    """``vector`` at length 1, or ``otherwise`` if it is all zeros and says nothing."""
+    """``vector`` at length 1, or ``otherwise`` if it is all zeros."""
     near_one = vector / scale_of(vector, (0,))
     size = length(near_one, (0,))
     nothing = size == 0

@@ -42,7 +42,7 @@ def reshape(*shape: int) -> Layer:
     """Gives every example the shape ``shape``: (N, ...) → (N, *shape). Row-major, like ``jnp.reshape``.
 
     Args:
-      *shape: the sizes of the axes after the batch axis; one of them may be −1: what is left.
+      *shape: the sizes of the axes after the batch axis; one of them may be −1: whatever is left.
 
     Every dtype is kept.
 
@@ -106,7 +106,7 @@ def pad(padding: Padding, *, mode: str = "CONSTANT", value: complex = 0) -> Laye
         per axis. Negative numbers crop. In PyTorch the pairs stand in reverse order, the last axis first.
       mode: what the border holds: ``"CONSTANT"`` ``value``; ``"REPLICATE"`` the edge value; ``"REFLECT"`` the
         input mirrored at the edge pixel, which is not repeated; ``"CIRCULAR"`` the input from its other end.
-        The last two go on periodically where the border is wider than the input.
+        The last two continue periodically where the border is wider than the input.
       value: for ``"CONSTANT"``; it must be a value of the input's dtype.
 
     Raises:
@@ -156,7 +156,7 @@ def _filled(x: jax.Array, border: Pairs, value: complex) -> jax.Array:
 
 
 def _extended(x: jax.Array, border: Pairs, mode: str) -> jax.Array:
-    """Extends first and crops then, so that a cropped axis reflects at its own edge, not at the cut."""
+    """Extends first, then crops, so that a cropped axis reflects at its own edge, not at the cut."""
     wide = jnp.pad(
         x, [(max(low, 0), max(high, 0)) for low, high in border], mode=windows.VALUE_PADDINGS[mode]
     )

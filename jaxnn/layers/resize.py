@@ -27,8 +27,8 @@ def resize(
 
     Args:
       size: the output size: one integer for all spatial axes, or one per axis.
-      method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. What each setting means
-        stands in ``nn.ops.resize``.
+      method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. For the settings
+        see ``nn.ops.resize``.
       align_corners: whether the centres of the corner pixels coincide.
       antialias: whether the kernel is widened on axes that shrink.
       cubic_coefficient: the slope of the cubic kernel at distance 1.
@@ -61,8 +61,8 @@ def upsample(
 
     Args:
       scale: a positive factor for all spatial axes, or one per axis.
-      method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. What each setting means
-        stands in ``nn.ops.upsample``.
+      method: ``"nearest"`` (which keeps integers), ``"linear"`` or ``"cubic"``. For the settings
+        see ``nn.ops.upsample``.
       align_corners: whether the centres of the corner pixels coincide.
 
     >>> import jaxnn as nn

@@ -26,8 +26,8 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
     place of the sizes of ``axes``, in float32 at least.
 
     Args:
-      data: the training set, (N, ...), which the statistics are taken from, now. Without it mean is 0 and
-        deviation 1, to be replaced by those of a checkpoint.
+      data: the training set, (N, ...), from which the statistics are taken at once. Without it the mean is 0
+        and the deviation 1, to be replaced by those of a checkpoint.
       axes: the axes that share statistics, the batch axis among them: 0 for each feature and place on its
         own, ``(0, 1, 2)`` for one pair per channel of images.
 

@@ -1,4 +1,4 @@
-"""The weights that layers of products share, a kernel and a bias if wanted, and the default initialisers."""
+"""The weights that product layers share (a kernel and an optional bias), and the default initialisers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax.nn.initializers import Initializer
 from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
 from jaxnn.ops import checks
 
-# The defaults, each as one compiled program per shape; JAX's own call a dozen. They are functions of
+# The defaults, each as one compiled program per shape; JAX's own run a dozen. They are functions of
 # this module, so that a layer sent to another process finds them there by name.
 _he_normal, _zeros, _ones = (
     jax.jit(init, static_argnums=(1, 2, 3))
@@ -64,7 +64,7 @@ def kernel_and_bias(
     plan: Plan = (("kernel", kernel_init, kernel),)
     if bias is not None:
         plan += (("bias", bias_init, bias),)
-    # The defaults as one program: to start one for each key and each array costs more.
+    # The defaults as one program: starting one per key and array costs more.
     if kernel_init is HE_NORMAL and bias_init is ZEROS:
         weights: Weights = _compiled(key, jnp.dtype(dtype), plan)
         return weights
