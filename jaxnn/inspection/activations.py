@@ -10,7 +10,7 @@ def activations(net: LayerLike, params: Params, x: Any) -> dict[str, Any]:
     """What every layer of a net gives in inference, by path, in the order of the calls.
 
     Pure: it may be jitted, mapped and differentiated like ``net.apply``, and computes the same. A layer that
-    is called again gives a further entry, ``path:1``, ``path:2``, ….
+    is called again adds another entry, ``path:1``, ``path:2``, ….
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> net = nn.serial(nn.dense(8), nn.relu, head=nn.dense(2))

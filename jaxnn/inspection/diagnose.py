@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: The learning rate of the plain gradient descent whose update is measured when no optimiser is given.
 RATE = 0.01
-#: A value is saturated where its function is less than this as steep as it gets.
+#: A value is saturated where its function is less steep than this share of its steepest.
 FLAT = 1e-3
 #: Fewer values than this do not show that a unit is dead.
 FEWEST = 16
@@ -41,29 +41,29 @@ def diagnose(
     optimizer: optax.GradientTransformation | None = None,
     key: Key | None = None,
 ) -> Diagnosis:
-    r"""What every layer gives and gets in one training step, and in sentences what looks wrong.
+    r"""What every layer returns and receives in one training step, and in sentences what looks wrong.
 
     The net is run once on the batch, forwards and backwards, each layer by its ``train``: with the batch's
     own statistics, and with dropout. No weight and no state is changed. By layer, in the order of the calls:
 
     - ``mean``, ``deviation``: of its values, all examples together.
     - ``zeros``: the share of its values that are 0.
-    - ``dead``, for an activation function: the share of its units that are 0 for every example, though what
-      goes in is not. A unit is an entry of the last axis, at all places: a channel of a convolution.
+    - ``dead``, for an activation function: the share of its units that are 0 for every example, though the
+      input is not. A unit is an entry of the last axis, at all places: a channel of a convolution.
     - ``saturated``, for an activation function: the share of the values at which it is flat, less than a
       thousandth as steep as it gets on this batch or at −1, 0 or 1. ReLU is flat wherever it gives 0, tanh
       beyond ±4.1, the sigmoid beyond ±8.3, step everywhere. An activation function is any layer that acts
-      value by value and has no params; whether one does is seen in its program.
+      value by value and has no params; whether a layer does is read from its program.
     - ``not_finite``: the share of its values that are NaN or infinite.
     - ``gradient``: the Euclidean norm of the derivative of the mean loss by what the layer gives.
     - ``weight``, ``weight_gradient``: the norm of its weights, and that of the derivative by them; both rows
       of a layer that is called twice have the same.
     - ``update_ratio``: how far the optimiser's first step moves the weights, as a share of their norm.
 
-    A row has None where something does not apply. The sentences, ``warnings``, tell of values that are not
-    finite, and where they come up first; of dead units; of saturation; of gradients that vanish or explode
+    A row has None where something does not apply. The sentences, ``warnings``, report values that are not
+    finite, and where they occur first; of dead units; of saturation; of gradients that vanish or explode
     over the depth of the net; of weights that get no gradient; and, with an ``optimizer``, of updates that
-    are a thousand times smaller or larger than the usual thousandth of the weights. The bounds stand in
+    are a thousand times smaller or larger than the usual thousandth of the weights. The bounds are in
     ``jaxnn.inspection.sentences``. A healthy net gets no sentence; give it a few dozen examples at least.
 
     Args:
@@ -107,9 +107,9 @@ def diagnose(
 
 
 class _Seen(NamedTuple):
-    """What is kept of one layer, to be told of in numbers."""
+    """What is recorded of one layer, as numbers."""
 
-    x: Any  #: this one and ``saturated`` only of activation functions
+    x: Any  #: like ``saturated``, only for activation functions
     y: Any
     gradient: Any
     saturated: Any
@@ -125,7 +125,7 @@ def _step(
 ) -> tuple[jax.Array, dict[tuple[int, str], _Seen]]:
     """The loss, and what each layer gives and gets; the numbers keep the order of the calls."""
 
-    # To differentiate by what the layers give, nothing is added to it.
+    # To differentiate by the layers' outputs, a zero (``nothing``) is added to each.
     def objective(weights: Any, nothing: dict[str, Any]) -> tuple[jax.Array, dict[str, Any]]:
         outputs: dict[str, Any] = {}
 
@@ -220,7 +220,7 @@ def _reading(path: str, seen: _Seen) -> Reading:
     )
 
 
-# These are compiled once per shape, and not again for every layer.
+# Compiled once per shape, not again for every layer.
 
 
 @jax.jit
@@ -236,14 +236,14 @@ def _statistics(values: jax.Array) -> dict[str, jax.Array]:
 
 @jax.jit
 def _dead(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The share of units that are 0 for every example, though what goes in is not."""
+    """The share of units that are 0 for every example, though the input is not."""
     others = tuple(range(y.ndim - 1))
     return jnp.mean(jnp.all(y == 0, axis=others) & ~jnp.all(x == 0, axis=others))
 
 
 @jax.jit
 def _norm_of_one(a: jax.Array) -> jax.Array:
-    """The Euclidean norm; neither tiny nor huge values are lost in their squares."""
+    """The Euclidean norm; squares of tiny and huge values don't underflow or overflow."""
     single = jnp.abs(a.astype(accumulator(a.dtype)))
     largest = single.max(initial=0)
     scale = jnp.where(largest > 0, largest, jnp.ones_like(largest))

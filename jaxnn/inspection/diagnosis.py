@@ -8,7 +8,7 @@ from jaxnn.inspection.table import Table
 
 @dataclass(frozen=True)
 class Reading:
-    """What one layer gives and gets in a training step; see ``diagnose``. None where it does not apply."""
+    """What ``diagnose`` reports of one layer in a training step; None where something does not apply."""
 
     path: str
     mean: float | None

@@ -1,6 +1,6 @@
-"""How many floating-point operations a program is, by counting in the program as it was traced.
+"""Counts the floating-point operations of a program as it was traced.
 
-XLA's own cost analysis tells what one platform's form of the program does; this tells what is asked for.
+XLA's own cost analysis counts what one platform's form of the program does; this counts what is asked for.
 """
 
 from math import prod
@@ -12,7 +12,7 @@ from jax.extend.core import JaxprEqn
 
 from jaxnn.inspection.jaxprs import called, opened
 
-#: They move values, cast them, or make them from nothing.
+#: Primitives that move values, cast them, or create them.
 _MOVES = """
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p dynamic_slice
     dynamic_update_slice gather iota jaxnn_spread jaxnn_stored jaxnn_stored_in_reverse optimization_barrier
@@ -26,13 +26,13 @@ _REDUCTIONS = """
 
 
 def count_flops(jaxpr: Any) -> int | None:
-    """The floating-point operations of a program; None where a loop runs as long as its values tell.
+    """The floating-point operations of a program; None where the length of a loop depends on values.
 
-    A multiply-add is 2. A matrix product or a convolution counts 2 for each product, those with padding too
-    but not those with zeros between the values of a transposed convolution; a reduction counts 1 for each
-    value that goes in; a window that slides, 1 for each value under it; a scan, its body times its length; a
-    condition, its dearest branch. Whatever else computes counts 1 for each value that comes out. Moving,
-    copying and casting values, and arithmetic on integers and booleans alone, count nothing.
+    A multiply-add is 2. A matrix product or a convolution counts 2 per product, including products with
+    padding but not those with zeros between the values of a transposed convolution; a reduction counts 1 per
+    input value; a sliding window, 1 per value under it; a scan, its body times its length; a condition, its
+    most expensive branch. Any other computation counts 1 per output value. Moving, copying and casting
+    values, and arithmetic on integers and booleans alone, count nothing.
     """
     total = 0
     for eqn in opened(jaxpr)[0].eqns:
@@ -70,7 +70,7 @@ def _count(eqn: JaxprEqn) -> int | None:
     if name == "conv_general_dilated":
         return _convolution(given[0], given[1], made[0], params)
     if name in _FACES:
-        # A trilinear form has as many terms whichever of its three operands it is left to give.
+        # A trilinear form has the same number of terms whichever of its three operands is the result.
         y, kernel = ((*given, *made)[i] for i in _FACES[name])
         return 2 * _size(y) * prod(kernel.shape[:-1])
     if name.startswith("reduce_window"):
@@ -78,8 +78,8 @@ def _count(eqn: JaxprEqn) -> int | None:
     return sum(_size(aval) for aval in made)
 
 
-#: Our own (``jaxnn.kernels.convolution.primitives``): where y and the kernel stand among the operands and the
-#: result.
+#: jaxnn's convolutions (``jaxnn.kernels.convolution.primitives``): the positions of y and of the kernel among
+#: operands and result.
 _FACES = {
     "jaxnn_conv_forward": (2, 1),
     "jaxnn_conv_input_gradient": (1, 0),
@@ -94,7 +94,7 @@ def _convolution(x: Any, kernel: Any, y: Any, params: Any) -> Any:
         out, window = y.shape[numbers.out_spec[axis + 2]], kernel.shape[numbers.rhs_spec[axis + 2]]
         places = stride * np.arange(out)[:, None] + params["rhs_dilation"][axis] * np.arange(window)
         places -= params["padding"][axis][0]
-        # Where windows and kernel meet: not on the zeros that are put between the values of the input.
+        # Products of window and kernel, without those of zeros between the values of the input.
         terms *= int((places % params["lhs_dilation"][axis] == 0).sum())
     return 2 * terms
 

@@ -1,4 +1,4 @@
-"""How to read the programs that JAX traces, where its versions differ or more than one module asks."""
+"""Reads programs traced by JAX, where JAX versions differ or more than one module needs it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,17 +20,17 @@ _CALLS = {
 
 
 def opened(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
-    """A program and its constants, whether it came with them or not."""
+    """A program and its constants, for closed and open programs."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
 
 def shape_of(atom: Any) -> tuple[int, ...]:
-    """The shape of what goes in or out of an equation."""
+    """The shape of an input or output of an equation."""
     return atom.aval.shape
 
 
 def called(eqn: JaxprEqn) -> tuple[Any, list[int]] | None:
-    """The program that an equation runs once, and which of its operands go in; None if it is not a call."""
+    """The program that an equation runs once, and the operands it is given; None if it is not a call."""
     name = eqn.primitive.name
     if name in _CALLS:
         return eqn.params[_CALLS[name]], list(range(len(eqn.invars)))
@@ -50,7 +50,7 @@ def called(eqn: JaxprEqn) -> tuple[Any, list[int]] | None:
 def scan_parts(eqn: JaxprEqn) -> tuple[int, int]:
     """How many of a scan's operands are constants, and how many its carry.
 
-    Told from the shapes: what is scanned over, and what is stacked, has an axis more outside than inside.
+    Found from the shapes: what is scanned over or stacked has one axis more outside than inside.
     """
     body, _ = opened(eqn.params["jaxpr"])
     sliced, stacked = (
@@ -62,7 +62,7 @@ def scan_parts(eqn: JaxprEqn) -> tuple[int, int]:
 
 
 def steps(jaxpr: Any) -> int:
-    """How many equations are run one after the other when a program is, those of its calls and scans too."""
+    """How many equations a program runs one after the other, including those of its calls and scans."""
     total = 0
     for eqn in opened(jaxpr)[0].eqns:
         if call := called(eqn):

@@ -5,7 +5,7 @@ from math import isfinite
 
 from jaxnn.inspection.diagnosis import Reading, number, percent
 
-#: More than this share of dead units is worth a sentence, and more than that of saturated values.
+#: Above these shares, dead units and saturated values are worth a sentence.
 DEAD, SATURATED = 0.3, 0.5
 #: The gradient vanishes if over the depth of the net it falls to less than this share, and explodes if it
 #: grows by more than the inverse.
@@ -17,7 +17,7 @@ UPDATES = (1e-6, 1.0)
 def sentences(
     rows: Sequence[Reading], loss: float, finite_input: bool, with_optimizer: bool
 ) -> tuple[str, ...]:
-    """What looks wrong. Where values are not finite, only that is told: no other number means anything."""
+    """What looks wrong. If values are not finite, only that is reported: no other number means anything."""
     broken = tuple(_not_finite(rows, loss, finite_input))
     if broken:
         return broken
@@ -52,7 +52,7 @@ def _functions(rows: Sequence[Reading]) -> Iterator[str]:
     dead = {row.path: row.dead for row in rows if row.dead and row.dead > DEAD}
     if dead:
         yield f"{_shares(dead)} units are zero for every example."
-    # Where a function is flat because it gives 0, as ReLU does for about half of all, it does its work.
+    # A function that is flat because it returns 0, as ReLU for about half of its values, works as intended.
     flat = {
         row.path: row.saturated
         for row in rows

@@ -19,12 +19,12 @@ class Row:
 
     Attributes:
       path: the names that lead to it, joined by ``/``; with ``:1`` when it is called for the second time.
-      layer: what it is.
-      output: a ``jax.ShapeDtypeStruct`` of what it gives, or a pytree of them.
+      layer: the layer.
+      output: a ``jax.ShapeDtypeStruct`` of its output, or a pytree of them.
       weights: how many numbers an optimiser may change in it.
       state: how many further numbers it holds.
       flops: its floating-point operations for a batch of this shape, None where they depend on values.
-      field: its receptive field, an extent for each spatial axis of the net's input; None where there is no
+      field: its receptive field, one extent per spatial axis of the net's input; None where there is no
         such axis, or the layer cannot be followed.
     """
 
@@ -41,8 +41,8 @@ class Row:
 class Summary:
     """The layers of a net in the order in which they are called; prints as a table, as HTML in a notebook.
 
-    ``weights`` and ``state`` count what is shared once; ``flops`` is that of the whole net, what stands
-    between the layers with it. ``spatial`` tells whether the input has axes for receptive fields.
+    ``weights`` and ``state`` count what is shared once; ``flops`` is that of the whole net, including what is
+    computed between the layers. ``spatial`` tells whether the input has axes for receptive fields.
     """
 
     rows: tuple[Row, ...]
@@ -73,22 +73,22 @@ class Summary:
 def summary(net: LayerLike, shape: Spec) -> Summary:
     """The layers of a net for an input of ``shape``: outputs, weights, operations, receptive fields.
 
-    Nothing is computed; the net is traced. A layer that is called twice stands there twice, and so do its
+    Nothing is computed; the net is traced. A layer that is called twice is listed twice, and so are its
     weights; the totals count them once.
 
     FLOPs are those of inference for one batch of this shape, counted in the traced program, so that any
-    function counts. A multiply-add is 2: a matrix product or a convolution counts 2 for each product,
-    products with padding too, those with the zeros that a transposed convolution puts between its inputs
-    not; a reduction counts 1 for each value that goes in, a sliding window 1 for each value under it, any
-    other function 1 for each value that comes out, whether it is a sum or a tanh; a scan counts its body
-    times its length, a choice its dearest branch. Moving and casting values and integer arithmetic count
+    function counts. A multiply-add is 2: a matrix product or a convolution counts 2 per product, including
+    products with padding, but not those with the zeros that a transposed convolution puts between its inputs;
+    a reduction counts 1 per input value, a sliding window 1 per value under it, any other function 1 per
+    output value, whether it is a sum or a tanh; a scan counts its body times its length, a condition its most
+    expensive branch. Moving and casting values and integer arithmetic count
     nothing. The total is that of the whole net, with what is computed between its layers.
 
     The receptive field is how many places of each spatial axis of the input, (N, *space, C), the centre of a
-    layer's output depends on: from the first to the last, within the input as it is, of the channels there
-    that of the one that sees most. It is followed through the program exactly: through strides, dilation,
+    layer's output depends on: from the first to the last, within the given input, for the channel that sees
+    most. It is followed through the program exactly: through strides, dilation,
     transposed convolutions, resizing, skips, and step by step through recurrences. A dash stands where that
-    cannot be done (in a loop of unknown length, say). An input without spatial axes has no such column.
+    is impossible (in a loop of unknown length, say). An input without spatial axes has no such column.
 
     >>> import jaxnn as nn
     >>> print(nn.summary(nn.serial(nn.conv(8, 3), nn.relu, nn.max_pool(2), nn.flatten, head=nn.dense(2)),
@@ -107,7 +107,7 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
     rows: list[Row] = []
 
     def seen(params: Params, x: Any) -> Any:
-        outputs: list[Any] = []  # of the trace, and gone with it
+        outputs: list[Any] = []  # from the trace, discarded with it
 
         def call(path: str, layer: Layer, params: Params, x: Any) -> Any:
             y = layer.apply(params, x)

@@ -10,13 +10,13 @@ Cells = Sequence[str]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a head, and perhaps a row of totals.
+    """Rows of cells under a head, with an optional row of totals.
 
     Attributes:
-      head: what the columns are.
+      head: the titles of the columns.
       body: the rows.
       foot: the totals, or nothing.
-      left: so many columns are set to the left, the others, which hold numbers, to the right.
+      left: the number of left-aligned columns; the others, which hold numbers, are right-aligned.
     """
 
     head: Cells
@@ -41,7 +41,7 @@ class Table:
         return "\n".join([line(self.head), rule, *map(line, self.body), *below])
 
     def html(self) -> str:
-        """As an HTML table, in which nothing that stands in a cell is read as HTML."""
+        """As an HTML table, in which nothing in a cell is read as HTML."""
         foot = f"<tfoot>{self._row(self.foot, 'th')}</tfoot>" if self.foot else ""
         body = "".join(self._row(row, "td") for row in self.body)
         return f"<table><thead>{self._row(self.head, 'th')}</thead><tbody>{body}</tbody>{foot}</table>"
@@ -56,7 +56,7 @@ class Table:
 
 
 def short(n: Any) -> str:
-    """A count to three digits: 950, 1.23 k, 45.6 M. A dash for one that is not known, symbols as they are.
+    """A count to three digits: 950, 1.23 k, 45.6 M. A dash if it is unknown, symbols unchanged.
 
     >>> [short(n) for n in (0, 999, 1000, 999_600, 12_345_678, None)]
     ['0', '999', '1 k', '1 M', '12.3 M', '—']

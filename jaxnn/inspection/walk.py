@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxnn.layer import Layer, Params
 
-#: ``call(path, layer, params, x) -> y``: what to do where a layer that is not made of others is called.
+#: ``call(path, layer, params, x) -> y``: called in place of each layer that is not made of others.
 Leaf = Callable[[str, Layer, Params, Any], Any]
 
 

@@ -1,4 +1,4 @@
-"""What the functions of training ask of their arguments, before any work is done."""
+"""Checks of the arguments of training functions, before any work is done."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def function(owner: str, name: str, value: Any) -> None:
 
 
 def hashable(owner: str, name: str, value: Any) -> None:
-    """Raises unless ``value`` can be told apart from others, by which a compiled program is found again."""
+    """Raises unless ``value`` has a hash, by which its compiled program is found again."""
     try:
         hash(value)
     except TypeError:
@@ -47,10 +47,10 @@ def metrics(owner: str, value: Any, taken: Iterable[str] = (), prefix: str | Non
     """Raises unless ``value`` maps names to functions, and all names are free.
 
     Args:
-      owner: the function that is given them.
-      value: what came.
-      taken: names that mean something else already.
-      prefix: what the names of something else start with.
+      owner: the function that they are passed to.
+      value: the value passed.
+      taken: names that are already in use.
+      prefix: a prefix that is reserved for other names.
     """
     if not isinstance(value, Mapping):
         raise TypeError(refusal(owner, "metrics", "a dictionary of functions by name", value))
@@ -86,7 +86,7 @@ def of_layer(owner: str, net: Layer, params: Any, shape: Spec | None = None) -> 
     try:
         expected = jax.eval_shape(net.init, jax.random.key(0), as_spec(shape))
     except jax.errors.ConcretizationTypeError:
-        return  # an init of the user's own that looks at values: nothing is known before it is run
+        return  # the user's own init, which looks at values: nothing is known before it runs
     wanted, found = _by_path(expected), _by_path(params)
     for path in [*wanted, *found]:
         if path not in found:
@@ -115,7 +115,7 @@ def shape(owner: str, value: Any) -> None:
 
 
 def finite(owner: str, params: Params) -> None:
-    """Raises if a weight is NaN or infinite, or a state is NaN: no training gets rid of that."""
+    """Raises if a weight is NaN or infinite, or a state is NaN: training can't remove these."""
     for path, leaf in _by_path(params).items():
         if not _is_floating(leaf) or not _is_here(leaf):
             continue
@@ -141,7 +141,7 @@ def arrays(owner: str, name: str, value: Any) -> None:
 
 
 def batch(owner: str, name: str, value: Any) -> None:
-    """Raises unless ``value`` is an array or a pytree of arrays, none of them without examples."""
+    """Raises unless ``value`` is an array or a pytree of arrays, none of them empty."""
     arrays(owner, name, value)
     leaves = jax.tree.leaves(value)
     if not leaves or any(np.shape(leaf)[:1] == (0,) for leaf in leaves):

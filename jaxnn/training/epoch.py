@@ -1,4 +1,4 @@
-"""The scores of one epoch, which come from the device now and then."""
+"""The scores of one epoch, fetched from the device every few steps."""
 
 from collections.abc import Iterable
 from math import isfinite, isnan
@@ -8,12 +8,12 @@ import jax
 from jaxnn.training.progress import Reporter
 from jaxnn.training.score import Scores
 
-#: Steps between two looks at the scores. Each look waits for the device.
+#: Steps between two fetches of the scores. Each fetch waits for the device.
 LOOK_EVERY = 50
 
 
 class Epoch:
-    """The scores of one epoch's steps, and whether each step left all finite."""
+    """The scores of one epoch's steps, and whether each step left everything finite."""
 
     def __init__(self, report: Reporter, epoch: int = 1, first_step: int = 1):
         self.report, self.epoch, self.first_step = report, epoch, first_step
@@ -22,7 +22,7 @@ class Epoch:
         self.scores: list[dict[str, float]] = []
 
     def add(self, scores: Scores, broken: jax.Array, count: int) -> None:
-        """What a step gave, still on the device, and over how many examples."""
+        """Adds the results of a step over ``count`` examples, still on the device."""
         self.waiting.append((scores, broken))
         self.counts.append(count)
         if len(self.waiting) == LOOK_EVERY:
@@ -36,7 +36,7 @@ class Epoch:
         return {name: sum(scores[name] * n for scores, n in weighted) / total for name in names}
 
     def look(self) -> None:
-        """Fetches what waits; raises if the loss of a step, or the params after it, are not finite."""
+        """Fetches pending scores; raises if the loss of a step, or the params after it, are not finite."""
         if not self.waiting:
             return
         for scores, broken in jax.device_get(self.waiting):

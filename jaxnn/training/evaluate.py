@@ -1,4 +1,4 @@
-"""Scores of a net on a data set: ``evaluate`` and the metrics it is given."""
+"""Scores of a net on a data set: ``evaluate``, and the metric ``accuracy``."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Shapes: logits (N, …, classes), integer labels (N, …) → (N, …), float32.
 
-    Of equal logits the first counts as the largest, as in ``argmax``. Where a logit is NaN none is the
-    largest, and a label that is no class is never met: both give 0.
+    Among equal logits the first counts as the largest, as in ``argmax``. A row with a NaN has no largest
+    logit, and a label outside the classes never matches: both give 0.
 
     Args:
       logits: real, of two classes or more.
@@ -77,9 +77,9 @@ def evaluate(
       data: ``(inputs, targets)``, pytrees of arrays of one length.
       metrics: functions ``metric(prediction, target)`` by name, each one value per example or a scalar; see
         ``make_step`` for the shapes.
-      batch_size: rows at a time; more than there are means all at once. The last batch is filled up and the
-        filling left out of the mean, so the batch size changes the time but not the result. A metric that
-        returns scalars needs one that divides the data.
+      batch_size: rows at a time; more than there are means all at once. The last batch is padded and the
+        padding left out of the mean, so the batch size changes the time but not the result. A metric that
+        returns scalars needs a batch size that divides the data.
 
     Returns:
       Plain floats by name.
@@ -122,7 +122,7 @@ def means(
 
 
 def batches(data: tuple[Any, Any], batch_size: int) -> Iterator[tuple[tuple[Any, Any, Any], int]]:
-    """``(x, y, mask)`` and how many rows count; the mask is None where no batch has to be filled up."""
+    """``(x, y, mask)`` and how many rows count; the mask is None where no batch has to be padded."""
     n = length(data)
     batch_size = min(batch_size, n)
     for (x, y), mask in minibatches(data, batch_size):
@@ -130,11 +130,11 @@ def batches(data: tuple[Any, Any], batch_size: int) -> Iterator[tuple[tuple[Any,
 
 
 def scorer(net: LayerLike, metrics: Metrics) -> Callable[..., Scores]:
-    """``scores(params, x, y, mask)``, jitted, and remembered so that it is compiled once for all epochs."""
+    """``scores(params, x, y, mask)``, jitted, and cached so that it is compiled once for all epochs."""
     functions = tuple(metrics.items())
     try:
         return _remembered(net, functions)
-    except TypeError:  # something that has no hash
+    except TypeError:  # something without a hash
         return _scorer(net, functions)
 
 

@@ -1,4 +1,4 @@
-"""Whether params can go on: a flag that is computed on the device, and looked at when there is time."""
+"""Whether params are still finite: a flag computed on the device and fetched later."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxnn.layer import Params
 
-#: Arrays of fewer values than this are searched together, in a copy: a search of its own would take each
+#: Arrays of fewer values than this are searched together, in a copy: a separate search of each would take
 #: about 3 ms to compile.
 TOGETHER = 2**16
 
@@ -20,8 +20,8 @@ TOGETHER = 2**16
 def breakage(start: Params) -> Callable[[Params], jax.Array]:
     """``broken(params)``: whether a weight is NaN or infinite, or a state that was finite at the start.
 
-    A state may start from infinity, such as a running minimum. This is a program beside the step's and not a
-    part of it: there XLA would compute the update once more for each search of what it gives.
+    A state may start from infinity, such as a running minimum. The flag is a program of its own, since as a
+    part of the step XLA would compute the update again for each search of its results.
     """
     watched = tuple(bool(_is_finite_here(leaf)) for leaf in jax.tree.leaves(start.state))
     return partial(_broken, watched)
@@ -35,7 +35,7 @@ def _broken(watched: tuple[bool, ...], params: Params) -> jax.Array:
 
 
 def _is_finite_here(leaf: Any) -> bool:
-    """Whether all values are finite, as far as this process has them."""
+    """Whether all values that this process holds are finite."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return True
     return not jnp.issubdtype(leaf.dtype, jnp.inexact) or np.isfinite(np.asarray(leaf)).all()
@@ -47,7 +47,7 @@ def _is_broken(array: jax.Array) -> jax.Array:
 
 
 def _joined(arrays: list[jax.Array]) -> list[jax.Array]:
-    """The same values, those of small arrays of one dtype in one array."""
+    """The same values, with small arrays of one dtype joined into one."""
     small = defaultdict(list)
     for array in arrays:
         if array.size < TOGETHER:
@@ -56,6 +56,6 @@ def _joined(arrays: list[jax.Array]) -> list[jax.Array]:
 
 
 def _floats(leaves: list[Any]) -> list[jax.Array]:
-    """The floating-point and complex arrays that hold any value."""
+    """The floating-point and complex arrays that are not empty."""
     arrays = (leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf) for leaf in leaves)
     return [array for array in arrays if array.size and jnp.issubdtype(array.dtype, jnp.inexact)]

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Fit(NamedTuple):
-    """What a run gives back.
+    """The result of a run.
 
     Attributes:
-      params: as they were after the last step.
+      params: those after the last step.
       history: for ``"loss"``, each metric, and the same with ``val_`` in front, one float per epoch.
     """
 
@@ -52,8 +52,8 @@ def fit(
     """Trains a net by mini-batch gradient descent.
 
     Each epoch goes through all examples once in an order drawn from ``key``. The same key gives the same
-    run, bit for bit, on the same machine. Ctrl-C ends the run after the step at hand, or the batch of the
-    validation, and returns what was learnt so far; a second one ends it at once, as a ``KeyboardInterrupt``.
+    run, bit for bit, on the same machine. Ctrl-C ends the run after the current step, or validation
+    batch, and returns what was learnt so far; a second one ends it at once, as a ``KeyboardInterrupt``.
 
     Args:
       net: the layer to train.
@@ -63,7 +63,7 @@ def fit(
       key: one key, for the initial weights, the order of the examples, and dropout.
       epochs: how many times to go through the data, 0 or more.
       batch_size: examples per step, at most as many as there are. A short last batch is filled up with
-        other examples that the loss does not count, so that nothing is compiled twice.
+        other examples that are left out of the loss, so that nothing is compiled twice.
       params: where to start from; without it, ``net.init``. They are copied, not consumed.
       validation: data of the same form, to be scored after each epoch.
       metrics: functions of the form of ``loss``, by name, reported beside it. No name is ``loss`` or
@@ -72,9 +72,9 @@ def fit(
 
     Raises:
       FloatingPointError: the loss is NaN or infinite, or an update makes the params so; the sentence names
-        the step. Params that are returned are finite.
-      TypeError, ValueError: an argument that is not as said above. All of them are looked at before the first
-        step, whether ``validation`` fits the net and the metrics too.
+        the step. Returned params are finite.
+      TypeError, ValueError: an argument that is not as said above. All of them are checked before the first
+        step, including whether ``validation`` fits the net and the metrics.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn, optax
     >>> x = jnp.linspace(-1, 1, 64).reshape(64, 1)
@@ -112,7 +112,7 @@ def fit(
     with delayed_interrupt() as interrupt:
         try:
             batch, _ = next(batches(data, batch_size))
-            jax.eval_shape(step, state, *batch)  # says what does not fit, and is the trace of the first step
+            jax.eval_shape(step, state, *batch)  # raises if something does not fit, and traces the first step
             if validation is not None:
                 _require_fitting(scores_of, state.params, validation, batch_size)
             for epoch in range(1, epochs + 1):

@@ -27,10 +27,10 @@ class Interrupt:
 def delayed_interrupt() -> Iterator[Interrupt]:
     """Holds a ``KeyboardInterrupt`` back until what it yields is called.
 
-    A step donates the state that it is given: an interrupt in its midst would lose both the old state and
-    the new one. A second Ctrl-C does not wait. It may strike anywhere, also where JAX makes another error of
-    it; whatever comes out is a plain ``KeyboardInterrupt``. Outside the main thread, where no signal arrives,
-    and where the handler is not Python's own, nothing changes.
+    A step donates the state that it is given: an interrupt during it would lose both the old state and
+    the new one. A second Ctrl-C does not wait. It may arrive anywhere, also where JAX turns it into another
+    error; in any case a plain ``KeyboardInterrupt`` is raised. Outside the main thread, which alone receives
+    signals, and where the handler is not Python's own, nothing changes.
     """
     interrupt = Interrupt()
     ours = threading.current_thread() is threading.main_thread()
@@ -41,7 +41,7 @@ def delayed_interrupt() -> Iterator[Interrupt]:
     def hold(number: int, frame: FrameType | None) -> None:
         interrupt.count += 1
         if interrupt.insistent:
-            # From here on Python's own handler is there, so that nothing is left to be put back if more come.
+            # From here on Python's own handler is set, so that nothing needs restoring if more signals come.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt
 

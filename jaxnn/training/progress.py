@@ -11,7 +11,7 @@ Progress = bool | Literal["auto", "bar", "lines"]
 
 
 class Reporter(Protocol):
-    """What ``fit`` tells while it runs."""
+    """What ``fit`` reports while it runs."""
 
     def steps(self, epoch: int, done: int, loss: float) -> None:
         """``done`` steps of the epoch were made; ``loss`` is the latest one."""
@@ -24,7 +24,7 @@ class Reporter(Protocol):
 
 
 def style(progress: Progress) -> Literal["bar", "lines", False]:
-    """What ``progress`` comes to: ``"auto"`` means a bar if stderr is a terminal and tqdm is there."""
+    """The style for ``progress``: ``"auto"`` means a bar if stderr is a terminal and tqdm is installed."""
     if progress is True or (isinstance(progress, str) and progress == "auto"):
         return "bar" if sys.stderr.isatty() and find_spec("tqdm") else "lines"
     if progress is False:
@@ -49,7 +49,7 @@ def describe(scores: Mapping[str, float]) -> str:
 
 
 class Silence:
-    """Says nothing."""
+    """Reports nothing."""
 
     def steps(self, epoch: int, done: int, loss: float) -> None: ...
 
@@ -69,7 +69,7 @@ class Lines(Silence):
 
 
 class Bar(Lines):
-    """A tqdm bar of the whole run, with a line above it for each epoch."""
+    """A tqdm bar of the whole run, with a line above it per epoch."""
 
     def __init__(self, epochs: int, steps_per_epoch: int):
         from tqdm import tqdm

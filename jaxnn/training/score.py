@@ -1,4 +1,4 @@
-"""What losses and metrics give: checked, and averaged over the examples that count."""
+"""The results of losses and metrics, checked and averaged over the examples that count."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,12 +20,12 @@ def score(
 ) -> Scores:
     """The mean of each function of ``(prediction, target)`` over the rows that ``mask`` counts.
 
-    The mean over no row is 0. The checks run when a step is traced: they cost nothing when it is run.
+    The mean over no rows is 0. The checks run when a step is traced: they cost nothing when it runs.
 
     Args:
       functions: by name; each gives one value per example or a scalar.
-      prediction: what a net gave for a batch.
-      target: what it is compared with.
+      prediction: the output of a net for a batch.
+      target: what the prediction is compared with.
       mask: booleans (N,), or None where all rows count.
       objective: the name of the function that is to be minimised, which must have a gradient.
     """
@@ -64,7 +64,7 @@ def _checked_mask(mask: Any) -> jax.Array:
 
 
 def _checked(name: str, values: Any, prediction: Any, target: Any, minimised: bool) -> jax.Array:
-    """What a function gave; raises unless it is a scalar, or has the axes of the examples."""
+    """The result of a function; raises unless it is a scalar or has the axes of the examples."""
     if not isinstance(values, jax.Array | np.ndarray | np.generic | int | float):
         raise TypeError(f"{name}: must return one array, one value per example, got {_told(values)}")
     values = jnp.asarray(values)
@@ -89,8 +89,8 @@ def _checked(name: str, values: Any, prediction: Any, target: Any, minimised: bo
 def _explains(target: Shape, values: Shape) -> bool:
     """Whether ``values`` has the batch's axis, and after it axes of the target in their order.
 
-    Axes of size 1 at the end say nothing. A prediction (N, 1) less a target (N,) is (N, N): that is found,
-    for the second N is not an axis of the target.
+    Trailing axes of size 1 don't matter. A prediction (N, 1) minus a target (N,) is (N, N): that is detected,
+    since the second N is not an axis of the target.
     """
     while len(values) > 1 and values[-1] == 1:
         values = values[:-1]
@@ -99,7 +99,7 @@ def _explains(target: Shape, values: Shape) -> bool:
 
 
 def _told(tree: Any) -> str:
-    """The shape of an array, of which leaves a pytree consists, or in short what else there is."""
+    """The shape of an array, the leaves of a pytree, or a short form of anything else."""
     if isinstance(tree, jax.Array | np.ndarray):
         return f"{tree.dtype} {tree.shape}"
     leaves = jax.tree.leaves(tree)

@@ -24,10 +24,10 @@ class TrainState(NamedTuple):
     """Everything that a training run carries from step to step.
 
     Attributes:
-      params: of the net.
-      opt_state: of the optax optimiser.
-      key: of the whole run; step i draws with ``jax.random.fold_in(key, i)``.
-      step: how many steps were made, an int32 scalar.
+      params: those of the net.
+      opt_state: that of the optax optimiser.
+      key: that of the whole run; step i draws with ``jax.random.fold_in(key, i)``.
+      step: the number of steps made, an int32 scalar.
     """
 
     params: Params
@@ -52,12 +52,12 @@ def init_state(
       net: the layer to train.
       optimizer: any optax gradient transformation.
       key: one key, for the initial weights and what the steps draw.
-      shape: that of the inputs, as ``net.init`` takes it. With ``params`` it may be left out; if it is there,
-        they must be those that ``net`` has for it.
+      shape: that of the inputs, as ``net.init`` takes it. With ``params`` it may be left out; if given, the
+        params must be those that ``net`` has for it.
       params: where to start from.
 
     Raises:
-      TypeError: something else than this.
+      TypeError: any other argument.
       ValueError: neither shape nor params, or params of another net.
     """
     owner = "init_state"
@@ -93,7 +93,7 @@ def make_step(
     """A jitted training step: ``step(state, x, y, mask=None) -> (state, scores)``.
 
     w ← w + update(∇ mean loss(net(x), y)). The state is donated: the one passed in is gone after the call.
-    One trace for each shape of ``x`` and ``y``.
+    One trace per shape of ``x`` and ``y``.
 
     Args:
       net: the layer to train.
@@ -103,7 +103,7 @@ def make_step(
       metrics: further functions of the same form, by name, to be reported; none is called ``loss``.
 
     ``mask``: booleans (N,), False for the rows that only fill up a batch. They go through the net all the
-    same; the mean over no row is 0, and so is its gradient. ``scores``: ``"loss"`` and each metric, scalars
+    same; the mean over no rows is 0, and so is its gradient. ``scores``: ``"loss"`` and each metric, scalars
     on the device, each the mean over the rows that count.
 
     Raises:
@@ -170,9 +170,9 @@ def _check_kind(state: Any) -> None:
 
 
 class _Jitted:
-    """A jitted step, with what jitted functions have besides. It donates its state.
+    """A jitted step, with the attributes of jitted functions. Calling it donates the state.
 
-    Where it fails, it looks whether that was for an argument; as long as all is well this costs nothing.
+    If a call fails, the arguments are checked for the cause; a call that succeeds pays nothing for this.
     """
 
     def __init__(self, step: Step):

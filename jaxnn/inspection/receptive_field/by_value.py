@@ -13,7 +13,7 @@ from jaxnn.inspection.receptive_field.run import run
 def acts_by_value(function: Callable[..., Any], params: Any, x: Any) -> bool:
     """Whether each value of ``function(params, x)`` depends on that of x at the same place, and on no other.
 
-    ``params`` and ``x`` may be specs. False where it cannot be told.
+    ``params`` and ``x`` may be specs. False where that is unknown.
     """
     program, result = jax.make_jaxpr(function, return_shape=True)(params, x)
     if getattr(result, "shape", None) != getattr(x, "shape", ()):

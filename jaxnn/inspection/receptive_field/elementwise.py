@@ -1,4 +1,4 @@
-"""What computes value by value: each result depends on what its operands depend on."""
+"""Elementwise operations: each result depends on what its operands depend on."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ def _elementwise(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def ranked(eqn: JaxprEqn, a: Array) -> Array:
-    """A scalar beside arrays gets as many axes as they have."""
+    """A scalar operand gets as many axes as the arrays beside it."""
     return a if a.ndim else a.reshape((1,) * len(shape_of(eqn.outvars[0])))
 
 

@@ -1,4 +1,4 @@
-"""What stands in place of an array: which places of the input its values are made of."""
+"""What an array is replaced by: the places of the input that its values depend on."""
 
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -10,11 +10,11 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 Array = np.ndarray[Any, Any]
-Field = tuple[Array, ...]  #: (first₁, −last₁, first₂, −last₂, …): a pair for each spatial axis of the input
+Field = tuple[Array, ...]  #: (first₁, −last₁, first₂, −last₂, …): a pair per spatial axis of the input
 
 
 class _Mark:
-    """``FREE``: not made from the input, its values unknown. ``LOST``: what it is made of cannot be told."""
+    """``FREE``: independent of the input, with unknown values. ``LOST``: what it depends on is unknown."""
 
 
 FREE, LOST = _Mark(), _Mark()
@@ -37,8 +37,8 @@ def input_field(shape: Sequence[int]) -> Field:
 def extent(value: Value) -> tuple[int, ...] | None:
     """How many places of each axis of the input the centre of an array ``(N, *space, C)`` depends on.
 
-    Counted from the first to the last; of the channels at the centre, that of the one with the most. None
-    where it cannot be told.
+    Counted from the first to the last; the largest over the channels at the centre. None where it is
+    unknown.
     """
     if not isinstance(value, tuple):
         return None
@@ -76,6 +76,6 @@ def along(a: Array, axis: int, rank: int) -> Array:
 
 
 def bound(eqn: JaxprEqn, arrays: Sequence[Array], params: dict[str, Any]) -> Any:
-    """What an equation gives for constants."""
+    """The result of an equation on constants."""
     with jax.ensure_compile_time_eval():
         return eqn.primitive.bind(*map(jnp.asarray, arrays), **params)

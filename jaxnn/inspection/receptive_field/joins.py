@@ -1,4 +1,4 @@
-"""What puts arrays side by side, and what sums over whole axes."""
+"""Concatenations, and sums over whole axes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -97,7 +97,7 @@ def _dot_general(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def _masked_product(there: Array, side: int, axis: int, a: Array) -> Array:
-    """The ends of a product with a known matrix, which hides what meets a zero."""
+    """The ends of a product with a known matrix, whose zeros hide what they multiply."""
     rows = np.broadcast_to(np.moveaxis(a, axis, 0), (len(there), *np.delete(a.shape, axis)))
     own, others = (1,) * (rows.ndim - 1), (1,) * (there.ndim - 1)
 

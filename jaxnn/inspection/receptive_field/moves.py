@@ -1,4 +1,4 @@
-"""What moves values: fields move with them."""
+"""Operations that move values: fields move with them."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -11,7 +11,7 @@ from jaxnn.inspection.receptive_field.field import LOST, NOTHING, Array, Rule, V
 
 
 def _reshape(a: Array, eqn: JaxprEqn) -> Array:
-    """Axes that are merged or cut are spread out first, if the values vary along any of them."""
+    """Axes that are merged or split are broadcast first, if the values vary along any of them."""
     old, new = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
     shape: list[int] = []
     spread: list[int] = []
@@ -70,7 +70,7 @@ def _gather(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     shape, places = shape_of(eqn.invars[0]), np.broadcast_to(indices, shape_of(eqn.invars[1]))
 
     def gathered(a: Array) -> Array:
-        # Axes that are indexed are spread out; along the others the window takes all there is.
+        # Indexed axes are broadcast; along the others the window takes everything.
         indexed = {*numbers.start_index_map, *numbers.operand_batching_dims}
         kept = [n == 1 and axis not in indexed for axis, n in enumerate(a.shape)]
         a = np.broadcast_to(a, [1 if keep else n for keep, n in zip(kept, shape, strict=True)])
@@ -81,7 +81,7 @@ def _gather(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     return [mapped(gathered, operand)]
 
 
-#: Of one operand and no windows: they serve constants as well.
+#: Operations of one operand and no windows, which serve for constants as well.
 _OF_ONE: dict[str, Callable[[Array, JaxprEqn], Array]] = {
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,

@@ -14,7 +14,7 @@ from jaxnn.inspection.jaxprs import called, opened, scan_parts, shape_of, steps
 from jaxnn.inspection.receptive_field import elementwise, joins, moves, windows
 from jaxnn.inspection.receptive_field.field import FREE, LOST, Array, Rule, Value, bound, mapped, union
 
-#: Bounds: the values of a constant that is computed, and the equations of a scan that is run step by step.
+#: Limits: the values of a constant that is computed, and the equations of a scan that is run step by step.
 _MOST_VALUES, _MOST_STEPS = 10_000_000, 50_000
 
 _RULES: dict[str, Rule] = {**elementwise.RULES, **moves.RULES, **joins.RULES, **windows.RULES}

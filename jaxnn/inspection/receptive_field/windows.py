@@ -1,4 +1,4 @@
-"""What slides a window: each result depends on all that lies under it."""
+"""Sliding windows: each result depends on all that lies under its window."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ def _positions(
 ) -> Array:
     """Which value of an axis is under each place of each window: (out, window), −1 for none.
 
-    The axis has ``size`` values that stand ``spread`` apart, after ``low`` places of padding.
+    The axis has ``size`` values, ``spread`` apart, after ``low`` places of padding.
     """
     places = stride * np.arange(out)[:, None] + dilation * np.arange(window) - low
     index, rest = np.divmod(places, spread)
@@ -100,7 +100,7 @@ def _lax_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def _convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    """Our own (``jaxnn.kernels.convolution.primitives``), forwards."""
+    """jaxnn's convolution (``jaxnn.kernels.convolution.primitives``), forward."""
     if isinstance(values[1], tuple):
         return [LOST]
     s = eqn.params["settings"]
@@ -110,7 +110,7 @@ def _convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def _transposed_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    """Our own, backwards: place p of x is made of the y[i] with p = s·i + d·j − low."""
+    """jaxnn's input gradient: place p of x depends on the y[i] with p = s·i + d·j − low."""
     if isinstance(values[0], tuple):
         return [LOST]
     s = eqn.params["settings"]
