@@ -23,7 +23,7 @@ from jaxnn.combinators import (
     split,
 )
 from jaxnn.inspection import activations, diagnose, summary
-from jaxnn.layer import Layer, Params, as_layer, output_shape, stateless, stochastic
+from jaxnn.layer import Layer, stateless, stochastic
 from jaxnn.layers import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -64,6 +64,7 @@ from jaxnn.layers import (
     weight_norm,
 )
 from jaxnn.layers.recurrent import Sequences
+from jaxnn.lifting import as_layer
 from jaxnn.ops import (
     arctan,
     celu,
@@ -95,6 +96,8 @@ from jaxnn.ops import (
     tanh_shrink,
     threshold,
 )
+from jaxnn.outputs import output_shape
+from jaxnn.params import Params
 from jaxnn.training import Fit, TrainState, accuracy, evaluate, fit, init_state, make_step
 
 __all__ = [

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.layer import Key
 from jaxnn.ops import checks
 from jaxnn.ops.standardize import feature_statistics, standardize
+from jaxnn.params import Key
 
 __all__ = ["feature_statistics", "length", "minibatches", "standardize"]
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import jax
 
-from jaxnn.layer import Apply, Key, Layer, Params, Spec, as_spec, value_spec
+from jaxnn.layer import Apply, Layer
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params
+from jaxnn.shapes import Spec, as_spec, value_spec
 
 Draw = Callable[[Key], Params]
 Draft = Callable[[Key, Any], tuple[Any, Draw]]

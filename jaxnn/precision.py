@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxnn.layer import Layer, Params
+from jaxnn.layer import Layer
+from jaxnn.params import Params
 
 
 def cast(tree: Any, dtype: DTypeLike) -> Any:

@@ -26,7 +26,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxnn.checkpoint import load, save
-from jaxnn.layer import Params
+from jaxnn.params import Params
 
 REAL = ["float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float32"]
 INTEGERS = ["int4", "uint4", "int8", "uint8", "int16", "uint16", "int32", "uint32"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxnn.checkpoint import archive, load, save
-from jaxnn.layer import Params
+from jaxnn.params import Params
 from tests.support import KNOWN_ANSWERS
 
 SENTENCE = re.compile(r"load: the file must be a whole checkpoint of jaxnn, got '.*net\.npz': [^\n]{1,600}")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn.layer import as_layer, as_spec, fold_name
+from jaxnn.lifting import as_layer
+from jaxnn.params import fold_name
+from jaxnn.shapes import as_spec
 from tests.support import assert_close
 
 

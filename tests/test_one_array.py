@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
-from jaxnn.layer import as_layer
+from jaxnn.lifting import as_layer
 from tests.layers.catalogue import ENTRIES
 
 IMAGE = jnp.ones((2, 4, 4, 4))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
-from jaxnn.layer import as_layer
+from jaxnn.lifting import as_layer
 from tests.layers.catalogue import ENTRIES
 from tests.layers.test_catalogue import batch
 from tests.support import assert_close

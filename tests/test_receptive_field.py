@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 import jaxnn as nn
-from jaxnn.layer import as_layer
+from jaxnn.lifting import as_layer
 from tests.layers.catalogue import ENTRIES
 
 SEQUENCE = (1, 9, 3)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxnn.checkpoint.archive import NAME_LIMIT, shown
-from jaxnn.layer import Params
+from jaxnn.params import Params
 
 Root = Literal["Params", "dict", "array"]  #: what stands at the top of a tree: no path tells it
 

@@ -8,8 +8,9 @@ import jax
 
 from jaxnn.combinators.branches import merger
 from jaxnn.combinators.graph import Parts, composite
-from jaxnn.layer import Layer, given_layer
+from jaxnn.layer import Layer
 from jaxnn.layers.recurrent import Sequences, as_sequences
+from jaxnn.lifting import given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import reverse_sequences
 

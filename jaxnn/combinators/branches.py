@@ -13,7 +13,8 @@ from jax import lax
 
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.combinators.location import describe
-from jaxnn.layer import Layer, LayerLike, given_layer
+from jaxnn.layer import Layer
+from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 
 Merge = Literal["concat", "sum"] | Callable[[tuple[Any, ...]], Any]

@@ -10,20 +10,10 @@ import jax.numpy as jnp
 from jaxnn.combinators.location import describe
 from jaxnn.draft import Draft, Drafted, Draw, draft
 from jaxnn.kernels.lowering.varying import varying_as
-from jaxnn.layer import (
-    Apply,
-    Call,
-    Key,
-    Layer,
-    LayerLike,
-    Params,
-    State,
-    Train,
-    Visit,
-    given_layer,
-    require_arguments,
-)
+from jaxnn.layer import Apply, Call, Layer, Train, Visit
+from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params, State, require_arguments
 
 
 def repeat(layer: LayerLike, n: int) -> Layer:

@@ -12,20 +12,12 @@ from jax.typing import DTypeLike
 
 from jaxnn.combinators.location import add_location
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import (
-    Call,
-    Key,
-    Layer,
-    LayerLike,
-    Params,
-    State,
-    fold_name,
-    given_layer,
-    require_params,
-    value_spec,
-)
+from jaxnn.layer import Call, Layer
+from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params, State, fold_name, require_params
 from jaxnn.precision import cast_weights
+from jaxnn.shapes import value_spec
 
 
 class Parts:

@@ -11,19 +11,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import (
-    Call,
-    Key,
-    Layer,
-    LayerLike,
-    Params,
-    State,
-    Visit,
-    checks_params,
-    given_layer,
-    require_arguments,
-)
+from jaxnn.layer import Call, Layer, Visit
+from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params, State, checks_params, require_arguments
 from jaxnn.precision import cast, cast_weights, float_dtype
 
 

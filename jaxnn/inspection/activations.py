@@ -3,7 +3,9 @@
 from typing import Any
 
 from jaxnn.inspection.walk import walk
-from jaxnn.layer import Layer, LayerLike, Params, given_layer, require_params
+from jaxnn.layer import Layer
+from jaxnn.lifting import LayerLike, given_layer
+from jaxnn.params import Params, require_params
 
 
 def activations(net: LayerLike, params: Params, x: Any) -> dict[str, Any]:

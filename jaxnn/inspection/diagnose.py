@@ -15,8 +15,11 @@ from jaxnn.inspection.receptive_field import acts_by_value
 from jaxnn.inspection.sentences import sentences
 from jaxnn.inspection.walk import walk
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.layer import Key, Layer, LayerLike, Params, fold_name, value_spec
+from jaxnn.layer import Layer
+from jaxnn.lifting import LayerLike
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params, fold_name
+from jaxnn.shapes import value_spec
 from jaxnn.training import arguments
 from jaxnn.training.score import score
 

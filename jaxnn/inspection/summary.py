@@ -10,7 +10,10 @@ from jaxnn.inspection.flops import count_flops
 from jaxnn.inspection.receptive_field import FREE, extent, input_field, run
 from jaxnn.inspection.table import Table, short
 from jaxnn.inspection.walk import walk
-from jaxnn.layer import Layer, LayerLike, Params, Spec, given_layer, given_spec, value_spec
+from jaxnn.layer import Layer
+from jaxnn.lifting import LayerLike, given_layer
+from jaxnn.params import Params
+from jaxnn.shapes import Spec, given_spec, value_spec
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from jaxnn.layer import Layer, Params
+from jaxnn.layer import Layer
+from jaxnn.params import Params
 
 #: ``call(path, layer, params, x) -> y``: called in place of each layer that is not made of others.
 Leaf = Callable[[str, Layer, Params, Any], Any]

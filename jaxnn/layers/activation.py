@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Key, Layer, Params, Spec, State, Weights, fold_name, stateless
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers.dense import dense
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import activation as ops
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params, State, Weights, fold_name
+from jaxnn.shapes import Spec
 
 
 def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Layer:

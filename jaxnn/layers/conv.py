@@ -8,11 +8,13 @@ import jax
 from jax.nn.initializers import Initializer
 
 from jaxnn.entries import Entry, Size, repeated
-from jaxnn.layer import Key, Layer, Params, Weights, fold_name, output_spec, stateless
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import conv as conv_op
 from jaxnn.ops.windows import Ints, Padding
+from jaxnn.outputs import output_spec
+from jaxnn.params import Key, Params, Weights, fold_name
 
 
 def conv(

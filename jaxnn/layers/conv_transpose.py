@@ -7,12 +7,13 @@ from typing import Any
 import jax
 from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Key, Layer, Weights, stateless
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers.conv import check_settings, kernel_shape, window_for
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
 from jaxnn.ops.windows import Ints, Padding
+from jaxnn.params import Key, Weights
 
 
 def conv_transpose(

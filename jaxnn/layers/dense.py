@@ -7,10 +7,11 @@ from typing import Any
 import jax
 from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Key, Layer, Weights, stateless
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense as dense_op
+from jaxnn.params import Key, Weights
 
 
 def dense(

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.kernels.lowering.varying import sharding_as
-from jaxnn.layer import Key, Layer, Params, State, Weights, checks_params, stateless, stochastic
+from jaxnn.layer import Layer, stateless, stochastic
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating, number, spatial
+from jaxnn.params import Key, Params, State, Weights, checks_params
 
 #: Probabilities are whole multiples of 1 / RESOLUTION.
 RESOLUTION = 1 << 16

@@ -12,10 +12,11 @@ from jax.nn.initializers import Initializer, variance_scaling
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.layer import Key, Layer, Params, Weights, fold_name, stateless
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense
+from jaxnn.params import Key, Params, Weights, fold_name
 
 #: Normal with variance 1 / features: rows of length 1 on average, and logits of the right size when tied.
 UNIT_ROWS: Initializer = variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)

@@ -13,22 +13,13 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.layer import (
-    Key,
-    Layer,
-    Params,
-    Spec,
-    State,
-    Weights,
-    as_spec,
-    checks_params,
-    fold_name,
-    stateless,
-)
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers.weights import ONES, ZEROS, drawn
 from jaxnn.ops import checks
 from jaxnn.ops import norm as ops
 from jaxnn.ops.norm_arguments import positive
+from jaxnn.params import Key, Params, State, Weights, checks_params, fold_name
+from jaxnn.shapes import Spec, as_spec
 
 
 def batch_norm(

@@ -12,9 +12,10 @@ from jax.nn.initializers import Initializer, orthogonal, zeros
 from jaxnn.entries import Entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.recurrence.cells import Activation
-from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
+from jaxnn.params import Key, Weights, fold_name
 
 Outputs = Literal["all", "last"]
 Op = Callable[..., tuple[jax.Array, Any]]

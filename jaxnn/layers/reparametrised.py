@@ -23,20 +23,10 @@ from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.scale import length, scale_of
-from jaxnn.layer import (
-    Call,
-    Key,
-    Layer,
-    LayerLike,
-    Params,
-    State,
-    Visit,
-    checks_params,
-    fold_name,
-    given_layer,
-    require_params,
-)
+from jaxnn.layer import Call, Layer, Visit
+from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops.checks import integer, number
+from jaxnn.params import Key, Params, State, checks_params, fold_name, require_params
 from jaxnn.precision import cast_weights
 
 

@@ -13,9 +13,11 @@ from jax.typing import ArrayLike
 from jaxnn import ops
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.layer import Key, Layer, Params, Spec, State, as_spec, checks_params
+from jaxnn.layer import Layer
 from jaxnn.ops import checks
 from jaxnn.ops.standardize import feature_shape
+from jaxnn.params import Key, Params, State, checks_params
+from jaxnn.shapes import Spec, as_spec
 
 
 def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0) -> Layer:

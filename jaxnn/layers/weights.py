@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Key, Layer, Weights, fold_name, stateless
+from jaxnn.layer import Layer, stateless
 from jaxnn.ops import checks
+from jaxnn.params import Key, Weights, fold_name
 
 # The defaults, each as one compiled program per shape; JAX's own run a dozen. They are functions of
 # this module, so that a layer sent to another process finds them there by name.

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.data import is_array, length
-from jaxnn.layer import Layer, LayerLike, Params, Spec, as_spec, given_layer
+from jaxnn.layer import Layer
+from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
+from jaxnn.params import Params
+from jaxnn.shapes import Spec, as_spec
 
 
 def layer(owner: str, net: LayerLike) -> Layer:

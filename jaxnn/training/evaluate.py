@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.data import length, minibatches
-from jaxnn.layer import LayerLike, Params, as_layer
+from jaxnn.lifting import LayerLike, as_layer
 from jaxnn.ops import checks
+from jaxnn.params import Params
 from jaxnn.training import arguments
 from jaxnn.training.score import Loss, Metrics, Scores, score
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.layer import Params
+from jaxnn.params import Params
 
 #: Arrays of fewer values than this are searched together, in a copy: a separate search of each would take
 #: about 3 ms to compile.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from jaxnn.data import examples_at_a_time, minibatches
-from jaxnn.layer import Key, LayerLike, Params, fold_name
+from jaxnn.lifting import LayerLike
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params, fold_name
 from jaxnn.training import arguments
 from jaxnn.training.epoch import Epoch
 from jaxnn.training.evaluate import batches, means, scorer

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.layer import Key, Layer, LayerLike, Params, Spec
+from jaxnn.layer import Layer
+from jaxnn.lifting import LayerLike
 from jaxnn.ops import checks
+from jaxnn.params import Key, Params
+from jaxnn.shapes import Spec
 from jaxnn.training import arguments
 from jaxnn.training.score import Loss, Metrics, Scores, score
 

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layer import output_shape
 from jaxnn.layers.activation import maxout, prelu
 from jaxnn.ops import activation as ops
+from jaxnn.outputs import output_shape
 from tests.support import assert_close, rng_array
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn.layer import as_layer
+from jaxnn.lifting import as_layer
 from tests.derivatives import check_derivatives
 from tests.layers.catalogue import ENTRIES
 from tests.support import assert_close, deep, equations, plain_jit, rng_array

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layer import Params, output_shape
 from jaxnn.layers.conv import conv, depthwise_conv, separable_conv
 from jaxnn.layers.conv_transpose import conv_transpose
 from jaxnn.ops.conv import conv as conv_op
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
+from jaxnn.outputs import output_shape
+from jaxnn.params import Params
 from tests.support import assert_close, rng_array
 
 KEY = jax.random.key(0)

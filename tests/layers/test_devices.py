@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
-from jaxnn.layer import as_layer
+from jaxnn.lifting import as_layer
 from tests.collectives import check_only_sums
 from tests.layers.test_catalogue import batch, every_layer, prepared
 from tests.support import assert_close, deep, plain_jit

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layer import Params
 from jaxnn.layers.dropout import dropout, spatial_dropout
+from jaxnn.params import Params
 from tests.support import assert_close, equations, rng_array
 
 both = pytest.mark.parametrize("layer", [dropout, spatial_dropout])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn.layer import as_layer
+from jaxnn.lifting import as_layer
 from tests.layers.catalogue import ENTRIES, ROW, Entry
 
 CASES = [

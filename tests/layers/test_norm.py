@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layer import Params
 from jaxnn.layers.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from jaxnn.ops import norm as ops
+from jaxnn.params import Params
 from tests.support import assert_close, known_answers, rng_array
 
 

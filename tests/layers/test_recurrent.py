@@ -7,11 +7,12 @@ import pytest
 
 from jaxnn.combinators import graph, mixed_precision, remat, serial, split
 from jaxnn.combinators.bidirectional import bidirectional
-from jaxnn.layer import Params, output_shape
 from jaxnn.layers.dense import dense
 from jaxnn.layers.recurrent import Sequences, gru, lstm, rnn
 from jaxnn.ops import recurrent
 from jaxnn.ops.sequences import reverse_sequences
+from jaxnn.outputs import output_shape
+from jaxnn.params import Params
 from tests.support import assert_close, rng_array
 
 N, T, F, H = 3, 6, 3, 4

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from jaxnn.combinators import residual, serial
-from jaxnn.layer import Params
 from jaxnn.layers.conv import conv
 from jaxnn.layers.dense import dense
 from jaxnn.layers.norm import batch_norm
 from jaxnn.layers.reparametrised import spectral_norm, weight_norm
+from jaxnn.params import Params
 from tests.support import assert_close, rng_array
 
 WRAPPED = {

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnn.layer import output_shape
 from jaxnn.layers.reshaping import flatten, pad, reshape
+from jaxnn.outputs import output_shape
 from tests.derivatives import check_derivatives
 from tests.support import assert_close, rng_array
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxnn import ops
-from jaxnn.layer import output_shape
 from jaxnn.layers.resize import pixel_shuffle, pixel_unshuffle, resize, upsample
+from jaxnn.outputs import output_shape
 from tests.support import assert_close, rng_array
 
 LAYERS = {

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layer import Params
 from jaxnn.layers.standardize import standardize
+from jaxnn.params import Params
 from tests.support import assert_close, rng_array
 
 

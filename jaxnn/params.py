@@ -1,0 +1,105 @@
+"""``Params``: all the arrays of a layer, and the sentences for those of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import jax
+import numpy as np
+
+from jaxnn.entries import Entries, require_entries
+from jaxnn.ops import checks
+
+Key = jax.Array
+Weights = Any  #: a nested dict of arrays that an optimiser may change
+State = Any  #: a nested dict of arrays that it may not
+
+
+class Params(NamedTuple):
+    """All the arrays of a layer, as one pytree.
+
+    ``weights`` is what an optimiser may touch. ``state`` is the rest: running statistics, frozen weights.
+    """
+
+    weights: Weights
+    state: State
+
+
+def fold_name(key: Key, name: str) -> Key:
+    """The key of the part called ``name``: it depends on that name and on no other part."""
+    return _fold_in(key, np.uint32(crc32(name.encode())))
+
+
+def checks_params(
+    name: str,
+    function: Callable[..., Any],
+    *,
+    entries: Entries | None = None,
+    state: Entries | None = None,
+) -> Callable[..., Any]:
+    """``function(params, ...)``, which says so in a sentence when ``params`` are those of another layer.
+
+    That is, where they are not as ``entries`` and ``state`` say; without these, where an entry is missing.
+    """
+
+    @wraps(function)
+    def checked(params: Params, *args: Any) -> Any:
+        require_params(name, params)
+        if entries is not None:
+            require_entries(name, state or {}, params.state)
+            require_entries(name, entries, params.weights)
+            return function(params, *args)
+        try:
+            return function(params, *args)
+        except KeyError as error:
+            missing = _missing(function, params, args)
+            if missing is None:
+                raise
+            raise ValueError(f"{name}: params of another net: {missing}") from error
+
+    return checked
+
+
+def _missing(function: Callable[..., Any], params: Params, args: tuple[Any, ...]) -> str | None:
+    """Which entry of ``params`` is not there, if it was one of theirs that ``function`` did not find.
+
+    A KeyError does not say which dict it is from, so the function runs again on dicts that do.
+    """
+    failed: list[tuple[KeyError, str]] = []
+
+    class Telling(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            error = KeyError(name)
+            failed.append((error, f"they have no entry {name!r}, only {sorted(self)}"))
+            raise error
+
+    def telling(tree: Any) -> Any:
+        return Telling({k: telling(v) for k, v in tree.items()}) if type(tree) is dict else tree
+
+    try:
+        function(Params(*map(telling, params)), *args)
+    except Exception as error:
+        return next((sentence for known, sentence in failed if known is error), None)
+    return None
+
+
+def require_params(name: str, params: Any) -> None:
+    """Raises unless ``params`` are ``Params`` at all."""
+    if not isinstance(params, Params):
+        raise TypeError(
+            f"{name}: params must be Params(weights, state), as init gives, got {type(params).__name__}"
+        )
+
+
+def require_arguments(name: str, params: Any, x: Any, key: Any = None) -> None:
+    """Raises unless these are what JAX's functions of functions can take: params, arrays, a key."""
+    require_params(name, params)
+    if jax.tree.leaves(x):  # a part may be made for None or ()
+        checks.arrays(name, x)
+    checks.optional_key(name, key)
+
+
+_fold_in = jax.jit(jax.random.fold_in)  # as one program: a net asks for hundreds of keys
