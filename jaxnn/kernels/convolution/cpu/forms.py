@@ -416,6 +416,11 @@ def _unfolded_kernel_pays(p: Problem) -> bool:
     return p.c_in >= least_in and p.c_out >= least_out and _chunks_pay(p)
 
 
+_UNFOLDED_KERNEL_WHEN = "from {} input and {} output channels on, {}".format(
+    *UNFOLDED_KERNEL_CHANNELS, CHUNKS
+)
+
+
 def _unfolded_kernel(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
     def chunk(x: jax.Array, y: jax.Array) -> jax.Array:
         return unfolded.kernel_gradient(x.astype(p.wide), y.astype(p.wide), p.settings)
@@ -495,7 +500,7 @@ KERNEL_GRADIENT = (
         _unfolded_fits,
         _unfolded_kernel_pays,
         needs=TWO_AXES,
-        when=f"from {UNFOLDED_KERNEL_CHANNELS[0]} to {UNFOLDED_KERNEL_CHANNELS[1]} channels on, {CHUNKS}",
+        when=_UNFOLDED_KERNEL_WHEN,
     ),
     *(
         _guarded(form, lax_forms.kernel_gradient)
