@@ -1,1 +1,1 @@
-"""Timings: operations, training steps and overhead, beside plain lax and the peers that are installed."""
+"""Timings: operations, training steps and overhead, beside plain lax and the installed peers."""

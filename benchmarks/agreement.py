@@ -1,4 +1,4 @@
-"""Outputs are compared before anything is timed: whoever computes something else is not in the race."""
+"""Compares outputs before anything is timed: a contender that computes something else is not timed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 
 def draw(run: Run, folder: Path, title: str, *, brief: bool = False) -> list[Path]:
-    """The charts of a run as PNG files named after its title; gives their paths.
+    """The charts of a run as PNG files named after its title; returns their paths.
 
     In brief, operations are drawn by family: a line per family instead of one per case.
     """

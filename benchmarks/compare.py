@@ -4,8 +4,8 @@ python -m benchmarks.compare before.json after.json
 python -m benchmarks.compare before.json after.json --against lax
 
 A row counts as changed if its median moved by more than the threshold and the quartiles of the two runs lie
-apart. With ``--against`` the figures compared are ratios to that contender within each run, which takes the
-machine's own drift out. Exits with 1 if jaxnn (or who is named) became slower anywhere.
+apart. With ``--against`` the figures compared are ratios to that contender within each run, which removes the
+machine's own drift. Exits with 1 if jaxnn (or the named contender) became slower anywhere.
 """
 
 import argparse
@@ -24,7 +24,7 @@ class Change:
     """One row in both runs.
 
     Attributes:
-      row: as it is after.
+      row: the row of the later run.
       ratio: the median after over that before: above 1, slower.
       verdict: slower, faster or same.
     """
@@ -84,7 +84,7 @@ def broken(before: Run, after: Run, contender: str) -> list[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The program; gives its exit status."""
+    """The program; returns its exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -61,7 +61,7 @@ def passes(case: Case) -> list[Any]:
 
 
 def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
-    """A row for each form that fits."""
+    """One row per form that fits."""
     kernel, platform = KERNELS[operation.primitive.name], jax.default_backend()
     types = tuple(v.aval for v in operation.invars)
     taken, problem = kernel.chosen(platform, types, operation.params, 1)
@@ -122,7 +122,7 @@ def regret(rows: Sequence[Row]) -> str:
 
 
 def table() -> str:
-    """The forms of a convolution on a CPU, in the order in which they are asked, as Markdown."""
+    """The forms of a convolution on a CPU, in the order in which they are tried, as Markdown."""
     lines = []
     for name, forms in FORMS["cpu"].items():
         for form in forms:
@@ -132,7 +132,7 @@ def table() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> record.Run | None:
-    """The program; gives what it wrote."""
+    """The program; returns what it wrote."""
     parser = options.parser(__doc__, seconds=1.0, repeats=9)
     parser.add_argument("--shapes", choices=("all", *cases.SIZES), default="all")
     parser.add_argument("--table", action="store_true", help="print the lists of forms and nothing else")

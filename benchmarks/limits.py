@@ -1,4 +1,4 @@
-"""What the hardware was seen to do, minutes before the rest: the largest rates of two plain programs."""
+"""The measured rates of the hardware, minutes before the rest: the largest rates of two plain programs."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Whole nets to train, at three sizes: ``tiny`` shows that all runs, ``small`` takes milliseconds a step."""
+"""Whole nets to train, at three sizes: ``tiny`` shows that all runs, ``small`` steps take milliseconds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ def generator(width: int, doublings: int) -> Serial:
 
 
 def unet(width: int, depth: int) -> Serial:
-    """Two convolutions a level, max pool down, 2×2 transposed up, the levels joined by channels."""
+    """Two convolutions per level, max pool down, 2×2 transposed up, the levels joined by channels."""
 
     def level(features: int, deeper: int) -> Serial:
         both = [*unit(features), *unit(features)]

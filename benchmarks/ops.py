@@ -93,7 +93,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> record.Run:
-    """The program; gives what it wrote."""
+    """The program; returns what it wrote."""
     parser = options.parser(__doc__)
     parser.add_argument("--shapes", choices=("tiny", "small", "real", "all"), default="all")
     parser.add_argument("--dtype", nargs="+", choices=options.DTYPES, default=list(options.DTYPES))

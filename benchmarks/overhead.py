@@ -183,7 +183,7 @@ def timed(template: Row, clocks: dict[str, Callable[[], float]], rounds: int) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> record.Run:
-    """The program; gives what it wrote."""
+    """The program; returns what it wrote."""
     parser = options.parser(__doc__, repeats=5)
     parser.add_argument("--depth", nargs="*", type=options.positive, default=[10, 100, 1000])
     parser.add_argument("--nets", choices=tuple(nets.MADE), help="the ResNet and the U-Net of that size too")

@@ -11,16 +11,16 @@ from benchmarks.agreement import Answer
 from benchmarks.contenders import Contender, Program, Unsupported
 from benchmarks.record import Row
 
-#: Whose time the others' is divided by.
+#: The contender by whose time the others' is divided.
 OURS = "jaxnn"
-LEVEL = 0.95  #: below this ratio jaxnn is behind; above it, level within the noise of a quiet machine
+LEVEL = 0.95  #: below this ratio jaxnn is behind; above it, on par within the noise of a quiet machine
 SAME = "the same compiled program: noise"
 
 Probe = Callable[[Program], list[np.ndarray]]
 
 
 def first_result(program: Program) -> list[np.ndarray]:
-    """What the first call gives."""
+    """The result of the first call."""
     return program.read(program.call())
 
 
@@ -36,13 +36,13 @@ def race(
     seconds: float,
     limit: dict[str, float] | None = None,
 ) -> list[Row]:
-    """One row a contender.
+    """One row per contender.
 
     Args:
       template: what all rows have in common.
       contenders: who takes part.
       make: a contender's program; may raise ``Unsupported``.
-      answer: what the probe must give.
+      answer: what the probe must return.
       probe: what of a fresh program is compared with the answer.
       calls: how often the case's work is done in one call of the program.
       rounds: of ``timing.alternate``.

@@ -1,4 +1,4 @@
-"""What a run leaves behind: rows with their conditions, as JSON. Nothing else writes into ``results/``."""
+"""The results of a run: rows with their conditions, as JSON. Nothing else writes into ``results/``."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -27,11 +27,11 @@ class Row:
       error: the largest over the largest value, against float64; None if there was nothing to compare.
       tolerance: what was allowed.
       n: samples.
-      median, q1, q3: seconds a call, with quartiles.
+      median, q1, q3: seconds per call, with quartiles.
       ratio, ratio_q1, ratio_q3: its time over jaxnn's, round by round: above 1, jaxnn is ahead.
       flops, bytes: what the case cannot avoid, by formula.
-      examples: a call handles so many; None where that means nothing.
-      limit: the share reached of what the hardware was seen to do.
+      examples: the number per call; None where that means nothing.
+      limit: the share reached of the measured rate of the hardware.
     """
 
     program: str

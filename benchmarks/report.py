@@ -133,7 +133,7 @@ def _ratios(rows: Iterable[Row], name: str) -> list[float]:
 
 
 def training_table(run: Run) -> str:
-    """By net and place: examples a second of jaxnn, and the others' time over jaxnn's."""
+    """By net and place: examples per second of jaxnn, and the others' time over jaxnn's."""
     rows = [row for row in run.rows if row.status == "timed"]
     names = others(rows)
     lines = []
@@ -197,7 +197,7 @@ def section(run: Run, *, charts: Sequence[Path] = (), beside: Path | None = None
 def markdown(
     runs: Sequence[Run], *, charts: Path | None = None, beside: Path | None = None, brief: bool = False
 ) -> str:
-    """All runs as Markdown, a section each, with charts that are drawn into the folder ``charts``."""
+    """All runs as Markdown, one section each, with charts that are drawn into the folder ``charts``."""
     sections = []
     for run in sorted(joined(runs), key=lambda run: PROGRAMS.index(run.program)):
         paths: list[Path] = []
@@ -233,7 +233,7 @@ def insert(path: Path, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
-    """The program; gives the Markdown."""
+    """The program; returns the Markdown."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

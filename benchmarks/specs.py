@@ -1,4 +1,4 @@
-"""What is timed, said once for all contenders: layers as data, channels last, weights as jaxnn has them.
+"""What is timed, described once for all contenders: layers as data, channels last, weights as jaxnn has them.
 
 Each leaf knows the shapes of its weights, of its output, and how many floating-point operations its forward
 pass cannot avoid. ``Serial``, ``Sum`` and ``Skip`` make nets of them.

@@ -12,7 +12,7 @@ import numpy as np
 
 #: Lets the worker threads of the one before go to sleep.
 PAUSE = 0.01
-#: A sample lasts at least this long, and as many calls go before it that do not count: after a pause a
+#: A sample lasts at least this long, and as many uncounted calls precede it: after a pause a
 #: machine needs a while to wake up, and a program with many small steps the longest.
 SHORTEST = 0.02
 #: Before the rounds each contender is called for at most so many seconds, or fifty times.
@@ -27,7 +27,7 @@ ENDLESS = 10.0
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds a call, one figure for each round in which the contender took part."""
+    """Seconds per call, one figure per round in which the contender took part."""
 
     seconds: tuple[float, ...]
 

@@ -97,7 +97,7 @@ def probe_epoch(program: Program) -> list[np.ndarray]:
 
 
 def main(arguments: Sequence[str] | None = None) -> record.Run:
-    """The program; gives what it wrote."""
+    """The program; returns what it wrote."""
     parser = options.parser(__doc__, seconds=5.0)
     parser.add_argument("--shapes", choices=tuple(nets.MADE), default="real")
     parser.add_argument("--dtype", nargs="+", choices=options.DTYPES, default=["float32"])

@@ -1,4 +1,4 @@
-"""Small sets of images to learn from: found on this machine, checked, and never downloaded at run time.
+"""Small sets of images to train on: found on this machine, checked, and never downloaded at run time.
 
 ``digits`` comes with scikit-learn. ``fashion-mnist`` and ``mnist`` are read from the four IDX files in which
 both were published (gzipped or not), in a folder or where Debian's package puts them.
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 class Images(NamedTuple):
-    """A data set: what to learn from, what to be examined on, and the names of the classes."""
+    """A data set: the training set, the test set, and the names of the classes."""
 
     train: Part
     test: Part
@@ -68,7 +68,7 @@ def load(name: str = "digits", folder: str | os.PathLike[str] | None = None) -> 
 
     Raises:
       ValueError: an unknown name, or a file that is not what its name says: cut short, too long, of another
-        kind, with labels that are no class or are not as many as the images.
+        kind, with labels that are not classes or whose number is not that of the images.
       FileNotFoundError: the data set is not on this machine; the sentence says how to get it.
 
     >>> from examples.datasets import load

@@ -1,4 +1,4 @@
-"""Real sequences to learn from: speech of many lengths, and English prose. Nothing is downloaded."""
+"""Real sequences to train on: speech of many lengths, and English prose. Nothing is downloaded."""
 
 import pydoc_data.topics
 from pathlib import Path
@@ -18,7 +18,7 @@ class Speech(NamedTuple):
 
 
 def spoken_vowels() -> tuple[Speech, Speech]:
-    """Japanese /ae/ of nine men: 270 utterances to learn from, 370 to test on, of 7 to 29 frames.
+    """Japanese /ae/ of nine men: 270 utterances to train on, 370 to test on, of 7 to 29 frames.
 
     Source: ``examples/data/README.md``.
 

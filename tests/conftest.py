@@ -1,4 +1,4 @@
-"""Strictness is configuration: ranks and dtypes never promote in silence, warnings are errors."""
+"""Strictness is configuration: ranks and dtypes never promote silently, warnings are errors."""
 
 import gc
 from zlib import crc32
@@ -11,7 +11,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# By default the same few examples each time; in ``make test-deep`` many, and others each time.
+# By default the same few examples each time; in ``make test-deep`` many, and different ones each time.
 settings.register_profile(
     "default", max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
@@ -38,7 +38,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """A slice depends on the names of its tests alone: the same on each worker and each machine."""
+    """A slice depends only on the names of its tests: the same on each worker and each machine."""
     if chosen := config.getoption("--slice"):
         i, n = map(int, chosen.split("/"))
         if not 0 <= i < n:

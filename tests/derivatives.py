@@ -1,7 +1,7 @@
 """Every derivative up to the second, in every order of the modes, against central differences.
 
-``jax.test_util.check_grads`` asks the same, but of a dozen small programs; compiled as two, it takes a third
-of the time.
+``jax.test_util.check_grads`` checks the same with a dozen small programs; compiled as two, the check takes a
+third of the time.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ def check_derivatives(
 
     Outputs are weighed with a random cotangent, and the derivatives taken along random directions.
     """
-    args = jax.tree.map(np.asarray, tuple(args))  # so that what is added here is not compiled
+    args = jax.tree.map(np.asarray, tuple(args))  # so that additions here are not compiled
     directions = [_like(args, seed) for seed in (1, 2)]
     cotangent = _like(jax.eval_shape(f, *args), 3)
 

@@ -1,4 +1,4 @@
-"""What the tests share: tolerances by dtype, reproducible arrays, known answers."""
+"""Shared by the tests: tolerances by dtype, reproducible arrays, known answers."""
 
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ def assert_close(
     scale: Any = None,
     dtype: Any = None,
 ) -> None:
-    """Every leaf of ``actual`` equals that of ``expected``, but for rounding.
+    """Every leaf of ``actual`` equals that of ``expected``, except for rounding.
 
     |actual − expected| ≤ allowed_error(dtype, terms, roundings) · magnitude
 
@@ -56,7 +56,7 @@ def assert_close(
       dtype: what the result was computed in, if not in the dtype of the actual leaf; a Python float counts as
         float32.
 
-    Integers and booleans must be equal; infinities and NaNs must stand in the same places. Where the expected
+    Integers and booleans must be equal; infinities and NaNs must be in the same places. Where the expected
     values of all leaves are smaller than the allowed error, ``scale`` must be given: anything small would
     pass. (One such leaf among others may be the rounding of an exact 0: a bias's gradient before batch norm.)
     """

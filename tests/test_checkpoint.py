@@ -1,4 +1,4 @@
-"""Saving and loading: what comes back is what went in, and a broken or foreign file never passes for one."""
+"""Saving and loading: what comes back is what went in, and a broken or foreign file is never accepted."""
 
 import errno
 import io

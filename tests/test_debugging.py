@@ -1,4 +1,4 @@
-"""What JAX offers to debug a program, and its switches, over the whole catalogue: none may break a layer."""
+"""JAX's debugging tools and switches over the whole catalogue: none may break a layer."""
 
 import re
 
@@ -39,7 +39,7 @@ def everything(layer):
 
 def program(function, *args):
     """The text of what is traced, without addresses."""
-    # A function of its own each time, for JAX remembers what it has traced.
+    # A new function each time, since JAX caches what it has traced.
     return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(lambda *args: function(*args))(*args)))
 
 
@@ -92,7 +92,7 @@ def test_double_precision_switched_on_and_off(entry):
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("kind", ["nan", "inf"])
 def test_the_layer_to_blame_is_named(compiled, kind):
-    """Where a value isn't finite, JAX runs the program step by step; our own steps say their names."""
+    """Where a value isn't finite, JAX runs the program step by step; our own steps appear by name."""
     net = nn.serial(nn.dense(3, kernel_init=jax.nn.initializers.ones), nn.relu)
     params = net.init(jax.random.key(0), (1, 4))
     x = jnp.full((2, 4), jnp.inf).at[0, 0].set(-jnp.inf) if kind == "nan" else jnp.full((2, 4), 3e38)

@@ -1,4 +1,4 @@
-"""What the other tests check derivatives with: it must see a wrong one, in each order of the modes."""
+"""The checker of derivatives that other tests use must detect a wrong one, in each order of the modes."""
 
 import jax
 import jax.numpy as jnp

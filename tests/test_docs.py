@@ -1,4 +1,4 @@
-"""The pages of docs/: their blocks run and print what stands below, and what they name exists."""
+"""The pages of docs/: their blocks run and print what is shown below them, and what they name exists."""
 
 import re
 from functools import reduce

@@ -1,6 +1,6 @@
 """Wrong calls: every public callable, every argument, values that it can't be.
 
-Each must raise a sentence of this library, never Python's or JAX's inner error, and never pass in silence.
+Each must raise a sentence of this library, never Python's or JAX's inner error, and never pass silently.
 The calls are only traced, so that thousands of them cost seconds.
 """
 

@@ -1,4 +1,4 @@
-"""Where one array is wanted, several raise a sentence that says what came: they are never stacked."""
+"""Where one array is wanted, several raise a sentence that says what was passed: they are never stacked."""
 
 from typing import Any, NamedTuple
 
@@ -39,12 +39,12 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "gru": (SEQUENCE, jnp.ones((4, 6)), jnp.ones((2, 6))),
     "reverse_sequences": (SEQUENCE,),
 }
-#: These take the carry first, or are a function of JAX to the letter.
+#: These take the carry first, or are exactly a function of JAX.
 OTHERS = {"rnn_step", "lstm_step", "gru_step", "conv_general_dilated"}
 
 
 class Pair(NamedTuple):
-    """What a layer with a carry gives."""
+    """The result of a layer with a carry."""
 
     y: Any
     carry: Any

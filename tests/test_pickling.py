@@ -64,7 +64,7 @@ def program(layer, x):
 
 
 def test_layers_of_another_process():
-    """All in one process: their programs, and of one net the numbers."""
+    """All in one process: their programs, and the numbers of one net."""
     layers = {name: layer for name, (layer, _) in LAYERS.items()}
     inputs = {name: jax.tree.map(jax.device_get, x) for name, (_, x) in LAYERS.items()}
     net = nn.serial(nn.conv(3, 3), nn.batch_norm(), nn.relu, nn.max_pool(2), nn.flatten, nn.dense(2))

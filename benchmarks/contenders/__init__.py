@@ -1,4 +1,4 @@
-"""Who takes part: jaxnn, plain lax, and each peer that can be imported."""
+"""The contenders: jaxnn, plain lax, and each peer that can be imported."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,18 +29,18 @@ NAMES = (
     "torch channels_last",
     "torch compile",
 )
-#: Those that take part only when named: it takes them long to compile.
+#: Those that take part only when named: they take long to compile.
 EXTRA = ("torch compile",)
 
 
 @dataclass(frozen=True)
 class Library:
-    """What the overhead of a JAX library is measured by.
+    """What the overhead of a JAX library is measured with.
 
     Attributes:
       package: what to import.
       build: a net as one pure function.
-      prepare: a fresh net, as a user makes one; gives its compiled inference, a function of x.
+      prepare: makes a fresh net as a user would; returns its compiled inference, a function of x.
     """
 
     package: str

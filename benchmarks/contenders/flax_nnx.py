@@ -157,7 +157,7 @@ def _pool(spec: specs.Pool, _: Any, x: Any, key: Any) -> Any:
     window, strides, pad = (spec.window,) * 2, (spec.strides,) * 2, [(spec.padding,) * 2] * 2
     if spec.kind == "max":
         return nnx.max_pool(x, window, strides, pad)
-    # Padding must be counted out where there is some; then it gives float32 for bfloat16.
+    # Padding must be left out of the count; then Flax returns float32 for bfloat16.
     return nnx.avg_pool(x, window, strides, pad, count_include_pad=not spec.padding).astype(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""What a JAX library must give to be timed: one pure function, and how to hand it our weights and images."""
+"""What a JAX library must provide to be timed: a pure function, and how to pass our weights and images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Every layer in plain lax: what one writes by hand, and what most libraries come down to.
+"""Every layer in plain lax: what one writes by hand, and what most libraries amount to.
 
 ``run`` walks a net and looks each leaf up in a table of forms: ``LAX`` here, another one in ``reference``.
 """
@@ -99,13 +99,13 @@ def norm(spec: specs.Norm, weights: Any, x: Any, key: Any) -> Any:
 
 
 def resize(spec: specs.Resize, weights: Any, x: Any, key: Any) -> Any:
-    if spec.method == "cubic":  # that of jax.image leaves out what lies beyond the edges
+    if spec.method == "cubic":  # jax.image leaves out taps beyond the edges
         return by_matrices(spec, x)
     return jax.image.resize(x, spec.out(x.shape), spec.method)
 
 
 def by_matrices(spec: specs.Resize, x: Any) -> Any:
-    """Resizing as one dense matrix an axis, edges repeated, cubic coefficient −0.75."""
+    """Resizing as one dense matrix per axis, edges repeated, cubic coefficient −0.75."""
     for axis in range(1, x.ndim - 1):
         matrix = jnp.asarray(resize_matrix(x.shape[axis], spec.scale, spec.method), x.dtype)
         x = jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis)), 0, axis)

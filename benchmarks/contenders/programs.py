@@ -1,4 +1,4 @@
-"""The questions put to every contender, and what it answers with: a call to time and a way to read it."""
+"""The tasks given to every contender, and its answer: a call to time and a way to read the result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,8 +65,8 @@ class Program:
 
     Attributes:
       call: does the work, and waits for it.
-      read: the comparable float64 arrays of what ``call`` gave.
-      code: what the compiler made of it, without names; compiles anew. None where there is no such text.
+      read: the comparable float64 arrays of the result of ``call``.
+      code: the compiled program as text, without names; compiles anew. None where there is no such text.
     """
 
     call: Callable[[], Any]

@@ -1,6 +1,6 @@
 """Packs the Japanese Vowels data: python examples/data/make_spoken_vowels.py FOLDER
 
-FOLDER holds JapaneseVowels_TRAIN.ts and JapaneseVowels_TEST.ts, as the package aeon ships them: a line an
+FOLDER holds JapaneseVowels_TRAIN.ts and JapaneseVowels_TEST.ts, as the package aeon ships them: one line per
 utterance, its 12 series between colons, then the speaker, 1 to 9.
 """
 

@@ -9,7 +9,7 @@ handed over to the same scale on the way up. In `nn.graph` a bridge is one `conc
 
 The squares come from two photographs. A quarter, drawn by chance, is held out, and only these are measured
 and shown: some rich in detail, and what goes through the U-Net's waist for the first. Beside the nets stands
-the Gaussian blur that is best for the squares to learn from. 3 dB more of −10·log₁₀ E[(y − x)²] is half the
+the Gaussian blur that is best for the training squares. 3 dB more of −10·log₁₀ E[(y − x)²] is half the
 error.
 """
 
@@ -52,7 +52,7 @@ def network(bridges: bool, features: int) -> nn.Layer:
 
 
 def squares() -> tuple[np.ndarray, np.ndarray]:
-    """Squares of both photographs, (N, SIDE, SIDE, 3) about 0: to learn from, and held out."""
+    """Squares of both photographs, (N, SIDE, SIDE, 3) about 0: training set, and held out."""
     x = np.concatenate([photograph(427, name)[:, :416] for name in ("china.jpg", "flower.jpg")]) - 0.5
     x = x.reshape(-1, 416 // SIDE, SIDE, 640 // SIDE, SIDE, 3).swapaxes(2, 3).reshape(-1, SIDE, SIDE, 3)
     order = np.random.default_rng(0).permutation(len(x))

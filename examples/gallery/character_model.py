@@ -2,8 +2,8 @@
 
 A GRU reads pieces of Python's help pages and gives, after each letter, a distribution of the next. Its loss,
 −log₂ p(next letter), is the number of bits that a coder would spend on that letter (Shannon, A Mathematical
-Theory of Communication, 1948), so the net can be held against compressors. The last tenth of the text is not
-learnt from; all are measured there: letters by their frequency, and gzip and bz2 by how much longer their
+Theory of Communication, 1948), so the net can be held against compressors. The last tenth of the text is held
+out; all are measured there: letters by their frequency, and gzip and bz2 by how much longer their
 file gets when that tenth is added to the rest. These two copy what they have seen, bz2 from almost any
 distance, and this text repeats whole phrases. The coloured page is unseen: beginnings and names cost most.
 

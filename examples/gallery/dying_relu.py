@@ -1,13 +1,13 @@
 """Dying ReLU: what kills a unit, and why does it not come back?
 
 A rectifier, y = max(z, 0), has the slope 0 where z < 0. If one bad step moves a unit so far that z < 0 for
-*every* image, none of them sends a gradient to its weights, and no later step mends it: the unit is dead.
+*every* image, none of them sends a gradient to its weights, and no later step fixes it: the unit is dead.
 
 Here a net of five layers of 64 units learns handwritten digits by Adam at the rate 0.001. The sixth pass is
 an accident (grey): its rate is far too large. Then the rate is 0.001 again, and there is time to heal. A unit
 counts as dead when it gives the same number for all images. It can revive only if the layers *before* it
 change what it gets. Leaky ReLU (slope 0.01 below zero), PReLU (a slope that is learnt, from 0.25 on) and ELU
-(eᶻ − 1, whose slope eᶻ falls to nothing) start from the same weights and see the same images.
+(eᶻ − 1, whose slope eᶻ falls to 0) start from the same weights and see the same images.
 
 Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013; He et al.,
 "Delving deep into rectifiers", 2015; Clevert, Unterthiner and Hochreiter, "Exponential linear units", 2016.

@@ -47,7 +47,7 @@ def learn(net: nn.Layer, params: nn.Params, x: Any, y: Any, counts: Any, steps: 
 
 
 def products(net: nn.Layer, params: nn.Params, x: Any) -> int:
-    """How many matrix products stand in the program."""
+    """How many matrix products are in the program."""
     return jax.jit(net.apply).lower(params, x).as_text().count("dot_general ")
 
 

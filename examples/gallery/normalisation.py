@@ -3,7 +3,7 @@
 Gradient descent takes one step size for all weights. A feature with a deviation of 35 curves the loss 60
 times as much along its weight as one with a deviation of 4.4 does: a step that is small enough for the first
 is far too small for the second, and the path zigzags down a long valley. The distance to the bottom shrinks
-by at best (κ − 1) / (κ + 1) a step, where κ is the largest curvature over the smallest. *Standardisation*,
+by at best (κ − 1) / (κ + 1) per step, where κ is the largest curvature over the smallest. *Standardisation*,
 x ↦ (x − mean) / deviation, makes the valley round, and the same method is there in a few steps.
 
 Both surfaces are those of a net of two weights that predicts the progress of diabetes in 442 patients from

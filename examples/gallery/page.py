@@ -1,4 +1,4 @@
-"""The gallery's page: a section a script, with its text, command, figures and facts, in Markdown."""
+"""The gallery's page: one section per script, with its text, command, figures and facts, in Markdown."""
 
 import re
 import time

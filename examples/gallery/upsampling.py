@@ -61,7 +61,7 @@ def draw_growing(epochs: int) -> tuple[Figure, list[float], float]:
 
 
 def draw_overlap() -> tuple[Figure, list[float], list[float]]:
-    """How unevenly stamps of size 1 to 12, a channel each, fall: sizes the stride divides, and the others."""
+    """How unevenly stamps of size 1 to 12, one per channel, are: sizes the stride divides, and the others."""
     figure, axes = panels(size=(7, 2.8))
     sizes, even, uneven = np.arange(1, 13), [], []
     kernels = jnp.asarray(np.arange(12)[:, None, None] < sizes, jnp.float32)

@@ -1,4 +1,4 @@
-"""Parameters to one file and back: all of it or nothing, and never unpickled."""
+"""Saves parameters to one file and loads them: all or nothing, and never unpickled."""
 
 from jaxnn.checkpoint.file import load, save
 

@@ -1,4 +1,4 @@
-"""A zip archive of uncompressed members: as much of the zip format as a checkpoint needs, and no more.
+"""Zip archives of uncompressed members: as much of the zip format as a checkpoint needs, and no more.
 
 The members stand one after another from the first byte on, then the directory that lists them, then the end
 record: every byte belongs to exactly one of them. ``Archive`` checks that before it reads any member, so that
@@ -17,16 +17,16 @@ Array = np.ndarray[Any, Any]
 LOCAL = struct.Struct("<4s5H3L2H")  # before each member
 ENTRY = struct.Struct("<4s6H3L5H2L")  # one per member in the directory
 END = struct.Struct("<4s4H2LH")  # the last bytes of the file
-END64 = struct.Struct("<4sQ2H2L4Q")  # stands before them where their fields are too narrow,
-LOCATOR = struct.Struct("<4sLQL")  # followed by the place where it stands
+END64 = struct.Struct("<4sQ2H2L4Q")  # precedes it where its fields are too narrow,
+LOCATOR = struct.Struct("<4sLQL")  # followed by its offset
 
 VERSION = 45  # of the zip format: the first with 64-bit sizes
 UTF8 = 0x800  # the flag that says how names are encoded
 STORED = 0  # the method: not compressed
 DATE = 33  # 1980-01-01, the oldest date a zip can hold: the same tree gives the same bytes
-MODE = 0o600 << 16  # what an unpacking program gives to a member
-MAX32, MAX16 = 0xFFFFFFFF, 0xFFFF  # a field with this value refers to its 64-bit twin
-LIMIT32, LIMIT16 = MAX32, MAX16  # where that begins
+MODE = 0o600 << 16  # the permissions that an unpacking program gives a member
+MAX32, MAX16 = 0xFFFFFFFF, 0xFFFF  # a field with this value refers to its 64-bit counterpart
+LIMIT32, LIMIT16 = MAX32, MAX16  # where these are needed
 NAME_LIMIT = 0xFFFF  # bytes of a member's name
 
 
@@ -75,12 +75,12 @@ class Writer:
 
 
 def _wide(values: list[int]) -> bytes:
-    """The extra field that holds the 64-bit twins of fields that are too narrow."""
+    """The extra field that holds the 64-bit values of fields that are too narrow."""
     return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
 
 
 class Member(NamedTuple):
-    """Where the bytes of a member stand in the file, and their checksum."""
+    """Where the bytes of a member are in the file, and their checksum."""
 
     start: int
     size: int
@@ -221,5 +221,5 @@ def _compare(name: str, crc: int, member: Member) -> None:
 
 
 def shown(name: str, most: int = 80) -> str:
-    """A name in quotes, cut where it would make a sentence unreadable."""
+    """A name in quotes, truncated so that a sentence stays readable."""
     return repr(name) if len(name) <= most else f"{name[:most]!r}... ({len(name)} characters)"

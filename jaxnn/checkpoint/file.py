@@ -4,11 +4,11 @@ A checkpoint is an uncompressed ``.npz`` archive, one member per array, named by
 
     weights/conv_0/kernel.npy
     state/batch_norm_0/mean.npy
-    jaxnn.json                   the format's version, the dtypes, and what the paths do not tell of the tree
+    jaxnn.json                   the format's version, the dtypes, and what the paths do not say of the tree
 
-so that ``numpy.load`` reads it without this library. Each member carries a checksum. It is made for what fits
-into the memory of one host: for large runs over many hosts, saving in the background or a history of steps,
-take Orbax.
+so that ``numpy.load`` reads it without this library. Each member carries a checksum. The format is meant for
+trees that fit into the memory of one host: for large runs over many hosts, saving in the background or a
+history of steps, use Orbax.
 """
 
 import os
@@ -26,7 +26,7 @@ from jaxnn.checkpoint.replace import FilePath, reading, replacing
 
 Tree = TypeVar("Tree")
 
-LISTED = 5  # how many paths an error names before it counts the rest
+LISTED = 5  # the most paths that an error names; it counts the rest
 
 
 def save(path: FilePath, params: Any) -> None:
@@ -34,12 +34,12 @@ def save(path: FilePath, params: Any) -> None:
 
     The bytes go to a temporary file beside ``path``, reach the disk, and only then take its name. A crash, a
     kill or a full disk at any moment leaves the file that was there before. A kill may also leave the
-    temporary ``.jaxnn.<random>.tmp`` behind, which can be deleted. Missing folders are made.
+    temporary ``.jaxnn.<random>.tmp`` behind, which can be deleted. Missing folders are created.
 
     The new file has the permissions of the one that it replaces, and where possible its owner. A symbolic
-    link to a file stays: the file that it leads to is replaced. Other hard links to it keep the old contents.
-    Beside the tree itself ``save`` needs memory for at most its largest array, and for none where the arrays
-    are contiguous and on CPUs.
+    link to a file is kept: the file that it leads to is replaced. Other hard links to that file keep the old
+    contents. Besides the tree itself ``save`` needs memory for at most its largest array, and for none where
+    the arrays are contiguous and on CPUs.
 
     Args:
       path: the file's name, taken as it is: no ending is added.
@@ -72,7 +72,7 @@ def save(path: FilePath, params: Any) -> None:
             fortran = not array.flags.c_contiguous
             head = npy.make(array.dtype.str, fortran, array.shape)
             archive.add(name + ENDING, head, (array.T if fortran else array).data)
-        archive.add(header.NAME, top)  # last: what stands before the end record is never a name of the user's
+        archive.add(header.NAME, top)  # last: what precedes the end record is never one of the user's names
         archive.finish()
 
 
@@ -84,15 +84,15 @@ def load(path: FilePath, like: Any = None) -> Any:
     """Reads what ``save`` wrote, as JAX arrays of the dtypes that were saved.
 
     A file from elsewhere is safe to open: nothing in it is executed, and whatever it declares, nothing larger
-    than the file itself is allocated. Beside the tree that it returns, ``load`` needs memory for at most the
+    than the file itself is allocated. Besides the tree that it returns, ``load`` needs memory for at most the
     largest array (or 4 MiB), and for none where JAX computes on CPUs.
 
     Args:
       path: the file's name.
-      like: a tree of arrays or of ``jax.ShapeDtypeStruct`` with the wanted structure, such as
+      like: a tree of arrays or of ``jax.ShapeDtypeStruct`` with the expected structure, such as
         ``jax.eval_shape(net.init, key, x)``. The file must hold these paths, shapes and dtypes and no others.
-        Each array goes to the devices to which that of ``like`` was put on purpose (its sharding). Without
-        ``like``: nested dicts, within ``Params`` if that was saved; any other tuple or list comes back as a
+        Each array goes to the devices on which that of ``like`` was explicitly placed (its sharding). Without
+        ``like``: nested dicts, within ``Params`` if that was saved; any other tuple or list is returned as a
         dict.
 
     Raises:
@@ -128,7 +128,7 @@ def load(path: FilePath, like: Any = None) -> Any:
 
 
 class _Contents(NamedTuple):
-    """What a file holds, all of it checked but the arrays' values, which aren't read yet."""
+    """The contents of a file, all checked except the arrays' values, which aren't read yet."""
 
     archive: Archive
     header: header.Header
@@ -153,7 +153,7 @@ def _contents(archive: Archive) -> _Contents:
 
 
 def _check_fit(path: FilePath, found: Mapping[str, Stored], expected: Mapping[str, Any]) -> None:
-    """The file holds what ``like`` asks for, no less, no more, in the same shapes and dtypes."""
+    """Raises unless the file holds exactly what ``like`` asks for, in the same shapes and dtypes."""
     for name, leaf in expected.items():
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
             raise TypeError(
@@ -180,7 +180,7 @@ def _shorten(names: list[str]) -> str:
 
 
 def _check_bits(leaves: Mapping[str, Stored]) -> None:
-    """JAX would not cut 64-bit numbers down to 32."""
+    """Raises if JAX would truncate 64-bit numbers to 32 bits."""
     known: dict[Any, bool] = {}
     for name, leaf in leaves.items():
         if leaf.dtype not in known:

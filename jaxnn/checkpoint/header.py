@@ -1,4 +1,4 @@
-"""The member ``jaxnn.json``: the format's version, the dtypes, and what the paths do not tell of the tree."""
+"""The member ``jaxnn.json``: the format's version, the dtypes, and what the paths do not say of the tree."""
 
 import json
 from typing import Any, NamedTuple, get_args
@@ -9,8 +9,8 @@ from jaxnn.checkpoint.paths import Root, check_path, check_paths
 NAME = "jaxnn.json"  # arrays end in .npy, so no array can have this name
 FORMAT = "jaxnn checkpoint"
 VERSION = 1
-#: The largest header, since JSON takes up to 20 times its size in memory: what empty branches may take, and
-#: per byte of the archive's directory more than the escaped path and the dtype of a leaf take.
+#: The largest header, since JSON takes up to 20 times its size in memory: room for empty branches, and per
+#: byte of the archive's directory more than the escaped path and the dtype of a leaf take.
 LIMIT, PER_BYTE = 2**24, 8
 
 
@@ -34,7 +34,7 @@ def dump(header: Header) -> bytes:
 
 
 def parse(data: bytes) -> Header:
-    """The inverse of ``dump``; whatever isn't as ``dump`` writes it is a ``Fault``."""
+    """The inverse of ``dump``; raises ``Fault`` for anything that ``dump`` doesn't write."""
     header = _json(data)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise Fault(f"its format, in {NAME}, isn't {FORMAT!r}")
@@ -59,7 +59,7 @@ def parse(data: bytes) -> Header:
 
 
 def _check_tree(root: Root, paths: list[str], empty: bool) -> None:
-    """The paths are those of one tree, with that root."""
+    """Raises unless the paths are those of one tree with that root."""
     try:
         if root == "array":
             if paths != [""] or empty:

@@ -12,8 +12,8 @@ import numpy as np
 from jaxnn.checkpoint.archive import Array, shown
 from jaxnn.checkpoint.npy import Head
 
-SMALL = 2**16  # bytes below which a copy that an array keeps of itself is worth no effort
-KEY = "key/"  # stands before the name of a typed key's implementation
+SMALL = 2**16  # bytes below which avoiding an array's cached copy isn't worthwhile
+KEY = "key/"  # precedes the name of a typed key's implementation
 
 #: What JAX computes with. Others (timedelta64 and float128 of NumPy, float6 of ml_dtypes) it could not load.
 DTYPES = frozenset(
@@ -50,7 +50,7 @@ def dtype_name(name: str, leaf: Any) -> str:
                 )
             return KEY + implementation
     elif not isinstance(leaf, np.generic) and type(leaf) not in (np.ndarray, np.memmap):
-        if isinstance(leaf, np.ndarray):  # it means more than its numbers: a mask, a unit, two axes for ever
+        if isinstance(leaf, np.ndarray):  # it means more than its numbers: a mask, a unit, always two axes
             raise TypeError(
                 f"save: every leaf must be a plain array, got {type(leaf).__name__} at {shown(name)}; "
                 "save what numpy.asarray gives of it, and a mask as an array of its own"
@@ -65,7 +65,7 @@ def dtype_name(name: str, leaf: Any) -> str:
 
 @functools.lru_cache
 def _name(dtype: np.dtype[Any]) -> str:
-    return dtype.name  # which NumPy puts together anew each time
+    return dtype.name  # NumPy builds this string anew each time
 
 
 def plain(leaf: Any) -> Array:
@@ -86,7 +86,7 @@ def plain(leaf: Any) -> Array:
 def stored_as(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of NumPy's own that holds the bytes of ``dtype`` in a file, lowest byte first.
 
-    Of bfloat16 and its kin, which aren't NumPy's, a ``.npy`` file would keep nameless bytes.
+    A ``.npy`` file would store bfloat16 and the like, which aren't NumPy's, as bytes without a name.
     """
     return np.dtype(f"u{dtype.itemsize}" if dtype.isbuiltin == 2 else dtype).newbyteorder("<")
 
@@ -113,7 +113,7 @@ def _from_device(array: jax.Array) -> Array:
 
 
 class Stored(NamedTuple):
-    """How a leaf stands in a file: the head and the dtype of its bytes, and what it is itself."""
+    """How a leaf is stored in a file: the head and the dtype of its bytes, and its own shape and dtype."""
 
     head: Head
     bytes_dtype: np.dtype[Any]
@@ -167,12 +167,12 @@ def _key(implementation: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], 
 
 
 def fits(dtype: Any) -> bool:
-    """Whether JAX would keep this dtype as it is, rather than cut its 64 bits down to 32."""
+    """Whether JAX would keep this dtype as it is, rather than truncate its 64 bits to 32."""
     return _is_key_dtype(dtype) or jax.dtypes.canonicalize_dtype(dtype) == dtype
 
 
 def placement(like: Any) -> Any:
-    """The sharding to which ``like`` was put on purpose; None where JAX is free to choose."""
+    """The sharding on which ``like`` was explicitly placed; None where JAX is free to choose."""
     on_purpose = isinstance(like, jax.ShapeDtypeStruct) or getattr(like, "committed", False)
     sharding = like.sharding if on_purpose else None
     return None if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh) else sharding

@@ -1,4 +1,4 @@
-"""The head of a ``.npy`` file: dtype, order and shape, in the one way in which NumPy writes them."""
+"""The head of a ``.npy`` file: dtype, order and shape, in the only form in which NumPy writes them."""
 
 import functools
 import math
@@ -16,12 +16,12 @@ TEXT = re.compile(
     r"'shape': \((|[0-9]+,|[0-9]+(?:, [0-9]+)+)\), \} *\n"
 )
 ALIGNED = 64  # NumPy makes each head a multiple of this
-AXES = 32  # what every NumPy can hold
+AXES = 32  # what every version of NumPy supports
 LARGEST = 2**63  # an array has fewer bytes than this, even when axes of length 0 don't count
 
 
 class Head(NamedTuple):
-    """What a head says, and its own bytes."""
+    """The contents of a head, and its own bytes."""
 
     dtype: str
     fortran: bool
@@ -38,7 +38,7 @@ def make(dtype: str, fortran: bool, shape: tuple[int, ...]) -> bytes:
 
 
 def read(archive: Archive, name: str) -> Head:
-    """The head of a member, whose data must have exactly the size that the head says."""
+    """The head of a member, whose data must have exactly the size that the head declares."""
     member = archive.members[name]
     raw = archive.first(member, START)
     if len(raw) < START or not raw.startswith(MAGIC):
@@ -61,7 +61,7 @@ def _parse(raw: bytes, name: str, member: Member) -> Head:
 
 @functools.lru_cache(4096)
 def _head(raw: bytes) -> tuple[Head, int]:
-    """The head, and how many bytes of data it promises."""
+    """The head, and how many bytes of data it declares."""
     if not (found := TEXT.fullmatch(raw[START:].decode("latin-1"))):
         raise ValueError("does not have the dtype, order and shape of an array of numbers")
     dtype, order, axes = found.groups()

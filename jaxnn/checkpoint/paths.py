@@ -10,7 +10,7 @@ import numpy as np
 from jaxnn.checkpoint.archive import NAME_LIMIT, shown
 from jaxnn.params import Params
 
-Root = Literal["Params", "dict", "array"]  #: what stands at the top of a tree: no path tells it
+Root = Literal["Params", "dict", "array"]  #: the kind of a tree's root, which no path contains
 
 ENDING = ".npy"
 LONGEST = NAME_LIMIT - len(ENDING)  # bytes of a path
@@ -29,7 +29,7 @@ def flatten(tree: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The leaves by path, in the tree's order; and the empty branches (``{}`` or ``None``) by theirs.
 
     Raises:
-      ValueError: the paths cannot stand in a file (see ``check_path`` and ``check_paths``), or JAX cannot
+      ValueError: the paths cannot be stored in a file (see ``check_path`` and ``check_paths``), or JAX cannot
         flatten the tree.
     """
     leaves: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def _with_paths(tree: Any) -> list[tuple[tuple[Any, ...], Any]]:
 
 
 def _check_depth(tree: Any) -> None:
-    """Refuses what is too deep before JAX sees it: JAX fails for good once the stack was exhausted."""
+    """Refuses trees that are too deep before JAX sees them: JAX stays broken once the stack was exhausted."""
     level = [tree]
     for _ in range(DEEPEST + 1):
         branches = [node for node in level if isinstance(node, (dict, list, tuple))]
@@ -80,7 +80,7 @@ def _is_empty(node: Any) -> bool:
 
 
 def check_path(path: str) -> None:
-    """One path, by itself.
+    """Checks a single path.
 
     Raises:
       ValueError: it is too long or too deep, is escaped in another way than ``flatten`` does, or holds a NUL
@@ -101,10 +101,10 @@ def check_path(path: str) -> None:
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """All paths of a tree, together.
+    """Checks all paths of a tree together.
 
     Raises:
-      ValueError: one is that of two leaves, or of a leaf and of a branch.
+      ValueError: two leaves, or a leaf and a branch, have the same path.
     """
     known: set[str] = set()
     for path in paths:
@@ -123,7 +123,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def nest(root: Root, leaves: Mapping[str, Any], empty: Mapping[str, Any]) -> Any:
-    """The inverse of ``flatten`` for trees of dicts: every branch is a dict, save a root of ``Params``."""
+    """The inverse of ``flatten`` for trees of dicts: every branch is a dict, except a root of ``Params``."""
     if root == "array":
         return leaves[""]
     top: dict[str, Any] = {}

@@ -11,16 +11,16 @@ from jaxnn.checkpoint.leaves import Stored
 from jaxnn.checkpoint.paths import ENDING
 
 BATCH = 2**22  # bytes of small arrays that go to JAX in one call
-LARGE = 2**16  # bytes from which on an array stands where JAX on CPUs can use it without a copy:
+LARGE = 2**16  # bytes from which on an array is aligned so that JAX on CPUs can use it without a copy:
 ALIGNMENT = 64  # at a multiple of this
 
 
 def arrays_of(
     archive: Archive, leaves: Mapping[str, Stored], shardings: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """The arrays, each on the devices of its sharding, or where JAX likes if that is None.
+    """The arrays, each on the devices of its sharding, or where JAX chooses if that is None.
 
-    At no time do more of them stand in this function's own memory than one, or a batch of small ones.
+    This function never holds more than one of them, or a batch of small ones, in memory of its own.
     """
     arrays: dict[str, jax.Array] = {}
     batch: dict[str, Array] = {}
@@ -37,7 +37,7 @@ def arrays_of(
 def _put(
     batch: Mapping[str, Array], leaves: Mapping[str, Stored], shardings: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """The arrays of a batch on their devices, which have read them when this returns."""
+    """The arrays of a batch on their devices; the transfer is complete on return."""
     free = [name for name in batch if shardings[name] is None or leaves[name].key]
     fixed = [name for name in batch if not (shardings[name] is None or leaves[name].key)]
     placed = dict(zip(free, jax.device_put([batch[name] for name in free]), strict=True))

@@ -1,4 +1,4 @@
-"""Putting a new file in the place of an old one: at every moment the name leads to a whole file."""
+"""Replaces a file atomically: at every moment the name leads to a complete file."""
 
 import contextlib
 import os
@@ -21,14 +21,14 @@ KINDS = {
 
 @contextlib.contextmanager
 def replacing(path: FilePath) -> Iterator[IO[bytes]]:
-    """A file to write, which takes the name ``path`` once it is whole and on the disk, or never.
+    """A file to write, which takes the name ``path`` once it is complete and on the disk, or never.
 
-    A symbolic link to a file stays one: the file that it leads to is replaced, and the new one has its
-    permissions. Missing folders are made.
+    A symbolic link to a file is kept: the file that it leads to is replaced, and the new one has its
+    permissions. Missing folders are created.
 
     Raises:
       ValueError: ``path`` leads to something other than a file.
-      OSError: the system cannot write there, or no further.
+      OSError: the system cannot write there, or stops writing.
     """
     name = checked("save", path)
     with sentences(f"save: path must lead to where a file can be written, got {name!r}"):
@@ -37,7 +37,7 @@ def replacing(path: FilePath) -> Iterator[IO[bytes]]:
         made = _make_folders(Path(name).parent)
         temporary = target.with_name(
             f".jaxnn.{secrets.token_hex(8)}.tmp"
-        )  # a name as long as any may be fits
+        )  # so that even a name of the greatest length fits
         try:
             with open(temporary, "xb", opener=_private if old else None) as file:
                 yield file
@@ -59,13 +59,13 @@ def reading(path: FilePath) -> Iterator[IO[bytes]]:
     """The file that ``path`` leads to, open for reading; its errors as those of ``replacing``."""
     name = checked("load", path)
     with sentences(f"load: path must lead to a file that can be read, got {name!r}"):
-        check_regular("load", name, os.stat(name))  # before it is opened: that of a FIFO would wait
+        check_regular("load", name, os.stat(name))  # before it is opened: opening a FIFO would block
         with open(name, "rb") as file:
             yield file
 
 
 def checked(function: str, path: FilePath) -> str:
-    """The path as text, from which everything that the system would stumble over is gone."""
+    """The path as text, checked for all that the system would not accept."""
     try:
         name = os.fspath(path)
     except TypeError:
@@ -83,7 +83,7 @@ def checked(function: str, path: FilePath) -> str:
 
 @contextlib.contextmanager
 def sentences(beginning: str) -> Iterator[None]:
-    """Puts what was to be done before the reason that the system gives for not doing it."""
+    """Prefixes the system's errors with what was attempted."""
     try:
         yield
     except OSError as fault:
@@ -100,7 +100,7 @@ def check_regular(function: str, name: str, status: os.stat_result) -> None:
 
 
 def _existing(name: str) -> os.stat_result | None:
-    """What stands at the path, or at the end of the links there; None for nothing."""
+    """The status of what is at the path, links followed; None for nothing."""
     try:
         status = os.stat(name)
     except FileNotFoundError:
@@ -116,7 +116,7 @@ def _existing(name: str) -> os.stat_result | None:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Makes what is missing of the folder's path, and returns the folders that have a new entry since."""
+    """Creates missing folders, and returns those that got a new entry."""
     missing = []
     above = folder
     while not os.path.lexists(above):
@@ -139,13 +139,13 @@ def _give_permissions(path: Path, old: os.stat_result) -> None:
             try:
                 os.chown(path, user, group)
             except PermissionError:
-                if group >= 0:  # what the old group might do, another must not
+                if group >= 0:  # the old group's permissions must not go to another group
                     mode &= ~stat.S_IRWXG
     os.chmod(path, mode)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Brings the new name itself to the disk, where the system can: Windows and some network disks cannot."""
+    """Writes the new name itself to the disk, where supported: not on Windows and some network disks."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
 """Figures. Each function returns a matplotlib figure and shows nothing; matplotlib is imported only here.
 
-A figure is written with ``figure.savefig("name.png")``, and a notebook shows one that ends a cell. The two
-surfaces also take ``axes=``, to stand beside other panels in a figure of the caller's. ``STYLE`` is the look
+A figure is saved with ``figure.savefig("name.png")``, and a notebook shows a figure that ends a cell. The two
+surfaces also take ``axes=``, to be drawn beside other panels in the caller's figure. ``STYLE`` is the look
 of the gallery and of the benchmarks' charts: ``with matplotlib.rc_context(plots.STYLE): ...``.
 """
 

@@ -1,4 +1,4 @@
-"""What the figures ask of their arguments, before anything is drawn."""
+"""Checks of the arguments of figures, before anything is drawn."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def numbers(owner: str, name: str, value: Any) -> np.ndarray:
     """``value`` as a NumPy array; raises unless it holds real numbers."""
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError):  # lists of different lengths, or what a device will not give
+    except (TypeError, ValueError):  # lists of different lengths, or arrays that can't be read
         array = np.asarray(None)
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise TypeError(refusal(owner, name, "an array of real numbers", value))
@@ -43,6 +43,6 @@ def limits(owner: str, name: str, value: Any) -> tuple[float, float]:
 
 
 def axes(owner: str, value: Any) -> None:
-    """Raises unless ``value`` is None or a panel of matplotlib's."""
+    """Raises unless ``value`` is None or matplotlib axes."""
     if value is not None and not isinstance(value, Axes):
         raise TypeError(refusal(owner, "axes", "matplotlib Axes", value))

@@ -22,12 +22,12 @@ def activation_functions(
     limits: tuple[float, float] = (-5.0, 5.0),
     columns: int = 4,
 ) -> Figure:
-    """Functions of one number: a panel each, f(x) solid, and f′(x) by ``jax.grad`` dashed.
+    """Functions of one number, one panel each: f(x) solid, and f′(x) by ``jax.grad`` dashed.
 
     Args:
       functions: by title; each maps a scalar to a scalar, as every elementwise activation does.
       limits: the range of x.
-      columns: how many panels stand in a row.
+      columns: the number of panels per row.
 
     >>> import jax, jaxnn as nn
     >>> from jaxnn import plots

@@ -20,16 +20,16 @@ def histograms(
     columns: int = 5,
     xlabel: str = "",
 ) -> Figure:
-    """How values are spread: a panel for each array, with its mean ± deviation, over one shared range.
+    """How values are spread: one panel per array, with its mean ± deviation, over one shared range.
 
     The height of a bar is its share of all values of that array, in per cent; values outside ``limits`` and
     values that are not finite have no bar but count in the whole. Heights are scaled panel by panel.
 
     Args:
       values: arrays of any shapes by title, such as ``activations(net, params, x)``.
-      bins: how many bars the range is cut into.
+      bins: the number of bars.
       limits: the range; by default from the least to the greatest finite value of all.
-      columns: how many panels stand in a row.
+      columns: the number of panels per row.
       xlabel: what the values are.
 
     >>> import jax, jaxnn as nn

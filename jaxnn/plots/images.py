@@ -1,4 +1,4 @@
-"""Grids of small pictures: images, the filters of a convolution, the maps that it gives."""
+"""Grids of small pictures: images, the filters of a convolution, its feature maps."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -98,12 +98,12 @@ def filters(kernel: ArrayLike, *, columns: int = 8) -> Figure:
 
 
 def feature_maps(maps: ArrayLike, *, example: int = 0, columns: int = 8) -> Figure:
-    """What a layer gives for one example: a panel for each channel, with its number, on one grey scale.
+    """The output of a layer for one example: one panel per channel, with its number, on one grey scale.
 
     Args:
       maps: (N, H, W, C), such as an entry of ``activations(net, params, x)``.
       example: which of the N, from 0, or from −1 backwards.
-      columns: how many panels stand in a row.
+      columns: the number of panels per row.
 
     Raises:
       ValueError: ``maps`` has another number of axes, or no such example.

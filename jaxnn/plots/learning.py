@@ -10,7 +10,7 @@ from jaxnn.plots.style import COLOURS
 
 
 def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
-    """What ``fit`` recorded, over the epochs: a panel for each score, training beside validation.
+    """What ``fit`` recorded, over the epochs: one panel per score, training and validation together.
 
     >>> import jaxnn as nn
     >>> from jaxnn import plots

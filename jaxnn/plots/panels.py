@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 def grid(
     n: int, columns: int, *, width: float, height: float, extra: float = 0.0
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with n panels, ``columns`` in a row, and the panels in order; cells left over stay empty.
+    """A figure with n panels, ``columns`` in a row, and the panels in order; remaining cells stay empty.
 
     Args:
-      n: how many panels.
-      columns: how many stand side by side, at most.
-      width: of a panel, in inches.
-      height: of a panel, in inches.
+      n: the number of panels.
+      columns: the most panels per row.
+      width: the width of a panel, in inches.
+      height: the height of a panel, in inches.
       extra: height above all panels, in inches, for a heading or a legend.
     """
     columns = min(columns, n)

@@ -5,7 +5,7 @@ from typing import Any
 from cycler import cycler
 from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
+#: Okabe and Ito's colours: distinguishable for colour-blind readers, and in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 #: For ``matplotlib.rc_context``: readable at 640 pixels wide, sharp on a dense screen.

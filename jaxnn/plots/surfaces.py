@@ -1,4 +1,4 @@
-"""Functions of two numbers, seen from above: what a net decides, and what a loss costs."""
+"""Functions of two numbers, seen from above: decision and loss surfaces."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from jaxnn.plots import arguments
 from jaxnn.plots.style import COLOURS
 
 _MARKERS = "osD^vP"
-_SURFACE_POINTS = 121  #: an axis of a loss surface
+_SURFACE_POINTS = 121  #: per axis of a loss surface
 #: Light enough for paths of every colour.
 _GREYS = LinearSegmentedColormap.from_list("heights", ["white", "0.5"])
 
@@ -31,9 +31,9 @@ def decision_surface(
     resolution: int = 200,
     axes: Axes | None = None,
 ) -> Figure:
-    """What a classifier says of every point of the plane, with the points that it learnt from.
+    """The decision of a classifier at every point of the plane, with the points of its training set.
 
-    Each class has a colour, paler where the class that comes second is nearly as probable; lines mark where
+    Each class has a colour, paler where the second class is nearly as probable; lines mark where
     the decision changes.
 
     Args:
@@ -41,12 +41,12 @@ def decision_surface(
         the logit of class 1 against class 0.
       x: the points, (N, 2).
       y: their classes, integers (N,) from 0.
-      resolution: at how many points per axis ``predict`` is asked.
+      resolution: the number of points per axis at which ``predict`` is evaluated.
       axes: where to draw; by default a figure of its own.
 
     Raises:
-      ValueError: ``x`` is not (N, 2), ``y`` has another length or is no classes, or ``predict`` gives another
-        shape.
+      ValueError: ``x`` is not (N, 2), ``y`` has another length or holds no classes, or ``predict`` returns
+        another shape.
 
     >>> import numpy as np
     >>> from jaxnn import plots
@@ -112,16 +112,16 @@ def loss_surface(
     logarithmic: bool = False,
     axes: Axes | None = None,
 ) -> Figure:
-    """A function of two weights as a map of heights, with the paths that optimisers took over it.
+    """A function of two weights as a contour map, with the paths of optimisers.
 
     A circle marks where a path starts, a star where it ends.
 
     Args:
       loss: an array (2,) → a scalar. It is traced once, and mapped.
       limits: the ranges of the first and of the second weight.
-      paths: by name, arrays (steps, 2). What lies outside the limits is not drawn.
+      paths: by name, arrays (steps, 2). Parts outside the limits are not drawn.
       labels: the names of the two weights.
-      levels: into about how many bands the heights are cut.
+      levels: the approximate number of bands of height.
       logarithmic: the bands are equal in the logarithm of the loss, which must then be positive.
       axes: where to draw; by default a figure of its own.
 
@@ -179,7 +179,7 @@ def loss_surface(
 def _scale(
     low: float, high: float, levels: int, logarithmic: bool
 ) -> tuple[np.ndarray, np.ndarray, Normalize]:
-    """The bounds of the bands, the ticks of the colour bar, and what maps heights to [0, 1]."""
+    """The bounds of the bands, the ticks of the colour bar, and the map from heights to [0, 1]."""
     norm: Normalize
     if logarithmic:
         bands, norm = np.geomspace(low, high, levels + 1), LogNorm(low, high)
@@ -213,7 +213,7 @@ def _draw_path(axes: Axes, name: str, path: np.ndarray, colour: str) -> None:
 
 
 def _chances(scores: np.ndarray) -> np.ndarray:
-    """Probabilities (n, K) from what ``predict`` gave."""
+    """Probabilities (n, K) from the result of ``predict``."""
     if scores.ndim == 1 or scores.shape[1] == 1:
         logits = scores.reshape(-1, 1)
         scores = np.concatenate([np.zeros_like(logits), logits], axis=1)

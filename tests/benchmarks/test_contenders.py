@@ -1,4 +1,4 @@
-"""Whoever is installed computes what the reference says, for every kind of layer and every net."""
+"""Every installed contender computes what the reference says, for every kind of layer and every net."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def titled(thing):
 
 
 def programs(make):
-    """The program of everyone who has one; jaxnn and lax always do."""
+    """The program of every contender that has one; jaxnn and lax always do."""
     for contender in FOUND:
         try:
             yield make(contender)
@@ -49,7 +49,7 @@ def test_a_step_of_a_scan_gives_the_same(name, dtype):
 def test_losses_of_two_training_steps_agree(net):
     task = net.task(steps=2)
     expected = training.first_losses(task)
-    # A GRU's second bias is trained by those who have one.
+    # A GRU's second bias is trained by the contenders that have one.
     allowed = 1e-4 if "GRU" in net.name else 1e-5
     for program in programs(lambda contender: contender.step(task)):
         agreement.check(training.probe_steps(program), expected["top"], allowed)

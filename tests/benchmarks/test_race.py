@@ -1,4 +1,4 @@
-"""Nobody is timed who computes something else."""
+"""A contender that computes something else is not timed."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ANSWER = Answer([np.array([1.0, 2.0])])
 
 
 def contender(name, value):
-    """One whose program gives ``value``, or raises it."""
+    """A contender whose program returns ``value``, or raises it."""
 
     def op(task):
         if isinstance(value, Exception):

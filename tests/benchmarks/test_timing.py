@@ -22,7 +22,7 @@ def test_contenders_take_turns_forwards_and_backwards(clock):
 
     def call(name):
         order.append(name)
-        clock(2 * timing.LONG)  # so long that no sample has a call before it that does not count
+        clock(2 * timing.LONG)  # so long that no uncounted call precedes a sample
 
     samples = alternate({name: lambda name=name: call(name) for name in "abc"}, rounds=4)
     assert "".join(order[-12:]) == "abccbaabccba"

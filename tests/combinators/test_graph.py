@@ -144,7 +144,7 @@ def test_the_same_function_jitted(key):
 
 
 def test_keys_are_folded_in_for_those_who_draw_alone(key):
-    """For the rest that would be time to trace. Wrappers keep whether a layer draws."""
+    """For other layers that would cost tracing time. Wrappers keep whether a layer draws."""
 
     def folds(net):
         params = net.init(key, (1, 4))

@@ -1,5 +1,5 @@
-"""Any part, under any wrappers, in any composite: what has no weights, no state or neither is as good as the
-rest, and so is any string as a name."""
+"""Any part, under any wrappers, in any composite: parts without weights, without state or without
+either work as well, and so does any string as a name."""
 
 from functools import cache
 from itertools import product
@@ -197,7 +197,7 @@ INPUTS = {
     "wrap", [lambda layer: layer, nn.serial, nn.remat, nn.frozen, lambda layer: nn.ensemble(layer, 2)]
 )
 def test_a_part_takes_any_pytree(kind, wrap, key):
-    """A value is never taken for a shape."""
+    """A value is never mistaken for a shape."""
     given, used = INPUTS[kind]
     net = nn.graph(lambda f, x: f.part(given(x)), part=wrap(used))
     y = net.apply(net.init(key, X), X)

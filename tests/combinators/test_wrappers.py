@@ -103,7 +103,7 @@ def test_a_name_is_a_string():
 
 
 def test_wrapping_keeps_names_and_keys(key):
-    """So that a layer can be wrapped later without another initial net."""
+    """So that a layer can be wrapped later without changing the initial net."""
     shape = (1, 4)
     plain = nn.serial(nn.dense(3), nn.dense(2)).init(key, shape)
     wrapped = nn.serial(nn.remat(nn.dense(3)), nn.mixed_precision(nn.dense(2))).init(key, shape)

@@ -1,4 +1,4 @@
-"""Data sets: what is read is exactly what the files say, and a file that lies is an error."""
+"""Data sets: what is read is exactly what the files say, and an inconsistent file is an error."""
 
 import gzip
 import struct

@@ -23,7 +23,7 @@ LONG = {
 
 @pytest.fixture
 def as_users_have_it():
-    """The scripts are programs of users: JAX promotes for them as it does by default."""
+    """The scripts are users' programs: JAX promotes dtypes for them as it does by default."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
     jax.clear_caches()  # no other test needs these programs, and they are large

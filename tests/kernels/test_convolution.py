@@ -26,7 +26,7 @@ FACES = ("forward", "input_gradient", "kernel_gradient")
 
 
 def operands(s: Settings, c_in: int, c_out: int, n: int = 2):
-    """What each face takes: (x, kernel), (kernel, y) and (x, y)."""
+    """The operands of each pass: (x, kernel), (kernel, y) and (x, y)."""
     x, kernel = rng_array(n, *s.space, c_in), rng_array(*s.window, c_in // s.groups, c_out, seed=1)
     y = rng_array(n, *s.out, c_out, seed=2)
     return dict(zip(FACES, ((x, kernel), (kernel, y), (x, y)), strict=True))
@@ -85,7 +85,7 @@ def test_every_form_of_three_axes():
     check(Settings((4, 3, 5), (2, 1, 3), (1, 2, 2), ((1, 0), (0, 0), (1, 2)), (1, 1, 2)), 2, 3)
 
 
-#: Per face settings, channels and batch that are computed in each form.
+#: Per pass, settings, channels and batch that are computed in each form.
 CHOSEN = {
     "forward": {
         "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
@@ -207,7 +207,7 @@ def test_a_prime_number_of_small_images_is_not_cut():
 
 
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make
-#: shifted products, with one and with more outputs a channel; and that have too many outputs for these.
+#: shifted products, with one and with more outputs per channel; and that have too many outputs for these.
 @pytest.mark.parametrize(
     ("groups", "c_in", "c_out"),
     [(3, 16, 2), (6, 8, 1), (9, 2, 3), (80, 2, 1), (5, 1, 1), (5, 1, 3), (4, 1, 6)],
@@ -287,7 +287,7 @@ def test_explicit_sharding_of_anything_but_the_batch_raises():
 @pytest.mark.parametrize(("groups", "c_in", "c_out"), [(3, 2, 4), (4, 1, 1), (4, 1, 2)])
 @pytest.mark.parametrize("name", [None, "lax"])
 def test_grouped_ones_leave_a_batch_on_its_devices(name, groups, c_in, c_out):
-    """In the forms for other platforms too: XLA splits programs among devices before it asks for which."""
+    """Also in other platforms' forms: XLA splits programs among devices before it picks a platform's."""
     s = Settings((5, 4), (3, 2), (2, 1), ((1, 1), (-1, 2)), (1, 2), groups, implementation=name)
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     x, kernel, y = (

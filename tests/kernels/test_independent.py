@@ -1,4 +1,4 @@
-"""What isn't finite reaches what depends on it and nothing else, in every form of a convolution."""
+"""NaN and ∞ reach what depends on them and nothing else, in every form of a convolution."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ class Form:
     """A convolution that is computed in one form.
 
     Attributes:
-      x, kernel: the shapes; with ``members``, those of one of so many under ``vmap``.
+      x, kernel: the shapes; with ``members``, those of one of this many under ``vmap``.
       taken: the function that computes it, as a module and a name.
       name: the form to ask for, or None.
       looped: whether it is a step of a scan.
@@ -132,7 +132,7 @@ def reached(form: Form, which: int, place: np.ndarray):
     """What depends on the marked places of x, the kernel, dy or v: (surely, at most) for each result.
 
     Padding is read like any other zero, so a value of the kernel reaches all outputs of its channel, and one
-    of dy all taps of its channel. Whether those that meet nothing but padding are computed is left open.
+    of dy all taps of its channel. Whether those that only multiply padding are computed is left open.
     """
     x, kernel = np.ones(form.x), np.ones(form.kernel)
     y = np.ones(reference.conv(x, kernel, **form.settings).shape)

@@ -1,4 +1,4 @@
-"""The product of rows and a matrix at sizes where its derivative turns x, dy or neither."""
+"""The product of rows and a matrix at sizes where its derivative transposes x, dy or neither."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def drawn(shape, outputs, dtype=np.float32):
 
 
 def transposed(shape, outputs):
-    """What of the matrix's gradient is transposed on a CPU."""
+    """Which operand of the matrix's gradient is transposed on a CPU."""
     x, _, dy = drawn(shape, outputs)
     (choice,) = nn.kernels.explain(
         lambda x, dy: _bound(_GRADIENT, x, dy, precision=None), x, dy, platform="cpu"
@@ -50,7 +50,7 @@ def test_product_and_gradients(shape, outputs, jit):
 
 @pytest.mark.parametrize("sizes", [X_TRANSPOSED[0], DY_TRANSPOSED[0]])
 def test_every_derivative_is_that_of_the_plain_product(sizes):
-    """Second ones too, in all four orders of the modes."""
+    """Second derivatives too, in all four orders of the modes."""
     x, matrix, dy = map(jnp.asarray, drawn(*sizes))
     tangents = jnp.asarray(rng_array(*x.shape, seed=3)), jnp.asarray(rng_array(*matrix.shape, seed=4))
 

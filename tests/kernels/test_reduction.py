@@ -30,7 +30,7 @@ def test_sums_and_copies(shape, axes):
 
 @pytest.mark.parametrize(("shape", "axes"), SLICED)
 def test_a_sum_by_slices_writes_no_array_of_its_size(shape, axes):
-    """What is summed is computed where it is added up."""
+    """The summands are computed where they are added up."""
     x = jnp.asarray(rng_array(*shape))
     assert x.size >= FEWEST_VALUES
     compiled = jax.jit(lambda x: total(jnp.exp(x) * x, axes)).lower(x).compile()

@@ -1,7 +1,8 @@
 """Known answers of pools from PyTorch: run this file with a Python that has it.
 
-Writes ``pool.npz``: ``settings`` (a JSON text a case), and the outputs, gradients and indices of all cases
-one after the other, channels last. The gradient is that of ⟨y, cotangent⟩ for cotangent = cos(0, 1, 2, ...).
+Writes ``pool.npz``: ``settings`` (one JSON text per case), and the outputs, gradients and indices of all
+cases one after the other, channels last. The gradient is that of ⟨y, cotangent⟩ for
+cotangent = cos(0, 1, 2, ...).
 """
 
 import json

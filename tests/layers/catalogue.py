@@ -21,8 +21,8 @@ class Entry:
       name: of the test.
       make: builds the layer.
       shape: of the input, batch axis first.
-      integers: what the input's integers stay below, for a layer that takes ids; 0 for floats.
-      keeps_integers: integers come out as they went in; other layers refuse them.
+      integers: the bound of the input's integers, for a layer that takes ids; 0 for floats.
+      keeps_integers: integers keep their dtype; other layers refuse them.
     """
 
     name: str

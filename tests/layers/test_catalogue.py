@@ -1,4 +1,4 @@
-"""What every layer must be, whatever it computes."""
+"""Properties of every layer, whatever it computes."""
 
 from functools import cache
 
@@ -44,7 +44,7 @@ def converted(entry, x):
 
 
 def test_the_catalogue_has_every_layer():
-    """Each public layer and combinator stands in some entry, but for those that are no layer of one array,
+    """Each public layer and combinator is in some entry, except those that aren't a layer of one array,
     put an axis before the batch, or compute in another dtype than the input's."""
     used = {name for entry in ENTRIES for name in entry.make.__code__.co_names}
     public = set(nn.layers.__all__) | set(nn.combinators.__all__)
@@ -131,7 +131,7 @@ def test_dtypes(entry, dtype):
 
 @every_layer
 def test_integers_are_refused_or_kept(entry):
-    """Never cast in silence: a sentence that says how to cast, or the same dtype out."""
+    """Never cast silently: a sentence that says how to cast, or the same dtype out."""
     layer, params, x, jitted = prepared(entry)
     if entry.integers:
         assert jitted(params, x.astype(jnp.uint8)).dtype == jax.tree.leaves(params)[0].dtype

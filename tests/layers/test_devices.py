@@ -1,4 +1,4 @@
-"""Every layer over several devices: what it computes, and what the devices send each other for it."""
+"""Every layer over several devices: what it computes, and what the devices send each other."""
 
 from functools import cache
 
@@ -12,7 +12,7 @@ from tests.collectives import check_only_sums
 from tests.layers.test_catalogue import batch, every_layer, prepared
 from tests.support import assert_close, deep, plain_jit
 
-#: More rows than weights in every array, so that no activation passes for a sum.
+#: More rows than weights in every array, so that no activation can be mistaken for a sum.
 ROWS = 16
 KEY = 3
 
@@ -42,7 +42,7 @@ def gradients(layer, *, floats):
 
 @cache
 def on_one_device(entry):
-    """The layer, and what it gives for the batch and for its gradients: at inference and in training."""
+    """The layer, and its results and gradients for the batch: in inference and in training."""
     layer, params, _, _ = prepared(entry)
     functions = gradients(layer, floats=not entry.integers)
 

@@ -91,7 +91,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_params_of_another_layer(case):
-    """They have the same names, and some the right shapes."""
+    """Such params have the same names, and some the right shapes."""
     layer, other, shape = OTHERS[case]
     layer, other = as_layer(layer), as_layer(other)
     x = jnp.zeros((2, 5), jnp.int32) if shape is None else jnp.ones(shape)

@@ -38,7 +38,7 @@ def test_momentum_is_nine_tenths_unless_given(key):
     ids=lambda layer: layer.name,
 )
 def test_epsilon_is_1e_5_in_every_layer(layer, key):
-    # Signs alternate along every axis: whatever shares statistics has mean 0 and variance 1e-6.
+    # Signs alternate along every axis: any values that share statistics have mean 0 and variance 1e-6.
     x = np.float32(0.001) * (-1.0) ** np.indices((2, 4, 4)).sum(0).astype(np.float32)
     y, _ = layer.train(layer.init(key, x.shape), x)
     assert_close(y, x / np.float32(np.sqrt(1e-6 + 1e-5)))

@@ -1,4 +1,4 @@
-"""Recurrent layers and ``bidirectional``: what goes in and out, lengths, carries, streams, first weights."""
+"""Recurrent layers and ``bidirectional``: inputs and outputs, lengths, carries, streams, initial weights."""
 
 import jax
 import jax.numpy as jnp

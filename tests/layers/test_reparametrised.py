@@ -172,7 +172,7 @@ def test_settings_out_of_range_raise():
 @pytest.mark.parametrize("wrap", [weight_norm, spectral_norm])
 @pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e-7, 1e20, 1e37])
 def test_the_scale_of_a_kernel_does_not_matter(wrap, scale):
-    """Its squares would leave the range of float32."""
+    """The kernel's squares would leave the range of float32."""
     x, kernel = jnp.asarray(rng_array(3, 4)), rng_array(4, 2, seed=2)
 
     def params_at(scale):
@@ -190,7 +190,7 @@ def test_the_scale_of_a_kernel_does_not_matter(wrap, scale):
 
 
 def test_weight_norm_in_float16():
-    """A direction may be of any size; a length above the largest float16 has no number."""
+    """A direction may be of any size; a length above the largest float16 is infinite."""
     x = jnp.ones((1, 4), jnp.float16)
     kernel = {"direction": jnp.full((4, 1), 6e4, jnp.float16), "magnitude": jnp.ones(1, jnp.float16)}
     assert weight_norm(dense(1, bias=False)).apply(Params({"kernel": kernel}, {}), x) == 2

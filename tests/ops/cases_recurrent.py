@@ -17,7 +17,7 @@ def some_lengths(x: jax.Array) -> jax.Array:
 
 
 def for_every_row(x: jax.Array, h: jax.Array) -> jax.Array:
-    """One initial state (H,) as (N, H): the rows are as many as those of ``x``, and lie where these do."""
+    """One initial state (H,) as (N, H): as many rows as ``x`` has, sharded alike."""
     mesh, spec = jax.typeof(x).sharding.mesh, jax.P(jax.typeof(x).sharding.spec[0])
     rows = None if mesh.empty else jax.NamedSharding(mesh, spec)
     return jnp.broadcast_to(jnp.expand_dims(jnp.asarray(h), 0), (x.shape[0], *h.shape), out_sharding=rows)

@@ -10,7 +10,7 @@ NAMES = ("VALID", "SAME", "SAME_LOWER", "CIRCULAR", "REFLECT", "REPLICATE")
 
 @dataclass(frozen=True)
 class Drawn:
-    """The shapes and settings of ``conv``; for a transpose ``x`` and ``kernel`` are its own."""
+    """The shapes and settings of ``conv``; for a transpose, ``x`` and ``kernel`` are its own."""
 
     x: tuple[int, ...]
     kernel: tuple[int, ...]

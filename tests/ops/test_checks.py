@@ -1,4 +1,4 @@
-"""The checkers that every op and layer uses for its settings: what passes, as what, and what is said."""
+"""The checkers that every op and layer uses for its settings: what passes, as what, and what they raise."""
 
 from fractions import Fraction
 from math import inf, nan

@@ -84,7 +84,7 @@ def test_an_activation_is_exact_everywhere(name, dtype):
     wide, info = np.asarray(x, np.float64), jnp.finfo(dtype)
     # exp(z) of a rounded z is off by z roundings, and of squares of x by twice as many.
     rounding = float(info.eps) * 200
-    # Below this a factor of the value, though not the value, is no normal number.
+    # Below this a factor of the value, though not the value, is not a normal number.
     tiny = float(info.tiny) * (2000 if dtype != "float16" or name in ("sigmoid", "softplus", "elu") else 10)
     for got, formula in zip(value_and_slope(function, x), (value, slope), strict=True):
         if formula is None:

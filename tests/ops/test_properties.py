@@ -1,4 +1,4 @@
-"""What every op must be: differentiable twice, vmap-able, shardable, exportable, the same jitted as eager."""
+"""Every op is: differentiable twice, vmap-able, shardable, exportable, the same jitted as eager."""
 
 from importlib import import_module
 from pathlib import Path

@@ -248,7 +248,7 @@ def test_what_is_not_finite_reaches_what_has_a_weight_for_it(size, out, settings
             for result, before, reached in zip(bad, clean, (weights[:, i], weights[i]), strict=True):
                 assert not np.isfinite(result[:, reached]).any()
                 np.testing.assert_array_equal(result[:, ~reached], before[:, ~reached])
-                # Beyond the edges the edge value counts, with weights of both signs in cubic resizing.
+                # Positions beyond an edge read the edge value, with weights of both signs in cubic resizing.
                 edge = settings["method"] == "cubic" and i in (0, size - 1)
                 assert np.isnan(value) or edge or np.isinf(result[:, reached]).all()
 

@@ -1,4 +1,4 @@
-"""What training is given is looked at before any work: each argument by its name, in one sentence."""
+"""The arguments of training are checked before any work: each by its name, in one sentence."""
 
 from inspect import signature
 
@@ -138,7 +138,7 @@ def cases():
 
 @pytest.mark.parametrize(("function", "name", "value"), list(cases()))
 def test_a_bad_argument_is_named_before_any_work(function, name, value):
-    # A pair of arrays is told by what its arrays are, and accuracy compares its two arguments.
+    # A pair of arrays is described by its arrays, and accuracy compares its two arguments.
     named = "(logits|labels)" if function is nn.accuracy else name
     with pytest.raises((TypeError, ValueError), match=rf"^{function.__name__}: (.*\b)?{named}\b"):
         function(**GOOD[function] | {name: value})

@@ -1,4 +1,4 @@
-"""What is not finite ends a run: it names the step that made it, and no such params are returned."""
+"""Values that are not finite end a run: the error names the step, and no such params are returned."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def rate(step, value):
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 8])
 def test_an_update_that_is_not_finite_names_its_step(step):
-    """The first, one in the midst, the last of an epoch, the first of the next, the last of the run."""
+    """The first, one in the middle, the last of an epoch, the first of the next, the last of the run."""
     with pytest.raises(FloatingPointError, match=f"the update makes params NaN or infinite {at(step)}"):
         fit(nn.dense(1), optax.sgd(rate(step, jnp.nan)), optax.squared_error)
 
@@ -119,7 +119,7 @@ def test_large_arrays_are_searched_too():
 
 
 def test_the_scores_wait_on_the_device(monkeypatch):
-    """One look in fifty steps and one at the end of the epoch: in between nothing waits for the device."""
+    """One fetch in fifty steps and one at the end of the epoch: in between nothing waits for the device."""
     looks, get = [], jax.device_get
     monkeypatch.setattr(epoch.jax, "device_get", lambda tree: looks.append(1) or get(tree))
     x = np.ones((120, 1), np.float32)

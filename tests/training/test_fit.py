@@ -82,7 +82,7 @@ def test_inputs_may_be_pytrees(key):
 
 
 def test_ctrl_c_returns_what_was_learnt(key, capsys):
-    """The signal comes in the midst of an epoch; the state that the step had donated is not lost."""
+    """The signal arrives in the middle of an epoch; the state that the step had donated is not lost."""
     steps, one_at_a_time = [], threading.Lock()
 
     def loss(prediction, target):

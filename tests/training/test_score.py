@@ -1,4 +1,4 @@
-"""What a loss or a metric may give for a batch, and what the mean is taken over."""
+"""What a loss or a metric may return for a batch, and what the mean is taken over."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def broadcast(prediction, target):
 @pytest.mark.parametrize("wrong", ["prediction", "target"])
 @pytest.mark.parametrize("by", ["fit", "step", "evaluate", "diagnose", "metric"])
 def test_the_commonest_mistake_is_told(by, wrong, key):
-    """Predictions (N, 1) less targets (N,), or the reverse, are (N, N), and the mean of that is no loss."""
+    """Predictions (N, 1) minus targets (N,), or the reverse, are (N, N), and the mean of that is no loss."""
     net, optimizer = nn.dense(1), optax.sgd(0.1)
     x, y = np.ones((N, 3), np.float32), np.arange(4, dtype=np.float32)
     if wrong == "target":
