@@ -35,7 +35,7 @@ lint: $(VENV)/.dev  ## format, lint and types, nothing changed
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-format: $(VENV)/.dev  ## put the format right, and what lint can mend
+format: $(VENV)/.dev  ## format the code and apply the linter's fixes
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 

@@ -1,4 +1,4 @@
-"""What a layer gives for an input, without computing it."""
+"""Shapes of a layer's outputs, without computing them."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ def checks_params(
     entries: Entries | None = None,
     state: Entries | None = None,
 ) -> Callable[..., Any]:
-    """``function(params, ...)``, which says so in a sentence when ``params`` are those of another layer.
+    """``function(params, ...)``, which raises a clear sentence when ``params`` are those of another layer.
 
-    That is, where they are not as ``entries`` and ``state`` say; without these, where an entry is missing.
+    That is, where they disagree with ``entries`` and ``state``; without these, where an entry is missing.
     """
 
     @wraps(function)
@@ -64,7 +64,7 @@ def checks_params(
 
 
 def _missing(function: Callable[..., Any], params: Params, args: tuple[Any, ...]) -> str | None:
-    """Which entry of ``params`` is not there, if it was one of theirs that ``function`` did not find.
+    """The entry of ``params`` that is missing, if ``function`` failed to find one of theirs.
 
     A KeyError does not say which dict it is from, so the function runs again on dicts that do.
     """
@@ -102,4 +102,4 @@ def require_arguments(name: str, params: Any, x: Any, key: Any = None) -> None:
     checks.optional_key(name, key)
 
 
-_fold_in = jax.jit(jax.random.fold_in)  # as one program: a net asks for hundreds of keys
+_fold_in = jax.jit(jax.random.fold_in)  # as one program: a net needs hundreds of keys

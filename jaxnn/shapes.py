@@ -1,4 +1,4 @@
-"""How the shape of an input is described, and its forms brought to one: ``jax.ShapeDtypeStruct``."""
+"""Describes the shape of an input, in any of its forms, as a ``jax.ShapeDtypeStruct``."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def run_blocks(path: Path, *, rel: float, abs: float) -> dict[str, object]:
 
 
 def assert_same_text(printed: str, expected: str, *, rel: float, abs: float) -> None:
-    """Equal but for decimals, which may differ a little: JAX promises no equal numbers across versions."""
+    """Equal except for decimals, which may differ a little: JAX promises no equal numbers across versions."""
     assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", expected).split(), printed
     for a, b in zip(NUMBER.findall(printed), NUMBER.findall(expected), strict=True):
         assert float(a) == pytest.approx(float(b), rel=rel, abs=abs), printed

@@ -113,7 +113,7 @@ def test_a_few_examples_show_no_dead_unit():
 
 
 def scaled(net, factor, x=X):
-    """Params as they are initialised, but for their size."""
+    """Params as initialised, scaled by ``factor``."""
     return jax.tree.map(lambda w: factor * w, net.init(jax.random.key(0), x))
 
 

@@ -40,7 +40,7 @@ WHOLE = Traced(jnp.int32)
 ARRAY = np.ones(2, np.float32)
 PARAMS = nn.Params({"kernel": np.ones((6, 3), np.float32), "bias": np.ones(3, np.float32)}, {})
 
-#: What is wrong for every argument of a kind.
+#: Values that are wrong for every argument of a kind.
 WRONG: dict[str, tuple[Any, ...]] = {
     "integer": (
         None, "3", True, 2.5, nan, inf, 1j, [3], (3,), {}, np.float32(3), np.array([3]), NOTHING, WHOLE,

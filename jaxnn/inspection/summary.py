@@ -89,7 +89,7 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
 
     The receptive field is how many places of each spatial axis of the input, (N, *space, C), the centre of a
     layer's output depends on: from the first to the last, within the given input, for the channel that sees
-    most. It is followed through the program exactly: through strides, dilation,
+    most. The field is followed through the program exactly: through strides, dilation,
     transposed convolutions, resizing, skips, and step by step through recurrences. A dash stands where that
     is impossible (in a loop of unknown length, say). An input without spatial axes has no such column.
 

@@ -103,7 +103,7 @@ def pad(padding: Padding, *, mode: str = "CONSTANT", value: complex = 0) -> Laye
 
     Args:
       padding: an integer for both ends of every spatial axis, one integer per axis, or one (low, high) pair
-        per axis. Negative numbers crop. In PyTorch the pairs stand in reverse order, the last axis first.
+        per axis. Negative numbers crop. In PyTorch the pairs are in reverse order, the last axis first.
       mode: what the border holds: ``"CONSTANT"`` ``value``; ``"REPLICATE"`` the edge value; ``"REFLECT"`` the
         input mirrored at the edge pixel, which is not repeated; ``"CIRCULAR"`` the input from its other end.
         The last two continue periodically where the border is wider than the input.

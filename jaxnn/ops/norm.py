@@ -41,7 +41,7 @@ def batch_norm(
       var: (C,), likewise, ≥ 0.
       scale: (C,), likewise; None leaves it out.
       bias: (C,), likewise; None leaves it out.
-      epsilon: ε > 0; it stands inside the root.
+      epsilon: ε > 0, inside the root.
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
@@ -84,7 +84,7 @@ def batch_norm_train(
       x: floating-point, at least 2 axes, and at least two values per channel.
       scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
       bias: (C,), likewise; None leaves it out.
-      epsilon: ε > 0; it stands inside the root.
+      epsilon: ε > 0, inside the root.
       axis_name: names of mapped axes (``jax.shard_map``, ``jax.vmap``) that hold further parts of the batch:
         sums and counts are added up over them. Under ``jax.jit`` with a sharded batch it is not needed.
 
@@ -154,7 +154,7 @@ def layer_norm(
       bias: likewise.
       axes: the axes that share statistics. The default takes the channels of each position on their own;
         ``(1, 2, 3)`` a whole image.
-      epsilon: ε > 0; it stands inside the root. (1e-6 in Flax.)
+      epsilon: ε > 0, inside the root. (1e-6 in Flax.)
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
@@ -191,7 +191,7 @@ def rms_norm(
       scale: of the sizes of ``axes``, in the order they have in ``x``; of the dtype of ``x`` or of the one it
         is computed in; None leaves it out.
       axes: the axes that share a mean square.
-      epsilon: ε > 0; it stands inside the root. (In PyTorch the default is the dtype's machine epsilon.)
+      epsilon: ε > 0, inside the root. (In PyTorch the default is the dtype's machine epsilon.)
 
     Raises:
       TypeError: for integers, or a scale of another dtype than said.
@@ -228,10 +228,10 @@ def group_norm(
 
     Args:
       x: floating-point, at least 2 axes; computed in float32 at least, returned in its own dtype.
-      groups: ≥ 1; must divide C. With 1 it is a layer norm of the example, but for the scale's shape.
+      groups: ≥ 1; must divide C. With 1 it is a layer norm of the example, except for the scale's shape.
       scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
       bias: (C,), likewise.
-      epsilon: ε > 0; it stands inside the root.
+      epsilon: ε > 0, inside the root.
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
@@ -262,7 +262,7 @@ def instance_norm(
       x: floating-point, at least 3 axes; computed in float32 at least, returned in its own dtype.
       scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
       bias: (C,), likewise.
-      epsilon: ε > 0; it stands inside the root.
+      epsilon: ε > 0, inside the root.
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.

@@ -117,7 +117,7 @@ def loss_surface(
     A circle marks where a path starts, a star where it ends.
 
     Args:
-      loss: an array (2,) → a scalar. It is traced once, and mapped.
+      loss: an array (2,) → a scalar; traced once, and mapped.
       limits: the ranges of the first and of the second weight.
       paths: by name, arrays (steps, 2). Parts outside the limits are not drawn.
       labels: the names of the two weights.

@@ -1,4 +1,4 @@
-"""What programs for other platforms hold and what they must not, by lowering for them here."""
+"""What programs for other platforms must and must not contain, checked by lowering for them here."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def test_the_gradient_of_max_pooling_scatters_nothing(platform, settings):
 
 @elsewhere
 def test_the_kernel_gradient_of_a_transposed_convolution_dilates_no_input(platform):
-    """Libraries have no fast code for it: others are 30 times slower for it on a GPU."""
+    """GPU libraries have no fast code for a dilated input: other libraries are 30 times slower for it."""
     program = text(
         gradient(lambda x, k: nn.ops.conv_transpose(x, k, strides=2, padding=1), 1),
         (2, 5, 5, 4),

@@ -4,7 +4,7 @@
 
 needs torch (2.13 made the committed file). An entry is called ``<case>/y`` or ``<case>/grad``; arrays are
 channels last. The input and the output's cotangent are ``probe`` of their shapes; the settings of the cases
-stand in ``tests/ops/test_resize.py`` too.
+are in ``tests/ops/test_resize.py`` too.
 """
 
 from pathlib import Path
