@@ -37,7 +37,7 @@ IMPORT = "import time, jax; start = time.perf_counter(); import {package}; print
 
 @dataclass(frozen=True)
 class Case:
-    """A net to make and to compile; with a ``depth`` if it is one layer and ReLU so many times over."""
+    """A net to make and to compile; with a ``depth`` if it is one layer and ReLU repeated."""
 
     family: str
     title: str
@@ -47,7 +47,7 @@ class Case:
 
 
 def dense(depth: int) -> list[Case]:
-    """A deep and a wide net of so many dense layers."""
+    """A deep and a wide net of ``depth`` dense layers."""
     layer, title = Dense(WIDTH), f"{depth} dense layers"
     return [
         Case("deep", title, serial(*[layer, Function("relu")] * depth), (1, WIDTH), depth),

@@ -15,11 +15,11 @@ PAUSE = 0.01
 #: A sample lasts at least this long, and as many uncounted calls precede it: after a pause a
 #: machine needs a while to wake up, and a program with many small steps the longest.
 SHORTEST = 0.02
-#: Before the rounds each contender is called for at most so many seconds, or fifty times.
+#: Before the rounds each contender is called for at most this many seconds, or fifty times.
 SETTLE = 0.3
 #: A call that takes longer is not preceded by another.
 LONG = 0.1
-#: No contender stops before it has so many samples,
+#: No contender stops before it has this many samples,
 FEWEST = 3
 #: but a call that takes longer is not made again: what settled it is its sample.
 ENDLESS = 10.0

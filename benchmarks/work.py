@@ -1,4 +1,4 @@
-"""What a layer cannot avoid: operations and bytes, by formula."""
+"""The operations and bytes that a layer cannot avoid, by formula."""
 
 from math import prod
 

@@ -1,4 +1,4 @@
-"""Which entries the params of a layer have by its settings, and their shapes.
+"""The entries that a layer's params must have by its settings, with their shapes.
 
 A layer declares its entries once, as a table, and all of its functions check them before they compute:
 params of a layer with other settings have the same names, and would give a wrong result or an error from deep

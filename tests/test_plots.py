@@ -89,7 +89,7 @@ def test_bars_of_a_histogram_are_shares_of_all_values():
 
 @pytest.mark.parametrize("classes", [0, 1, 2, 3])
 def test_a_decision_surface_shows_the_class_with_the_largest_score(classes):
-    """Classes: 0 for logits (n,), 1 for logits (n, 1), else so many scores."""
+    """Classes: 0 for logits (n,), 1 for logits (n, 1), else ``classes`` scores."""
     x = np.array([[-1.0, 0.0], [1.0, 0.0], [0.9, 1.0]])
 
     def predict(points):

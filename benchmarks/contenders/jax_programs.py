@@ -111,7 +111,7 @@ def step_program(model: Model, task: StepTask) -> Program:
     xs, ys = jax.vmap(model.image)(xs), jax.vmap(model.image)(ys)
     optimizer = optax.sgd(task.rate, momentum=task.momentum)
     weights = jax.jit(pack)(weights)
-    # Copied, since its memory is given away by the first step, and a step must be able to start afresh.
+    # Copied, since the first step donates its memory, and a step must be able to start afresh.
     carry = jax.tree.map(jnp.copy, (weights, state, optimizer.init(weights), jax.random.key(0)))
 
     def step(carry: Any, batch: Any) -> Any:

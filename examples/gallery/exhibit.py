@@ -1,4 +1,4 @@
-"""What a script of the gallery gives: figures, and no fact that was not checked."""
+"""The result of a script of the gallery: figures and checked facts."""
 
 import importlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is in a net, what each of its layers gives, and what goes wrong in it."""
+"""Inspects nets: what is in them, what each layer returns, and what goes wrong in training."""
 
 from jaxnn.inspection.activations import activations
 from jaxnn.inspection.diagnose import diagnose

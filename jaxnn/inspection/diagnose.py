@@ -1,4 +1,4 @@
-"""``diagnose``: what goes on in a net during one training step."""
+"""``diagnose``: what happens in a net during one training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``diagnose`` finds: numbers by layer, and sentences."""
+"""The result of ``diagnose``: numbers by layer, and sentences."""
 
 from dataclasses import dataclass
 from html import escape

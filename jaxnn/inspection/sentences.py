@@ -1,4 +1,4 @@
-"""What looks wrong in the readings of a net, in sentences."""
+"""Reports what looks wrong in the readings of a net, in sentences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite

@@ -30,7 +30,7 @@ _FEW, _ENOUGH, _LARGE = 64, 512, 1 << 19
 #: The longest short rows of dy, by whether the rows are few: then transposing the result counts.
 NARROW = 64
 _SHORT = {True: 16, False: NARROW}
-#: Rows whose length is a multiple of so many values map their columns to the same cache sets; the number is
+#: Rows whose length is a multiple of this many values map their columns to the same cache sets; the number is
 #: smaller for many rows.
 _MANY, _ALIASED = 4096, {True: 64, False: 256}
 

@@ -24,15 +24,15 @@ from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
 
 Axes = tuple[int, ...]
 
-#: A cache holds about so many lines a power of two apart: more slices than that displace each other.
+#: A cache holds about this many lines a power of two apart: more slices than that displace each other.
 MOST_SLICES = 8
 #: Slices of the last axis are no shorter.
 SHORTEST_ROW = 16
 #: Fewer values than this fit in the nearest cache, and a second loop costs more than it saves.
 FEWEST_VALUES = 1 << 16
-#: From so many rows on XLA also leaves to the library what is done with their sums.
+#: From this many rows on XLA also leaves to the library what is done with their sums.
 FEWEST_ROWS = 1 << 12
-#: XLA reduces arrays of at least so many values by its library.
+#: XLA reduces arrays of at least this many values by its library.
 FEWEST_FOR_LIBRARY = 1 << 12
 
 

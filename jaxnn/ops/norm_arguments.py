@@ -1,4 +1,4 @@
-"""What every norm does with its arguments: epsilon, and arrays that span some axes of the input."""
+"""Checks the arguments that all norms share: epsilon, and arrays that span some axes of the input."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What every pool does with its settings: from sizes, strides and padding to windows on each axis."""
+"""Turns the settings of pools, sizes, strides and padding, into windows on each axis."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""What every recurrent op does with its arguments: arrays that fit together, and a first carry."""
+"""Checks the arguments that all recurrent ops share: arrays that fit together, and an initial carry."""
 
 from typing import NamedTuple
 

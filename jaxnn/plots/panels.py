@@ -1,4 +1,4 @@
-"""What the figures share: panels in a grid."""
+"""Panels in a grid, shared by all figures."""
 
 from math import ceil
 

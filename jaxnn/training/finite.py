@@ -1,4 +1,4 @@
-"""Whether params are still finite: a flag computed on the device and fetched later."""
+"""Checks that params stay finite: a flag computed on the device and fetched later."""
 
 from collections import defaultdict
 from collections.abc import Callable

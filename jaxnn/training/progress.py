@@ -1,4 +1,4 @@
-"""How a run shows its progress: a bar on a terminal, plain lines elsewhere, or nothing."""
+"""Shows the progress of a run: a bar on a terminal, plain lines elsewhere, or nothing."""
 
 import sys
 from collections.abc import Mapping

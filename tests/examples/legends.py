@@ -1,4 +1,4 @@
-"""Whether a legend hides data."""
+"""Checks whether a legend hides data."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What PyTorch says of conv, conv_transpose and dense: writes conv.npz beside this file.
+"""Writes conv.npz beside this file: PyTorch's results for conv, conv_transpose and dense.
 
 Run with a Python that has torch 2.13: ``python tests/known_answers/make_conv.py``. Arrays are stored channels
 last; computed in float64 from float32 values, stored in float32.

@@ -74,7 +74,7 @@ def test_bad_input_raises_a_sentence(pool):
 
 @pytest.mark.parametrize("shape", [(2, 90, 70, 1), (1, 5000, 2)])
 def test_nan_is_found_in_a_large_image(shape):
-    """XLA's own maximum over so many values loses it on a CPU."""
+    """XLA's own maximum over this many values loses it on a CPU."""
     x = rng_array(*shape)
     x[0, 7, ..., 0] = np.nan
     for pool in (

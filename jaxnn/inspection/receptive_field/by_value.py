@@ -1,4 +1,4 @@
-"""Whether a function acts value by value."""
+"""Finds out whether a function acts value by value."""
 
 from collections.abc import Callable
 from typing import Any

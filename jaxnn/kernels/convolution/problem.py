@@ -1,4 +1,4 @@
-"""What a convolution is apart from its operands, and what all of its forms need to know of it."""
+"""Describes a convolution without its operands, with the helpers that its forms share."""
 
 from collections.abc import Callable, Sequence
 from math import prod

@@ -1,1 +1,1 @@
-"""What kernels need of JAX: primitives, ends of fusions, linear maps, axes of a mesh."""
+"""JAX-level tools of the kernels: primitives, ends of fusions, linear maps, axes of a mesh."""

@@ -1,4 +1,4 @@
-"""Where arrays lie: the axes of a mesh over which they vary under ``shard_map``, and explicit shardings."""
+"""The axes of a mesh over which arrays vary under ``shard_map``, and explicit shardings."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar

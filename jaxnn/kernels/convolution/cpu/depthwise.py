@@ -14,9 +14,9 @@ from jaxnn.kernels.convolution.problem import Settings, padded, shifted
 from jaxnn.kernels.lowering.fusion import stored
 from jaxnn.kernels.lowering.varying import varying_as
 
-#: Up to so many taps the fused loop pads while it reads; beyond, the padded input is stored first.
+#: Up to this many taps the fused loop pads while it reads; beyond, the padded input is stored first.
 _PADDED = 4
-#: From so many channels on XLA's loop over the channels alone is long enough.
+#: From this many channels on XLA's loop over the channels alone is long enough.
 _CHANNELS = 64
 
 

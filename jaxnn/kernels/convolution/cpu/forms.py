@@ -32,15 +32,15 @@ from jaxnn.kernels.convolution.cpu import (
 from jaxnn.kernels.convolution.cpu.independent import independent, repaired
 from jaxnn.kernels.convolution.problem import Problem, Settings
 
-#: Up to so many channels XLA's convolution is faster than a matrix product (1×1 windows).
+#: Up to this many channels XLA's convolution is faster than a matrix product (1×1 windows).
 POINTWISE_CHANNELS = 16
 
 #: Few channels: the most input or output channels, and the most pairs of them, at which XLA is nearly idle.
 FEW_CHANNELS, FEW_PAIRS = 16, 100
 #: A band: the most values in its kernel, and the fewest lines for which building it pays.
 BAND_VALUES, BAND_LINES = 2**18, 64
-#: Blocks shorter than a line are as fast as a band if they have so many channels, except for windows this
-#: wide on so many lines.
+#: Blocks shorter than a line are as fast as a band if they have this many channels, except for windows this
+#: wide on this many lines.
 BAND_CHANNELS, BAND_WINDOW, BAND_MANY_LINES = 16, 5, 2048
 #: A block: the most outputs, the most channels they have together, the shortest line, the fewest outputs in
 #: all.
