@@ -11,18 +11,17 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 from jaxnn.inspection.jaxprs import called, opened
+from jaxnn.kernels.lowering.meaning import given_flops
 
 #: Primitives that move values, cast them, or create them.
 _MOVES = """
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p dynamic_slice
-    dynamic_update_slice gather iota jaxnn_spread jaxnn_stored jaxnn_stored_in_reverse optimization_barrier
-    pad pcast pvary reshape reshard rev scatter sharding_constraint slice split squeeze stack stop_gradient
-    transpose unstack
+    dynamic_update_slice gather iota optimization_barrier pad pcast pvary reshape reshard rev scatter
+    sharding_constraint slice split squeeze stack stop_gradient transpose unstack
 """
-_REDUCTIONS = """
-    argmax argmin jaxnn_extreme jaxnn_total reduce reduce_and reduce_max reduce_min reduce_or reduce_prod
-    reduce_sum reduce_xor
-"""
+_REDUCTIONS = (
+    "argmax argmin reduce reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum reduce_xor"
+)
 
 
 def count_flops(jaxpr: Any) -> int | None:
@@ -45,6 +44,11 @@ def count_flops(jaxpr: Any) -> int | None:
 
 def _count(eqn: JaxprEqn) -> int | None:
     name, params = eqn.primitive.name, eqn.params
+    given: list[Any] = [v.aval for v in eqn.invars]
+    made: list[Any] = [v.aval for v in eqn.outvars]
+    floating = any(map(_is_floating, (*given, *made)))
+    if floating and (flops := given_flops(eqn)) is not None:
+        return flops
     if call := called(eqn):
         return count_flops(call[0])
     if name == "scan":
@@ -56,35 +60,18 @@ def _count(eqn: JaxprEqn) -> int | None:
         return max(known) if len(known) == len(branches) else None
     if name == "while":
         return None
-    given: list[Any] = [v.aval for v in eqn.invars]
-    made: list[Any] = [v.aval for v in eqn.outvars]
-    if name in _MOVES.split() or not any(_is_floating(aval) for aval in (*given, *made)):
+    if name in _MOVES.split() or not floating:
         return 0
     if name in _REDUCTIONS.split():
         return _size(given[0])
-    if name in ("dot_general", "jaxnn_matrix_product"):
+    if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         return 2 * _size(made[0]) * prod(given[0].shape[axis] for axis in contracted)
-    if name == "jaxnn_matrix_gradient":
-        return 2 * _size(given[0]) * given[1].shape[-1]
     if name == "conv_general_dilated":
         return _convolution(given[0], given[1], made[0], params)
-    if name in _FACES:
-        # A trilinear form has the same number of terms whichever of its three operands is the result.
-        y, kernel = ((*given, *made)[i] for i in _FACES[name])
-        return 2 * _size(y) * prod(kernel.shape[:-1])
     if name.startswith("reduce_window"):
         return _size(made[0]) * prod(params["window_dimensions"])
     return sum(_size(aval) for aval in made)
-
-
-#: jaxnn's convolutions (``jaxnn.kernels.convolution.primitives``): the positions of y and of the kernel among
-#: operands and result.
-_FACES = {
-    "jaxnn_conv_forward": (2, 1),
-    "jaxnn_conv_input_gradient": (1, 0),
-    "jaxnn_conv_kernel_gradient": (1, 2),
-}
 
 
 def _convolution(x: Any, kernel: Any, y: Any, params: Any) -> Any:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from jax.extend.core import Jaxpr, JaxprEqn
+
+from jaxnn.kernels.lowering.meaning import plain_program
 
 #: Primitives that run a program on their operands, and the name of the setting that holds it.
 _CALLS = {
@@ -34,9 +35,8 @@ def called(eqn: JaxprEqn) -> tuple[Any, list[int]] | None:
     name = eqn.primitive.name
     if name in _CALLS:
         return eqn.params[_CALLS[name]], list(range(len(eqn.invars)))
-    if name == "jaxnn_linear_map":
-        x: Any = eqn.invars[0].aval
-        return jax.make_jaxpr(eqn.params["forward"])(jax.ShapeDtypeStruct(x.shape, x.dtype)), [0]
+    if program := plain_program(eqn):
+        return program, list(range(len(eqn.invars)))
     if name == "custom_linear_solve":
         # Its operands: constants of the map, of its transpose, of the two solvers, and what is solved for.
         consts = eqn.params["const_lengths"]

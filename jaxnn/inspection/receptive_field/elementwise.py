@@ -11,10 +11,10 @@ from jaxnn.inspection.receptive_field.field import NOTHING, Array, Rule, Value, 
 _NAMES = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz
     complex conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1
-    floor ge gt igamma igammac imag integer_pow is_finite jaxnn_stored jaxnn_stored_in_reverse le lgamma
-    log log1p logistic lt max min mul ne neg nextafter not or pcast polygamma population_count pow pvary real
-    reduce_precision rem reshard round rsqrt select_n sharding_constraint shift_left
-    shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
+    floor ge gt igamma igammac imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne
+    neg nextafter not or pcast polygamma population_count pow pvary real reduce_precision rem reshard
+    round rsqrt select_n sharding_constraint shift_left shift_right_arithmetic shift_right_logical sign
+    sin sinh sqrt square stop_gradient sub tan tanh xor zeta
 """
 
 

@@ -56,10 +56,6 @@ def _reduce(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     return [mapped(lambda a: a.min(axis=tuple(eqn.params["axes"])), values[0])]
 
 
-def _total(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    return [mapped(lambda a: a.min(axis=eqn.params["axes"], keepdims=True), values[0])]
-
-
 def _whole_axis(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     axis = eqn.params.get("dimension", eqn.params.get("axis"))
     return [mapped(lambda a: a.min(axis=axis, keepdims=True), union(values))] * len(eqn.outvars)
@@ -116,10 +112,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"), _cumulative),
     "concatenate": _concatenate,
     "dot_general": _dot_general,
-    "jaxnn_matrix_product": _dot_general,
-    "jaxnn_spread": lambda eqn, values: values,
-    "jaxnn_extreme": _total,
-    "jaxnn_total": _total,
     "optimization_barrier": lambda eqn, values: values,
     "sort": _whole_axis,
     "stack": _stack,

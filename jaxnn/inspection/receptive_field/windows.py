@@ -80,9 +80,21 @@ def _channels(value: Value, axis: int, groups: int, out: int) -> Value:
     return mapped(joined, value)
 
 
-def _lax_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+def _batch_groups(value: Value, groups: int, out: int) -> Value:
+    """Each group of the batch gives output channels of its own; the input channels are joined already."""
+
+    def apart(a: Array) -> Array:
+        if groups == 1 or len(a) == 1:
+            return a
+        split = a.reshape(groups, -1, *a.shape[2:])
+        return np.repeat(np.swapaxes(split, 0, 1), out // groups, 1)
+
+    return mapped(apart, value)
+
+
+def _convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     params = eqn.params
-    if not isinstance(values[0], tuple) or isinstance(values[1], tuple) or params["batch_group_count"] > 1:
+    if not isinstance(values[0], tuple) or isinstance(values[1], tuple):
         return [LOST]
     x, kernel, y = (shape_of(v) for v in (*eqn.invars, eqn.outvars[0]))
     numbers = params["dimension_numbers"]
@@ -95,39 +107,14 @@ def _lax_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
         )
         for axis in range(len(x) - 2)
     }  # fmt: skip
-    value = _channels(_windows(value, positions), 1, params["feature_group_count"], y[numbers.out_spec[1]])
+    out = y[numbers.out_spec[1]]
+    value = _channels(_windows(value, positions), 1, params["feature_group_count"], out)
+    value = _batch_groups(value, params["batch_group_count"], out)
     return [mapped(lambda a: np.transpose(a, np.argsort(numbers.out_spec)), value)]
-
-
-def _convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    """jaxnn's convolution (``jaxnn.kernels.convolution.primitives``), forward."""
-    if isinstance(values[1], tuple):
-        return [LOST]
-    s = eqn.params["settings"]
-    axes = zip(s.out, s.window, s.space, s.strides, s.dilation, (low for low, _ in s.padding), strict=True)
-    value = _windows(values[0], {axis: _positions(*sizes) for axis, sizes in enumerate(axes, 1)})
-    return [_channels(value, -1, s.groups, shape_of(eqn.outvars[0])[-1])]
-
-
-def _transposed_convolution(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    """jaxnn's input gradient: place p of x depends on the y[i] with p = s·i + d·j − low."""
-    if isinstance(values[0], tuple):
-        return [LOST]
-    s = eqn.params["settings"]
-    positions = {
-        axis: _positions(n, k, out, dilation=-d, low=-low, spread=stride)
-        for axis, (n, k, out, stride, d, (low, _)) in enumerate(
-            zip(s.space, s.window, s.out, s.strides, s.dilation, s.padding, strict=True), 1
-        )
-    }
-    value = _windows(values[1], positions)
-    return [_channels(value, -1, s.groups, shape_of(eqn.outvars[0])[-1])]
 
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("reduce_window_max", "reduce_window_min", "reduce_window_sum"), _reduce_window),
-    "conv_general_dilated": _lax_convolution,
-    "jaxnn_conv_forward": _convolution,
-    "jaxnn_conv_input_gradient": _transposed_convolution,
+    "conv_general_dilated": _convolution,
     "pad": _pad,
 }

@@ -15,6 +15,7 @@ see ``forms``.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -171,6 +172,11 @@ def _face(name: str, roles: tuple[int, int], result: int) -> Face:
             c_in, c_out = by_role[X].shape[-1] // settings.groups, by_role[Y].shape[-1]
         return Problem(settings, batch, c_in, c_out, params["dtype"], wide, devices)
 
+    def flops(operands: Sequence[Any], made: Any) -> Any:
+        # A trilinear form has the same number of terms whichever of its three operands is the result.
+        shapes = {role: a.shape for role, a in zip((*roles, result), (*operands, made), strict=True)}
+        return 2 * prod(shapes[Y]) * prod(shapes[KERNEL][:-1])
+
     def settled(form: Form) -> Form:
         """The form under explicit sharding: the result's is known; all in between is left to the compiler."""
 
@@ -191,6 +197,7 @@ def _face(name: str, roles: tuple[int, int], result: int) -> Face:
             type_of=type_of,
             forms={platform: tuple(map(settled, lists[name])) for platform, lists in FORMS.items()},
             describe=describe,
+            flops=flops,
             batch=lambda *args, **params: _batch(face)(*args, **params),
         ),
     )

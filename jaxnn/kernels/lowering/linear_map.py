@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxnn.kernels.lowering.meaning import MEANINGS, Meaning
+
 LinearMap = Callable[[jax.Array], jax.Array]
 Sizes = tuple[tuple[int, int], ...]
 
@@ -61,3 +63,4 @@ _linear_map.def_abstract_eval(_type)
 mlir.register_lowering(_linear_map, mlir.lower_fun(_form, multiple_results=False))
 batching.primitive_batchers[_linear_map] = _batch
 ad.deflinear2(_linear_map, _transpose)
+MEANINGS[_linear_map] = Meaning(_form)

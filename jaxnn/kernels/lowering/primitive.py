@@ -14,6 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jaxnn.kernels.choice import Form, choose
+from jaxnn.kernels.lowering.meaning import MEANINGS, Flops, Meaning
 
 #: The key of the list for every platform that has none of its own.
 DEFAULT = "default"
@@ -54,6 +55,11 @@ class Kernel(NamedTuple):
         forms = self.forms.get(platform, self.forms[DEFAULT])
         return choose(forms, problem, _implementation(params)), problem
 
+    def plain(self, *operands: jax.Array, **params: Any) -> jax.Array:
+        """The plain form: the one that the default list chooses on one device when none is named."""
+        problem = self.describe(tuple(map(jax.typeof, operands)), params, 1)
+        return choose(self.forms[DEFAULT], problem).compute(problem, *operands)
+
 
 #: All kernels, by the names of their primitives.
 KERNELS: dict[str, Kernel] = {}
@@ -76,6 +82,7 @@ def primitive(
     forms: Mapping[str, Sequence[Form]],
     batch: Callable[..., tuple[jax.Array, int]],
     describe: Callable[[tuple[Any, ...], Mapping[str, Any], int], Any] = Problem,
+    flops: Flops | None = None,
 ) -> Primitive:
     """A primitive of one result, called ``jaxnn_<name>``, whose derivatives are still to be defined.
 
@@ -84,16 +91,20 @@ def primitive(
       settings: the names of its parameters.
       type_of: the type of the result, from those of the operands.
       forms: by platform (``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``) an ordered list, and one called
-        ``"default"``. The last form of each must fit everywhere.
+        ``"default"``. The last form of each must fit everywhere. What ``"default"`` chooses on one device is
+        the plain form, by which ``summary`` reads the primitive.
       batch: what ``vmap`` does: from operands and their mapped axes to the result and its mapped axis.
       describe: makes the problem that forms are chosen by from the operands' types, the parameters and the
         number of devices.
+      flops: the number of floating-point operations, from the types of the operands and of the result; None
+        for those of the plain form.
     """
     made = Primitive(f"jaxnn_{name}")
     made.def_impl(_compiled(made, settings))
     made.def_abstract_eval(type_of)
     batching.primitive_batchers[made] = batch
     kernel = KERNELS[made.name] = Kernel(made, forms, describe)
+    MEANINGS[made] = Meaning(kernel.plain, flops)
     mlir.register_lowering(made, _lowering(kernel, DEFAULT))
     for platform in forms:
         if platform != DEFAULT:

@@ -1,0 +1,157 @@
+"""Every primitive of jaxnn has a plain program, a number of operations and a receptive field."""
+
+import gc
+from functools import partial
+from importlib import import_module
+from pkgutil import walk_packages
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import Primitive, jaxpr_as_fun
+
+import jaxnn
+from jaxnn.inspection.flops import count_flops
+from jaxnn.inspection.receptive_field import input_field, run
+from jaxnn.inspection.receptive_field.field import NOTHING
+from jaxnn.kernels.convolution import primitives as convolution
+from jaxnn.kernels.convolution.problem import Settings
+from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
+from jaxnn.kernels.lowering.linear_map import with_transpose
+from jaxnn.kernels.lowering.meaning import MEANINGS, given_flops, plain_program
+from jaxnn.kernels.matrix_product import matrix_product
+from jaxnn.kernels.reduction import extreme, spread, total
+from tests.support import assert_close, rng_array
+
+SHAPE = (2, 6, 4)
+STRIDED = Settings((6,), (3,), (2,), ((1, 1),), (1,), groups=2)
+WIDER = STRIDED._replace(space=(11,))
+KERNEL, MATRIX, ROWS, Y = (
+    rng_array(*shape, seed=i) for i, shape in enumerate([(3, 2, 4), (4, 3), (2, 6, 3), (2, 3, 4)])
+)
+
+
+def gradient_of_matrix(x):
+    (gradient,) = jax.linear_transpose(partial(matrix_product, x), jax.ShapeDtypeStruct((4, 3), x.dtype))(
+        ROWS
+    )
+    return gradient
+
+
+def pairs(x):
+    return with_transpose(
+        x, {1: 5}, lambda v: v[:, 1:] + v[:, :-1], lambda v: jnp.pad(v, ((0, 0), (0, 1), (0, 0)))
+    )
+
+
+#: By primitive: a function of x that uses it, and its number of operations for an x of ``SHAPE``.
+EXAMPLES = {
+    "jaxnn_conv_forward": (
+        lambda x: convolution.forward(x, KERNEL, STRIDED, x.dtype),
+        2 * (2 * 3 * 4) * 3 * 2,
+    ),
+    "jaxnn_conv_input_gradient": (
+        lambda x: convolution.input_gradient(KERNEL, x, WIDER, x.dtype),
+        2 * (2 * 6 * 4) * 3 * 2,
+    ),
+    "jaxnn_conv_kernel_gradient": (
+        lambda x: convolution.kernel_gradient(x, Y, STRIDED, x.dtype),
+        2 * (2 * 3 * 4) * 3 * 2,
+    ),
+    "jaxnn_extreme": (lambda x: extreme(x, (1,)), 2 * 6 * 4),
+    "jaxnn_linear_map": (pairs, 2 * 5 * 4),
+    "jaxnn_matrix_gradient": (gradient_of_matrix, 2 * (2 * 6) * 4 * 3),
+    "jaxnn_matrix_product": (lambda x: matrix_product(x, MATRIX), 2 * (2 * 6) * 4 * 3),
+    "jaxnn_spread": (lambda x: spread(x[:, 2:3], (1,), x), 0),
+    "jaxnn_stored": (stored, 0),
+    "jaxnn_stored_in_reverse": (stored_in_reverse, 0),
+    "jaxnn_total": (lambda x: total(x, (1,)), 2 * 6 * 4),
+}
+
+
+def equation(name, function):
+    """The equation of this primitive in the program of ``function``."""
+    program = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(SHAPE, jnp.float32))
+    (eqn,) = (eqn for eqn in program.eqns if eqn.primitive.name == name)
+    return eqn
+
+
+def test_every_primitive_has_an_example_here():
+    for module in walk_packages(jaxnn.__path__, "jaxnn."):
+        import_module(module.name)
+    made = [a for a in gc.get_objects() if type(a) is Primitive and a.name.startswith("jaxnn_")]
+    assert {primitive.name for primitive in made} == set(EXAMPLES)
+    assert set(made) == set(MEANINGS)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_operations_and_field(name):
+    function, flops = EXAMPLES[name]
+    assert equation(name, function).primitive in MEANINGS
+    program = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(SHAPE, jnp.float32))
+    assert count_flops(program) == flops
+
+    x = rng_array(*SHAPE)
+    places = SHAPE[1]
+    bumps = 30 * np.eye(places, dtype=np.float32)[:, None, :, None]
+    y, *moved = np.asarray(jax.jit(jax.vmap(function))(np.concatenate([x[None], x + bumps])))
+    depends = np.abs(np.stack(moved) - y) > 1e-3
+    assert depends.any()
+    ends = depends.argmax(axis=0), depends[::-1].argmax(axis=0) - (places - 1)
+    (field,) = run(program, [input_field(SHAPE)])
+    assert isinstance(field, tuple)
+    for end, measured in zip(field, ends, strict=True):
+        expected = np.where(depends.any(axis=0), measured, NOTHING)
+        np.testing.assert_array_equal(np.broadcast_to(end, y.shape), expected)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_plain_program_computes_the_same(name):
+    eqn = equation(name, EXAMPLES[name][0])
+    operands = [rng_array(*v.aval.shape, seed=i) for i, v in enumerate(eqn.invars)]
+    (plain,) = jaxpr_as_fun(plain_program(eqn))(*operands)
+    assert_close(eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params), plain)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("name", ["jaxnn_conv_forward", "jaxnn_conv_kernel_gradient"])
+def test_a_convolution_has_as_many_terms_as_its_plain_program(name, groups):
+    """The input gradient has fewer: its plain program pads y, and products with padding count."""
+    s = STRIDED._replace(groups=groups)
+    kernel = rng_array(3, 4 // groups, 4)
+    faces = {
+        "jaxnn_conv_forward": lambda x: convolution.forward(x, kernel, s, x.dtype),
+        "jaxnn_conv_kernel_gradient": lambda x: convolution.kernel_gradient(x, Y, s, x.dtype),
+    }
+    eqn = equation(name, faces[name])
+    assert given_flops(eqn) == count_flops(plain_program(eqn))
+
+
+def test_a_named_implementation_means_the_same():
+    s = STRIDED._replace(groups=1, implementation="canonical")
+    kernel = rng_array(3, 4, 4)
+    (call,) = plain_program(
+        equation("jaxnn_conv_forward", lambda x: convolution.forward(x, kernel, s, x.dtype))
+    ).eqns
+    assert call.primitive.name == "conv_general_dilated"
+
+
+def test_explicitly_sharded_operands_can_be_followed():
+    mesh = jax.make_mesh(
+        (2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,), devices=jax.devices()[:2]
+    )
+
+    def function(x):
+        x = convolution.forward(x, KERNEL, STRIDED, x.dtype)
+        return stored(spread(total(x, (2,)), (2,), x))
+
+    plain = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(SHAPE, jnp.float32))
+    sharding = jax.NamedSharding(mesh, jax.P("d"))
+    with jax.set_mesh(mesh):
+        sharded = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(SHAPE, jnp.float32, sharding=sharding))
+        inside = [count_flops(sharded), run(sharded, [input_field(SHAPE)])]
+    for flops, (field,) in (inside, [count_flops(sharded), run(sharded, [input_field(SHAPE)])]):
+        assert flops == count_flops(plain)
+        (expected,) = run(plain, [input_field(SHAPE)])
+        jax.tree.map(np.testing.assert_array_equal, field, expected)
