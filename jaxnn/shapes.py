@@ -23,7 +23,7 @@ def as_spec(shape: Spec, owner: str = "init") -> Any:
     axis (the batch) may be empty; any other size below 1 raises. An empty tuple is the shape of a scalar, but
     next to arrays or specs it is an empty part of the pytree.
 
-    >>> from jaxnn.layer import as_spec
+    >>> from jaxnn.shapes import as_spec
     >>> as_spec((1, 28, 28, 1))
     ShapeDtypeStruct(shape=(1, 28, 28, 1), dtype=float32)
     """

@@ -44,7 +44,7 @@ pickle.dump((texts, jax.tree.map(jax.device_get, net.train(params, x, key))), sy
 def everything():
     made = {entry.name: (as_layer(entry.make()), batch(entry)) for entry in ENTRIES}
     for name, (make, shape) in MORE.items():
-        made[name] = make(), jax.tree.map(lambda spec: jnp.ones(spec.shape), nn.layer.as_spec(shape))
+        made[name] = make(), jax.tree.map(lambda spec: jnp.ones(spec.shape), nn.shapes.as_spec(shape))
     return made
 
 

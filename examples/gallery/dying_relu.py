@@ -29,7 +29,7 @@ BEFORE, AFTER = LOOKS * ACCIDENT, LOOKS * (ACCIDENT + 1)  # the looks on either 
 Looks = tuple[jax.Array, ...]  # of each unit whether it is dead and the range of its inputs; right answers
 
 
-def study(kind: nn.layer.LayerLike, rates: jax.Array, seeds: int, passes: int) -> Looks:
+def study(kind: nn.lifting.LayerLike, rates: jax.Array, seeds: int, passes: int) -> Looks:
     """Trains a net for each seed and rate of the accident; gives looks (seeds, rates, time, ...)."""
     images, labels = map(jnp.asarray, load().train)
     x = images.reshape(-1, 64)
@@ -37,7 +37,7 @@ def study(kind: nn.layer.LayerLike, rates: jax.Array, seeds: int, passes: int) -
     block = nn.serial(nn.dense(64), kind)
     net = nn.serial(hidden=nn.repeat(block, 5), head=nn.dense(10))
 
-    def layer(x: jax.Array, weights: nn.layer.Weights) -> tuple[jax.Array, Looks]:
+    def layer(x: jax.Array, weights: nn.params.Weights) -> tuple[jax.Array, Looks]:
         z, y = nn.activations(block, nn.Params(weights, {}), x).values()
         return y, (y.min(0) == y.max(0), z.min(0), z.max(0))
 

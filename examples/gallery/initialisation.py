@@ -30,7 +30,7 @@ INITS = {"σ = 0.0001": normal(0.0001), "σ = 10": normal(10.0), "Xavier": gloro
 
 
 def through(
-    activation: nn.layer.LayerLike, init: Initializer, x: np.ndarray
+    activation: nn.lifting.LayerLike, init: Initializer, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What ten layers give (layers, images, units), and the deviation σ·√n that they give a sum of inputs."""
     net = nn.serial(*[nn.dense(256, kernel_init=init), activation] * DEPTH)
