@@ -11,6 +11,7 @@ import pytest
 import benchmarks.__main__ as everything
 from benchmarks import compare, forms, ops, overhead, record, report, training
 from benchmarks.record import Row, Run
+from tests.support import deep
 
 ROOT = Path(__file__).parent.parent.parent
 FEW = ["--contenders", "jaxnn", "lax", "--repeats", "2", "--seconds", "0.1"]
@@ -44,12 +45,13 @@ def saved(folder: Path) -> dict:
     return found
 
 
-def test_ops(tmp_path, capsys):
-    ops.main(["--shapes", "tiny", "--only", "dense", "dropout", *FEW, "--out", str(tmp_path)])
+@pytest.mark.parametrize("cases", [["dense"], deep(["dense", "dropout"])], ids="-".join)
+def test_ops(cases, tmp_path, capsys):
+    ops.main(["--shapes", "tiny", "--only", *cases, *FEW, "--out", str(tmp_path)])
     found = saved(tmp_path)
     assert found["limits"].keys() == {"float32", "bfloat16"}
     rows = found["rows"]
-    assert len(rows) == 2 * 2 * 2 * 2 * 2
+    assert len(rows) == len(cases) * 2 * 2 * 2 * 2
     assert {row["status"] for row in rows} == {"timed"}
     assert {(row["mode"], row["place"]) for row in rows} == {
         (mode, place) for mode in ops.MODES for place in ops.PLACES
@@ -81,6 +83,7 @@ def test_overhead(tmp_path):
     assert {row["contender"] for row in rows} == {"jaxnn", "lax", "jaxnn repeat"}
 
 
+@pytest.mark.deep
 def test_all_of_it_in_a_small_version_then_report_and_compare(tmp_path, capsys, monkeypatch):
     # The parts are tested above; here only that they fit together.
     monkeypatch.setattr(ops, "MODES", ("both",))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
+import pytest
 
 import jaxnn as nn
+from tests.support import deep
 
 IMAGE = (2, 6, 5, 4)
 ROW = (2, 6)
@@ -95,3 +97,22 @@ ENTRIES = [
     Entry("frozen", lambda: nn.frozen(nn.dense(3)), ROW),
     Entry("named", lambda: nn.named("stem", nn.dense(3)), ROW),
 ]
+
+#: One of each way of computing, for what takes long; the others are computed like one of these.
+FEW = {
+    "dense", "conv-2d", "conv-grouped-dilated", "conv_transpose", "max_pool-overlapping", "lp_pool",
+    "upsample-linear", "batch_norm", "dropout", "embedding", "lstm-last-reverse", "gru", "weight_norm",
+    "spectral_norm", "softmin", "repeat",
+}  # fmt: skip
+
+
+def each(entries):
+    return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name)
+
+
+def few(entries):
+    """All of them in ``make test-deep``; else those of ``FEW``."""
+    return each([entry if entry.name in FEW else deep(entry) for entry in entries])
+
+
+every_layer, few_layers = each(ENTRIES), few(ENTRIES)

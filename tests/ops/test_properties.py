@@ -23,6 +23,8 @@ def every(cases):
 
 
 every_case = every(CASES)
+#: For what takes long: the main settings of each op, which are tried at a large size too.
+few_cases = every([case if case.large else deep(case) for case in CASES])
 
 
 def arrays(case: Case, shapes=None, dtype=np.float32, seed: int = 0):
@@ -91,7 +93,7 @@ def test_vmap_equals_loop(case):
             assert_close(jax.tree.map(lambda leaf: leaf[i], mapped), single)  # noqa: B023
 
 
-@every_case
+@few_cases
 @pytest.mark.parametrize("dtype", ["bfloat16", deep("float16"), deep("float64")])
 def test_dtypes(case, dtype):
     """The output has the input's dtype, and the values of the same computation in float64."""
@@ -125,7 +127,7 @@ def mesh(explicit: bool):
     return jax.make_mesh((8,), ("batch",), axis_types=(kind,))
 
 
-@every_case
+@few_cases
 @pytest.mark.parametrize(
     "explicit", [pytest.param(False, marks=pytest.mark.deep), True], ids=["auto", "explicit"]
 )
@@ -142,7 +144,7 @@ def test_sharded_equals_unsharded(case, explicit):
         assert_close(jax.device_get(program(sharded, *whole)), jax.device_get(expected))
 
 
-@every_case
+@few_cases
 def test_exports_with_a_symbolic_batch(case):
     n = jax.export.symbolic_shape("n", constraints=["n >= 2"])[0]
     x, *rest = arrays(case, batched(case, 3))
