@@ -46,8 +46,11 @@ def test_visiting_computes_what_apply_does(key):
         nn.graph(lambda f, x: f.a(f.a(x)), a=inner),
     ):  # fmt: skip
         params = net.init(key, x)
-        seen = net.visit(params, x, lambda part, layer, params, x: layer.apply(params, x))
-        assert_close(seen, net.apply(params, x))
+        both = lambda params, x: (  # noqa: E731
+            net.visit(params, x, lambda part, layer, params, x: layer.apply(params, x)),  # noqa: B023
+            net.apply(params, x),  # noqa: B023
+        )
+        assert_close(*jax.jit(both)(params, x))
 
 
 def test_several_outputs_and_single_layers():

@@ -24,16 +24,17 @@ def test_repeat_equals_layers_in_a_row(key):
     for i in range(n):
         jax.tree.map(np.testing.assert_array_equal, member(params, i), layer.init(keys[i], x))
 
-    y, z, states = x, x, []
-    for i in range(n):
-        y = layer.apply(member(params, i), y)
-        z, state = layer.train(member(params, i), z, keys[i])
-        states.append(state)
-    assert_close(net.apply(params, x), y)
-    trained, state = net.train(params, x, key)
-    assert_close(trained, z)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    assert_close(state, stacked)
+    @jax.jit
+    def in_a_row(params, x):
+        y, z, states = x, x, []
+        for i in range(n):
+            y = layer.apply(member(params, i), y)
+            z, state = layer.train(member(params, i), z, keys[i])
+            states.append(state)
+        return y, (z, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+
+    repeated = jax.jit(lambda params, x: (net.apply(params, x), net.train(params, x, key)))
+    assert_close(repeated(params, x), in_a_row(params, x))
 
 
 @pytest.mark.parametrize("what", ["init", "apply", "grad"])
@@ -80,16 +81,16 @@ def test_ensemble_members_equal_single_nets_with_the_same_keys(key):
     x = jax.random.normal(key, (5, 4))
     params = net.init(key, x)
     keys = jax.random.split(key, n)
-    out = net.apply(params, x)
-    trained, state = net.train(params, x, key)
-    assert out.shape == (n, 5, 4)
+
+    def both(layer):
+        return jax.jit(lambda params, key: (layer.apply(params, x), layer.train(params, x, key)))
+
+    members, one = jax.device_get(both(net)(params, key)), both(layer)
+    assert members[0].shape == (n, 5, 4)
     for i in range(n):
         single = layer.init(keys[i], x)
         jax.tree.map(np.testing.assert_array_equal, member(params, i), single)
-        assert_close(out[i], layer.apply(single, x))
-        y, s = layer.train(single, x, keys[i])
-        assert_close(trained[i], y)
-        assert_close(member(state, i), s)
+        assert_close(member(members, i), one(single, keys[i]))
 
 
 def test_ensemble_members_are_independent(key):

@@ -78,12 +78,13 @@ def test_mixed_precision_computes_narrow_and_keeps_the_weights_wide(compute, key
     x = jax.random.normal(key, (5, 4))
     params = net.init(key, x)
     seen.clear()
-    y, state = net.train(params, x)
+    y, state = jax.jit(net.train)(params, x)
     assert set(seen) == {jnp.dtype(compute)}
     assert y.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state))} == {jnp.dtype(jnp.float32)}
-    assert_close(y, layer.train(params, x)[0], dtype=compute, roundings=8)
-    grads = jax.grad(lambda w: net.train(params._replace(weights=w), x)[0].sum())(params.weights)
+    assert_close(y, jax.jit(layer.train)(params, x)[0], dtype=compute, roundings=8)
+    loss = lambda w: net.train(params._replace(weights=w), x)[0].sum()  # noqa: E731
+    grads = jax.eval_shape(jax.grad(loss), params.weights)
     assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(jnp.float32)}
 
 

@@ -102,17 +102,18 @@ ENTRIES = [
 FEW = {
     "dense", "conv-2d", "conv-grouped-dilated", "conv_transpose", "max_pool-overlapping", "lp_pool",
     "upsample-linear", "batch_norm", "dropout", "embedding", "lstm-last-reverse", "gru", "weight_norm",
-    "spectral_norm", "softmin", "repeat",
+    "spectral_norm", "softmin", "bidirectional", "residual", "repeat",
 }  # fmt: skip
 
 
-def each(entries):
-    return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name)
+def each(entries, **options):
+    """A mark that runs a test for each of them."""
+    return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name, **options)
 
 
-def few(entries):
-    """All of them in ``make test-deep``; else those of ``FEW``."""
-    return each([entry if entry.name in FEW else deep(entry) for entry in entries])
+def few(entries, **options):
+    """The same, but for ``FEW`` of them alone unless it is ``make test-deep``."""
+    return each([entry if entry.name in FEW else deep(entry) for entry in entries], **options)
 
 
 every_layer, few_layers = each(ENTRIES), few(ENTRIES)

@@ -11,11 +11,11 @@ import pytest
 import jaxnn as nn
 from jaxnn.lifting import as_layer
 from tests.derivatives import check_derivatives
-from tests.layers.catalogue import ENTRIES, FEW
+from tests.layers.catalogue import ENTRIES, FEW, each, few
 from tests.support import assert_close, deep, equations, plain_jit, rng_array
 
 # By scope, all tests of one layer come after one another, and share what is compiled.
-every_layer = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name, scope="module")
+every_layer, few_layers = each(ENTRIES, scope="module"), few(ENTRIES, scope="module")
 
 RANDOM = {"random_bits", "random_seed", "random_split", "random_fold_in", "random_wrap", "threefry2x32"}
 
@@ -88,7 +88,7 @@ def test_apply_holds_no_random_primitive(entry):
     assert jaxpr.consts == [] or not any(jnp.issubdtype(c.dtype, jax.dtypes.prng_key) for c in jaxpr.consts)
 
 
-@every_layer
+@few_layers
 def test_vmap_equals_loop(entry):
     """Over the input, and over the params (an ensemble)."""
     layer, params, x, jitted = prepared(entry)
@@ -107,9 +107,7 @@ def test_vmap_equals_loop(entry):
         assert_close(out[i], jitted(single, x))
 
 
-@pytest.mark.parametrize(
-    "entry", [e for e in ENTRIES if not e.integers], ids=lambda entry: entry.name, scope="module"
-)
+@each([entry for entry in ENTRIES if not entry.integers], scope="module")
 @pytest.mark.parametrize("dtype", ["bfloat16", deep("float16"), deep("float64")])
 def test_dtypes(entry, dtype):
     """Weights, and output, have the dtype of the input; the values are those of float64."""

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 import jaxnn as nn
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, deep, rng_array
 
 #: Channels, features, window, and what else ``nnx.Conv`` is told.
 SETTINGS = {
@@ -22,7 +22,11 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+#: What the others are made of.
+MAIN = ("same", "strided", "grouped", "depthwise", "dilated-input")
+
+
+@pytest.mark.parametrize("name", [name if name in MAIN else deep(name) for name in SETTINGS])
 def test_flax_convolutions_give_the_same_by_our_kernels(name):
     channels, features, window, settings = SETTINGS[name]
     x = jnp.asarray(rng_array(2, *(7, 6, 5)[: len(window)], channels))

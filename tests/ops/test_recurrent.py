@@ -319,7 +319,7 @@ def arguments_and_tangents(name: str, steps: int) -> tuple[Any, Any]:
 
 @every_net
 @pytest.mark.parametrize("steps", [deep(15), deep(32), 34, deep(37)])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", [deep(False), True])
 def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64, monkeypatch):
     """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
     monkeypatch.setattr(scan, "BLOCK", 16 * NETS[name].gates * H)
@@ -351,7 +351,7 @@ def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reve
 
 
 @every_net
-@pytest.mark.parametrize("lengths", [None, np.array([4, 0, 6], np.int32)])
+@pytest.mark.parametrize("lengths", [deep(None), np.array([4, 0, 6], np.int32)])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_sequence_in_pieces_equals_the_whole(name, lengths, dtype):
     weights = jax.tree.map(lambda w: jnp.asarray(w, dtype), make_weights(name))

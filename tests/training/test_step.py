@@ -23,16 +23,20 @@ def test_the_step_is_the_twelve_lines_written_by_hand(key):
     state = nn.init_state(net, optimizer, key, x)
     params, opt_state, run_key = jax.tree.map(jnp.copy, state[:3])
 
-    def loss(weights, key):
-        logits, net_state = net.train(params._replace(weights=weights), x, key)
-        return cross_entropy(logits, y).mean(), net_state
+    @jax.jit
+    def by_hand(params, opt_state, i):
+        def loss(weights):
+            logits, net_state = net.train(params._replace(weights=weights), x, draw)
+            return cross_entropy(logits, y).mean(), net_state
+
+        draw = jax.random.fold_in(run_key, i)
+        (value, net_state), grads = jax.value_and_grad(loss, has_aux=True)(params.weights)
+        updates, opt_state = optimizer.update(grads, opt_state, params.weights)
+        return nn.Params(optax.apply_updates(params.weights, updates), net_state), opt_state, value
 
     step = nn.make_step(net, optimizer, cross_entropy)
     for i in range(2):
-        draw = jax.random.fold_in(run_key, i)
-        (value, net_state), grads = jax.value_and_grad(loss, has_aux=True)(params.weights, draw)
-        updates, opt_state = optimizer.update(grads, opt_state, params.weights)
-        params = nn.Params(optax.apply_updates(params.weights, updates), net_state)
+        params, opt_state, value = by_hand(params, opt_state, i)
         state, scores = step(state, x, y)
         assert_close(scores["loss"], value)
         assert_close(state.params, params)
