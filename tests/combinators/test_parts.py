@@ -11,6 +11,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn import checkpoint
+from tests.support import deep
 
 X = jnp.linspace(-1.0, 1.0, 8).reshape(2, 4)
 
@@ -83,7 +84,15 @@ def structure(tree):
     return jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
 
 
-@pytest.mark.parametrize("name", NETS)
+#: Of the pairs of wrappers, by default a third: each wrapper thrice inside another and thrice around one.
+SOME = {
+    f"{outer}-{inner}"
+    for (i, outer), (j, inner) in product(enumerate(WRAPPERS), repeat=2)
+    if (i + j) % 3 == 0
+}
+
+
+@pytest.mark.parametrize("name", [n if n in WRAPPERS or n in SOME else deep(n) for n in NETS])
 def test_every_part_survives(name, tmp_path):
     net, params = built(name)
     key = jax.random.key(1)

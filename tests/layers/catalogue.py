@@ -102,7 +102,7 @@ ENTRIES = [
 FEW = {
     "dense", "conv-2d", "conv-grouped-dilated", "conv_transpose", "max_pool-overlapping", "lp_pool",
     "upsample-linear", "batch_norm", "dropout", "embedding", "lstm-last-reverse", "gru", "weight_norm",
-    "spectral_norm", "softmin", "bidirectional", "residual", "repeat",
+    "spectral_norm", "softmin", "residual", "repeat",
 }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def test_the_catalogue_has_every_layer():
     assert {entry.name for entry in ENTRIES} >= FEW
 
 
-@every_layer
+@few_layers
 def test_jit_equals_eager(entry):
     """The eager call gets NumPy arrays."""
     layer, params, x, jitted = prepared(entry)
@@ -69,7 +69,7 @@ def test_the_shape_is_what_eval_shape_says(entry):
     chex.assert_trees_all_equal(bigger, params)
 
 
-@every_layer
+@few_layers
 def test_rows_on_their_own_and_batches_of_any_size(entry):
     """Inference on a batch equals inference on its rows; a batch of one; an empty batch."""
     _, params, _, jitted = prepared(entry)

@@ -22,9 +22,12 @@ def every(cases):
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name, scope="module")
 
 
-every_case = every(CASES)
-#: For what takes long: the main settings of each op, which are tried at a large size too.
-few_cases = every([case if case.large else deep(case) for case in CASES])
+def few(cases):
+    """For what takes long: by default the main settings of each op, which are tried at a large size too."""
+    return every([case if case.large else deep(case) for case in cases])
+
+
+every_case, few_cases = every(CASES), few(CASES)
 
 
 def arrays(case: Case, shapes=None, dtype=np.float32, seed: int = 0):
@@ -56,7 +59,7 @@ def test_gradients(case, x64):
     check_derivatives(case.op, args, order=2 if case.second_order else 1, forward_mode=case.forward_mode)
 
 
-@every_case
+@few_cases
 def test_jit_equals_eager(case):
     """The eager call gets NumPy arrays."""
     args = arrays(case)
@@ -108,7 +111,7 @@ def test_dtypes(case, dtype):
         )
 
 
-@every([c for c in CASES if c.rows])
+@few([c for c in CASES if c.rows])
 def test_rows_on_their_own(case):
     """Eval on a batch equals eval on its rows, and an empty batch gives an empty result."""
     x, *rest = arrays(case, batched(case, 3))
