@@ -25,7 +25,7 @@ from benchmarks.record import Row
 from jaxnn.kernels.choice import Form
 from jaxnn.kernels.convolution.forms import FORMS
 from jaxnn.kernels.explain import operations
-from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS
+from jaxnn.kernels.lowering.primitive import KERNELS
 
 #: Largest error over the largest value, between two forms in float32 on a CPU and elsewhere.
 TOLERANCES = {"cpu": 1e-4}
@@ -64,8 +64,8 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
     """One row per form that fits."""
     kernel, platform = KERNELS[operation.primitive.name], jax.default_backend()
     types = tuple(v.aval for v in operation.invars)
-    taken, problem = kernel.chosen(platform, types, operation.params, 1)
-    forms = [form for form in kernel.forms.get(platform, kernel.forms[DEFAULT]) if form.fits(problem)]
+    taken, problem = kernel.chosen(kernel.on(platform), types, operation.params, 1)
+    forms = [form for form in kernel.on(platform) if form.fits(problem)]
     if len(forms) < 2:
         return []
     rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import JaxprEqn, jaxprs_in_params
 
-from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS
+from jaxnn.kernels.lowering.primitive import KERNELS
 
 
 class Choice(NamedTuple):
@@ -57,8 +57,8 @@ def explain(
 
 def _choice(eqn: JaxprEqn, platform: str, devices: int) -> Choice:
     kernel, types = KERNELS[eqn.primitive.name], tuple[Any, ...](v.aval for v in eqn.invars)
-    form, problem = kernel.chosen(platform, types, eqn.params, devices)
-    forms = kernel.forms.get(platform, kernel.forms[DEFAULT])
+    forms = kernel.on(platform)
+    form, problem = kernel.chosen(forms, types, eqn.params, devices)
     others = (other.name for other in forms if other.name != form.name and other.fits(problem))
     shown = tuple(f"{aval.dtype}[{','.join(map(str, aval.shape))}]" for aval in types)
     return Choice(eqn.primitive.name, shown, form.name, tuple(others))

@@ -170,6 +170,7 @@ def test_another_platform_may_take_the_forms_for_cpus():
         nn.kernels.use("tpu", forms="cpu")
         jax.clear_caches()
         assert "stablehlo.convolution" not in text()
+        assert {choice.form for choice in nn.kernels.explain(gradient, x, kernel, platform="tpu")} != {"lax"}
     finally:
         nn.kernels.use("tpu", forms="default")
         jax.clear_caches()

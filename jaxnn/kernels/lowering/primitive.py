@@ -47,12 +47,15 @@ class Kernel(NamedTuple):
     forms: Mapping[str, Sequence[Form]]
     describe: Callable[[tuple[Any, ...], Mapping[str, Any], int], Any]
 
+    def on(self, platform: str) -> Sequence[Form]:
+        """The list of a platform: its own, that of the one whose forms it was told to use, or the default."""
+        return self.forms.get(_TAKES.get(platform, platform), self.forms[DEFAULT])
+
     def chosen(
-        self, platform: str, types: tuple[Any, ...], params: Mapping[str, Any], devices: int
+        self, forms: Sequence[Form], types: tuple[Any, ...], params: Mapping[str, Any], devices: int
     ) -> tuple[Form, Any]:
-        """The chosen form, and the problem that it is passed."""
+        """The form that is chosen from a list, and the problem that it is passed."""
         problem = self.describe(types, params, devices)
-        forms = self.forms.get(platform, self.forms[DEFAULT])
         return choose(forms, problem, _implementation(params)), problem
 
     def plain(self, *operands: jax.Array, **params: Any) -> jax.Array:
@@ -61,6 +64,8 @@ class Kernel(NamedTuple):
         return choose(self.forms[DEFAULT], problem).compute(problem, *operands)
 
 
+#: Platforms that take the forms of another, by ``use``.
+_TAKES: dict[str, str] = {}
 #: All kernels, by the names of their primitives.
 KERNELS: dict[str, Kernel] = {}
 
@@ -105,10 +110,10 @@ def primitive(
     batching.primitive_batchers[made] = batch
     kernel = KERNELS[made.name] = Kernel(made, forms, describe)
     MEANINGS[made] = Meaning(kernel.plain, flops)
-    mlir.register_lowering(made, _lowering(kernel, DEFAULT))
+    mlir.register_lowering(made, _lowering(kernel, forms[DEFAULT]))
     for platform in forms:
         if platform != DEFAULT:
-            mlir.register_lowering(made, _lowering(kernel, platform), platform=platform)
+            mlir.register_lowering(made, _lowering(kernel, forms[platform]), platform=platform)
     return made
 
 
@@ -126,11 +131,13 @@ def use(platform: str, *, forms: str) -> None:
         raise ValueError(f"use: forms must be one of {', '.join(map(repr, sorted(known)))}, got {forms!r}")
     for kernel in KERNELS.values():
         try:
-            mlir.register_lowering(kernel.primitive, _lowering(kernel, forms), platform=platform)
+            taken = kernel.forms.get(forms, kernel.forms[DEFAULT])
+            mlir.register_lowering(kernel.primitive, _lowering(kernel, taken), platform=platform)
         except NotImplementedError as error:
             raise ValueError(
                 f"use: platform must be one that JAX knows here, with its plug-in, got {platform!r}"
             ) from error
+    _TAKES[platform] = forms
 
 
 def _implementation(params: Mapping[str, Any]) -> str | None:
@@ -162,12 +169,12 @@ def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., jax.Arr
     return run
 
 
-def _lowering(kernel: Kernel, platform: str) -> Callable[..., Any]:
+def _lowering(kernel: Kernel, forms: Sequence[Form]) -> Callable[..., Any]:
     def rule(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
         devices = _devices(context.module_context.axis_context)
 
         def compute(*operands: jax.Array) -> jax.Array:
-            form, problem = kernel.chosen(platform, tuple(map(jax.typeof, operands)), params, devices)
+            form, problem = kernel.chosen(forms, tuple(map(jax.typeof, operands)), params, devices)
             return form.compute(problem, *operands)
 
         return mlir.lower_fun(compute, multiple_results=False)(context, *args)
