@@ -21,6 +21,7 @@ from jaxnn.ops import checks
 from jaxnn.params import Key, Params, fold_name
 from jaxnn.shapes import value_spec
 from jaxnn.training import arguments
+from jaxnn.training.optimizer import update_with
 from jaxnn.training.score import score
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _step(
             return outputs[path]
 
         prediction = walk(net, params._replace(weights=weights), x, call)
-        return score({"loss": loss}, prediction, target)["loss"], outputs
+        return score({"loss": loss}, prediction, target, inputs=x)["loss"], outputs
 
     _, specs = jax.eval_shape(objective, params.weights, {})
     nothing = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype if _is_floating(y) else jnp.float32), specs)
@@ -169,7 +170,8 @@ def _step(
         return parts
 
     weights, gradients = by_layer(params.weights), by_layer(by_weights)
-    updates = by_layer(_updates(optimizer, by_weights, params.weights))
+    extra = {"value": value, "grad": by_weights, "value_fn": lambda weights: objective(weights, {})[0]}
+    updates = by_layer(_updates(optimizer, by_weights, params.weights, extra))
     ones = by_layer(jax.tree.map(jnp.ones_like, params.weights))
     return value, {
         (i, path): _Seen(
@@ -198,10 +200,10 @@ def _saturated(layer: Layer, params: Params, x: Any) -> jax.Array | None:
     return jnp.mean(here <= jnp.asarray(FLAT, here.dtype) * steepest)
 
 
-def _updates(optimizer: Any, gradients: Any, weights: Any) -> Any:
+def _updates(optimizer: Any, gradients: Any, weights: Any, extra: dict[str, Any]) -> Any:
     if optimizer is None:
         return jax.tree.map(lambda g: -RATE * g, gradients)
-    return optimizer.update(gradients, optimizer.init(weights), weights)[0]
+    return update_with(optimizer, gradients, optimizer.init(weights), weights, extra)[0]
 
 
 def _reading(path: str, seen: _Seen) -> Reading:

@@ -108,6 +108,13 @@ def of_layer(owner: str, net: Layer, params: Any, shape: Spec | None = None) -> 
             raise TypeError(f"{owner}: params must be floating-point, got {leaf.dtype} in {path}")
 
 
+def train_state(owner: str, value: Any) -> None:
+    """Raises unless ``value`` has the parts of a ``TrainState`` and was not donated."""
+    if not isinstance(getattr(value, "params", None), Params) or not hasattr(value, "opt_state"):
+        raise TypeError(refusal(owner, "state", "a TrainState, as init_state gives", value))
+    alive(owner, "state", value)
+
+
 def shape(owner: str, value: Any) -> None:
     """Raises unless ``value`` describes an input, as ``net.init`` takes it."""
     try:

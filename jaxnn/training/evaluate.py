@@ -143,7 +143,7 @@ def _scorer(net: LayerLike, metrics: tuple[tuple[str, Loss], ...]) -> Callable[.
     layer = as_layer(net)
 
     def scores(params: Params, x: Any, y: Any, mask: Any) -> Scores:
-        return score(dict(metrics), layer.apply(params, x), y, mask)
+        return score(dict(metrics), layer.apply(params, x), y, mask, inputs=x)
 
     return jax.jit(scores)
 

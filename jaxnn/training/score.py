@@ -1,6 +1,7 @@
 """The results of losses and metrics, checked and averaged over the examples that count."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -8,15 +9,59 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.kernels.dtypes import accumulator
+from jaxnn.ops import checks
 
-Loss = Callable[[Any, Any], Any]  #: loss(prediction, target) -> one value per example, or a scalar
+Loss = Callable[..., Any]  #: loss(prediction, target) -> one value per example, or a scalar
 Metrics = Mapping[str, Loss]
 Scores = dict[str, jax.Array]
 Shape = tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class with_inputs:  # a name in lower case, since it is used as a function is
+    """A loss or metric that sees the inputs of the net too: ``function(prediction, target, inputs)``.
+
+    Everywhere that takes a loss or a metric, ``with_inputs(function)`` may be passed; ``inputs`` is the batch
+    that the net was given. A net of several outputs needs none of this: ``prediction`` is whatever the net
+    returns, and ``target``, which may be None or a pytree (labels and their weights, say), whatever the data
+    hold.
+
+    Args:
+      function: returns one value per example or a scalar, like any loss.
+
+    Raises:
+      TypeError: not a function.
+
+    An autoencoder's error, without a second copy of its inputs as targets:
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn, optax
+    >>> error = nn.training.with_inputs(lambda prediction, target, x: optax.squared_error(prediction, x))
+    >>> x = jnp.eye(4)
+    >>> params, history = nn.fit(nn.serial(nn.dense(2), nn.dense(4)), optax.sgd(0.1), error, (x, None),
+    ...                          key=jax.random.key(0), epochs=3, batch_size=4, progress=False)
+    >>> len(history["loss"])
+    3
+    """
+
+    function: Callable[[Any, Any, Any], Any]
+
+    def __post_init__(self) -> None:
+        checks.function(
+            "with_inputs", "function", self.function, "a function of (prediction, target, inputs)"
+        )
+
+    def __call__(self, prediction: Any, target: Any, inputs: Any) -> Any:
+        return self.function(prediction, target, inputs)
+
+
 def score(
-    functions: Metrics, prediction: Any, target: Any, mask: Any = None, *, objective: str | None = None
+    functions: Metrics,
+    prediction: Any,
+    target: Any,
+    mask: Any = None,
+    *,
+    inputs: Any = None,
+    objective: str | None = None,
 ) -> Scores:
     """The mean of each function of ``(prediction, target)`` over the rows that ``mask`` counts.
 
@@ -27,13 +72,15 @@ def score(
       prediction: the output of a net for a batch.
       target: what the prediction is compared with.
       mask: booleans (N,), or None where all rows count.
+      inputs: what the net was given, for functions that see it.
       objective: the name of the function that is to be minimised, which must have a gradient.
     """
     if mask is not None:
         mask = _checked_mask(mask)
     scores = {}
     for name, function in functions.items():
-        values = _checked(name, function(prediction, target), prediction, target, name == objective)
+        seen = (prediction, target, inputs) if isinstance(function, with_inputs) else (prediction, target)
+        values = _checked(name, function(*seen), prediction, target, name == objective)
         scores[name] = _mean(name, values, mask)
     return scores
 

@@ -15,7 +15,10 @@ from jaxnn.ops import checks
 from jaxnn.params import Key, Params
 from jaxnn.shapes import Spec
 from jaxnn.training import arguments
-from jaxnn.training.score import Loss, Metrics, Scores, score
+from jaxnn.training.gradient import Batch, Outcome, Pass, backward, forward, in_pieces
+from jaxnn.training.loss_scale import scale_of
+from jaxnn.training.optimizer import update_with
+from jaxnn.training.score import Loss, Metrics, Scores
 
 if TYPE_CHECKING:
     import optax
@@ -92,6 +95,7 @@ def make_step(
     loss: Loss,
     *,
     metrics: Metrics | None = None,
+    accumulate: int = 1,
 ) -> Step:
     """A jitted training step: ``step(state, x, y, mask=None) -> (state, scores)``.
 
@@ -100,10 +104,17 @@ def make_step(
 
     Args:
       net: the layer to train.
-      optimizer: any optax gradient transformation.
+      optimizer: any optax gradient transformation. One that takes more than the gradient gets what it names:
+        ``value``, ``grad``, ``value_fn`` (the mean loss of this batch as a function of the weights; L-BFGS
+        searches along it), ``obj_fn`` (the same), ``grad_fn`` (its gradient; SAM).
       loss: ``loss(prediction, target)`` as optax has them: one value per example, (N,), or (N, …) with axes
         that the target has; its mean is minimised. A scalar is taken as it is, and then no mask can be given.
+        ``prediction`` is whatever the net returns, ``target`` whatever ``y`` is: an array, a pytree, None.
+        ``nn.training.with_inputs`` makes one that sees ``x`` too.
       metrics: further functions of the same form, by name, to be reported; none is called ``loss``.
+      accumulate: a batch goes through the net in this many pieces, one after the other, whose gradients are
+        averaged: that of the whole batch, in the memory of one piece. It divides the rows. Layers with batch
+        statistics see one piece at a time, and dropout draws for each with a key of its own.
 
     ``mask``: booleans (N,), False for the rows that only fill up a batch. They go through the net all the
     same; the mean over no rows is 0, and so is its gradient. ``scores``: ``"loss"`` and each metric, scalars
@@ -129,24 +140,35 @@ def make_step(
     arguments.function(owner, "loss", loss)
     metrics = {} if metrics is None else metrics
     arguments.metrics(owner, metrics, taken=("loss",))
-    return _Jitted(training_step(layer, optimizer, {"loss": loss, **metrics}))
+    accumulate = checks.integer(owner, "accumulate", accumulate, least=1)
+    return _Jitted(training_step(layer, optimizer, {"loss": loss, **metrics}, accumulate))
 
 
-def training_step(net: Layer, optimizer: optax.GradientTransformation, functions: Metrics) -> Step:
+def training_step(
+    net: Layer, optimizer: optax.GradientTransformation, functions: Metrics, accumulate: int = 1
+) -> Step:
     """The step itself, not jitted; it minimises the function called ``loss``."""
     from optax import apply_updates  # here, so that importing the library does not import optax
 
     def step(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores]:
         _check_state(state, optimizer)
         key = jax.random.fold_in(state.key, state.step)
+        batch = Batch(x, y, mask)
 
-        def objective(weights: Any) -> tuple[jax.Array, tuple[Any, Scores]]:
-            prediction, new = net.train(state.params._replace(weights=weights), x, key)
-            scores = score(functions, prediction, y, mask, objective="loss")
-            return scores["loss"], (new, scores)
+        def run(way: Pass, weights: Any) -> Outcome:
+            return in_pieces(way, accumulate)(state.params._replace(weights=weights), batch, key)
 
-        grads, (net_state, scores) = jax.grad(objective, has_aux=True)(state.params.weights)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params.weights)
+        # The other two are named since optax's line searches refuse what their value_fn doesn't take.
+        def value(weights: Any, *, obj_fn: Any = None, grad_fn: Any = None) -> jax.Array:
+            return run(forward(net, functions), weights).scores["loss"]
+
+        def slope(weights: Any, *_: Any) -> Any:
+            return run(backward(net, functions), weights).grads
+
+        scale = scale_of(state.opt_state)
+        grads, net_state, scores = run(backward(net, functions, scale), state.params.weights)
+        extra = {"value": scores["loss"], "grad": grads, "value_fn": value, "obj_fn": value, "grad_fn": slope}
+        updates, opt_state = update_with(optimizer, grads, state.opt_state, state.params.weights, extra)
         weights = apply_updates(state.params.weights, updates)
         return TrainState(Params(weights, net_state), opt_state, state.key, state.step + 1), scores
 

@@ -26,7 +26,16 @@ GOOD = {
         "progress": False,
     },
     nn.init_state: {"net": NET, "optimizer": optax.sgd(0.1), "key": KEY, "shape": X, "params": PARAMS},
-    nn.make_step: {"net": NET, "optimizer": optax.sgd(0.1), "loss": never, "metrics": {"metric": never}},
+    nn.make_step: {
+        "net": NET, "optimizer": optax.sgd(0.1), "loss": never, "metrics": {"metric": never}, "accumulate": 1,
+    },
+    nn.training.averaged: {"optimizer": optax.sgd(0.1), "decay": 0.9},
+    nn.training.scaled_loss: {"optimizer": optax.sgd(0.1), "initial": 8.0, "period": 10},
+    nn.training.labels: {"rules": {"*": "all"}},
+    nn.training.average_of: {
+        "state": nn.init_state(NET, nn.training.averaged(optax.sgd(0.1), 0.9), KEY, X),
+    },
+    nn.training.with_inputs: {"function": never},
     nn.evaluate: {
         "net": NET, "params": PARAMS, "data": (X, Y), "metrics": {"metric": never}, "batch_size": 2,
     },
@@ -76,6 +85,18 @@ BAD = {
         "None": None, "a function": never, "a list": [never], "a text": "accuracy", "no list": [],
         "of texts": {"accuracy": "yes"}, "of None": {"accuracy": None}, "named by numbers": {1: never},
     },
+    "accumulate": {**WHOLE, "zero": 0},
+    "decay": {"None": None, "one": 1.0, "negative": -0.1, "NaN": np.nan, "a text": "0.9", "a bool": True},
+    "initial": {"None": None, "zero": 0.0, "negative": -1.0, "infinite": np.inf, "a text": "8"},
+    "period": {**WHOLE, "zero": 0},
+    "rules": {
+        "None": None, "a list": ["*"], "a text": "*", "none": {}, "by numbers": {1: "all"},
+    },
+    "state": {
+        "None": None, "params": PARAMS, "a number": 1,
+        "no average": nn.init_state(NET, optax.sgd(0.1), KEY, X),
+    },
+    "function": FUNCTIONS,
     "progress": {"None": None, "another word": "loud", "a number": 2, "a function": never},
     "shape": {"a text": "28", "a number": 3, "a function": never},
     "x": {"a text": "x", "None": None, "texts": np.array(["a"]), "no example": X[:0], "a function": never},

@@ -143,3 +143,48 @@ def test_no_row_that_counts_gives_zero_and_a_zero_gradient(key):
     assert {name: value.item() for name, value in scores.items()} == {"loss": 0.0, "error": 0.0}
     jax.tree.map(np.testing.assert_array_equal, state.params, before)
     assert score({"loss": lambda p, t: t}, None, jnp.zeros(0))["loss"] == 0, "nor does an empty batch"
+
+
+def test_a_loss_that_sees_the_inputs_and_several_outputs(key):
+    """A variational autoencoder: two outputs, no target, and the inputs in the loss and in a metric."""
+
+    def sample(weights, code, key):
+        mean, log_var = code
+        return mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape)
+
+    sampling = nn.stochastic("sampling", lambda key, x: {}, lambda weights, x: x[0], sample)
+    code = nn.parallel(mean=nn.dense(2), log_var=nn.dense(2))
+    net = nn.graph(
+        lambda f, x: (lambda code: (f.decoder(f.sampling(code)), *code))(f.encoder(x)),
+        encoder=code, sampling=sampling, decoder=nn.dense(3),
+    )  # fmt: skip
+
+    def bound(out, target, x):
+        assert target is None
+        again, mean, log_var = out
+        divergence = (jnp.exp(log_var) + mean**2 - 1 - log_var).sum(axis=1) / 2
+        return ((again - x) ** 2).sum(axis=1) + 1e-3 * divergence
+
+    error = nn.training.with_inputs(lambda out, target, x: ((out[0] - x) ** 2).sum(axis=1))
+    x = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    result = nn.fit(
+        net, optax.rmsprop(0.01), nn.training.with_inputs(bound), (x, None), key=key, epochs=20, batch_size=8,
+        validation=(x, None), metrics={"error": error}, progress=False,
+    )  # fmt: skip
+    assert result.history["val_error"][-1] < result.history["val_error"][0] / 2
+    found = nn.evaluate(net, result.params, (x, None), {"error": error}, batch_size=7)["error"]
+    assert found == pytest.approx(result.history["val_error"][-1])
+    assert nn.diagnose(net, result.params, x, None, nn.training.with_inputs(bound), key=key).rows
+
+
+def test_weights_of_examples_come_with_the_target(key):
+    def weighted(prediction, target):
+        labels, weights = target
+        return weights * optax.softmax_cross_entropy_with_integer_labels(prediction, labels)
+
+    x, labels, weights = np.eye(3, dtype=np.float32), np.arange(3), np.float32([1, 0, 2])
+    net, optimizer = nn.dense(3), optax.sgd(0.1)
+    state = nn.init_state(net, optimizer, key, x)
+    rows = optax.softmax_cross_entropy_with_integer_labels(net.apply(state.params, x), labels)
+    _, scores = nn.make_step(net, optimizer, weighted)(state, x, (labels, weights))
+    assert scores["loss"] == pytest.approx(float((rows * weights).mean()), rel=1e-6)
