@@ -7,7 +7,7 @@
 (2, 10)
 """
 
-from jaxnn import checkpoint, combinators, data, kernels, layers, ops, training
+from jaxnn import checkpoint, combinators, data, kernels, layers, models, ops, training
 from jaxnn.combinators import (
     bidirectional,
     ensemble,
@@ -161,6 +161,7 @@ __all__ = [
     "min_pool",
     "mish",
     "mixed_precision",
+    "models",
     "named",
     "ops",
     "output_shape",

@@ -73,6 +73,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
         None, "2", True, 1j, {}, (), nan, inf, 0, -1, (2, 0), (2, None), (1, 1, 1, 1), NOTHING, TRACED,
     ),
     "scalar": (None, "0", [0], {}, np.array([0]), NOTHING, TRACED),
+    "counts": (None, 2, "22", True, {}, (), (1, 0), (2.5,), (True,), ((1, 2),), np.array([1]), NOTHING),
+    "rows": (None, 2, "22", {}, (), (1, 2), ((1,),), ((1, 0),), ((8, 2.5),), ("ab",), NOTHING, WHOLE),
     "flag": (None, 0, 1, 2.5, nan, "True", [], {}, np.array([True]), NOTHING, Traced(jnp.bool_)),
     "choice": (None, "abc", 3, True, nan, ["all"], {}, b"all", NOTHING, TRACED),
     "axis": (None, True, 1.5, nan, "0", 99, -99, (), [], {}, (1, None), NOTHING, WHOLE),
@@ -116,19 +118,23 @@ WRONG: dict[str, tuple[Any, ...]] = {
 
 #: The kind of an argument, by its name; under "callable.argument" where one differs.
 KINDS = {
-    "integer": "features pieces groups multiplier vocabulary iterations n columns bins resolution levels",
+    "integer": "features pieces groups multiplier vocabulary iterations n columns bins resolution levels "
+    "classes hidden width depth channels doublings halvings growth stem models.bottleneck tags",
     "integers": "window strides dilation output_size size scale",
     "whole_or_zero": "output_padding",
-    "positive": "epsilon",
-    "share": "momentum rate",
+    "positive": "epsilon width_mult",
+    "share": "momentum rate dropout_rate stochastic_depth_rate",
     "level": "hard_shrink.threshold soft_shrink.threshold",
     "number": "threshold value",
-    "finite": "cubic_coefficient",
+    "finite": "cubic_coefficient convnext.scale convnext_tiny.scale",
     "exponent": "p",
     "factors": "upsample.scale",
     "scalar": "pad.value",
     "flag": "ceil_mode count_include_pad align_corners antialias approximate shared reverse return_carry "
-    "logarithmic batch_norm.scale layer_norm.scale rms_norm.scale group_norm.scale instance_norm.scale bias",
+    "logarithmic batch_norm.scale layer_norm.scale rms_norm.scale group_norm.scale instance_norm.scale bias "
+    "resnet.bottleneck",
+    "counts": "blocks",
+    "rows": "stages",
     "choice": "method mode outputs merge",
     "axis": "axis",
     "axes": "axes",
@@ -313,9 +319,31 @@ OTHERS = {
         nn.diagnose, net=NET, params=PARAMS, x=ROW, target=ones(2, 3), loss=optax.squared_error, key=KEY
     )._replace(traced=False),
 }
+SMALL, PIXELS = ones(2, 8, 8, 3), ones(2, 64, 64, 3)
+MODELS = {
+    "alexnet": layer(nn.models.alexnet, PIXELS, hidden=8),
+    "convnext": layer(nn.models.convnext, SMALL, stages=((8, 1),)),
+    "convnext_tiny": layer(nn.models.convnext_tiny, PIXELS),
+    "dcgan_discriminator": layer(nn.models.dcgan_discriminator, SMALL, width=4, halvings=1),
+    "dcgan_generator": layer(nn.models.dcgan_generator, ROW, width=4, doublings=1),
+    "densenet": layer(nn.models.densenet, SMALL, blocks=(1,)),
+    "densenet121": layer(nn.models.densenet121, PIXELS),
+    "efficientnet": layer(nn.models.efficientnet, SMALL, stages=((1, 3, 1, 8, 1),)),
+    "efficientnet_b0": layer(nn.models.efficientnet_b0, PIXELS),
+    "lenet": layer(nn.models.lenet, ones(2, 28, 28, 1)),
+    "lstm_tagger": layer(nn.models.lstm_tagger, IDS, vocabulary=4, tags=3),
+    "mobilenet_v2": layer(nn.models.mobilenet_v2, SMALL, stages=((1, 8, 1, 1),)),
+    "resnet": layer(nn.models.resnet, SMALL, blocks=(1,)),
+    "resnet18": layer(nn.models.resnet18, PIXELS),
+    "resnet50": layer(nn.models.resnet50, PIXELS),
+    "unet": layer(nn.models.unet, SMALL, depth=1),
+    "vgg": layer(nn.models.vgg, SMALL, stages=((8, 1),), hidden=8),
+    "vgg11_bn": layer(nn.models.vgg11_bn, PIXELS, hidden=8),
+}
 DOORS = {
     **{f"layers.{name}": door for name, door in (LAYERS | OTHERS).items()},
     **{f"ops.{name}": door for name, door in OPS.items()},
+    **{f"models.{name}": door for name, door in MODELS.items()},
 }
 
 #: Public names whose wrong calls are tested elsewhere, or that take whatever they get.
@@ -339,6 +367,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "split.shape": (((2, 6), (2, 6)),),
     "layers.diagnose.target": (None, {}, [1.0], (ARRAY, ARRAY)),  # up to the loss
     "layers.attend.embedding": (abs,),  # a function is taken for a part of a graph
+    "models.unet.depth": (0,),
 }
 
 #: The layers that another is made of, or is given here: a sentence may be theirs.
@@ -416,6 +445,7 @@ def whole_tracebacks():
 def test_every_public_callable_has_a_door():
     public = {f"layers.{name}": getattr(nn, name) for name in nn.__all__}
     public |= {f"ops.{name}": getattr(nn.ops, name) for name in nn.ops.__all__}
+    public |= {f"models.{name}": getattr(nn.models, name) for name in nn.models.__all__}
     ours = {
         name
         for name, value in public.items()
