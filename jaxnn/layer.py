@@ -11,14 +11,15 @@ Nothing here computes anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Protocol
+from functools import partial, wraps
+from typing import Any, ParamSpec, Protocol
 
 from jax.typing import DTypeLike
 
 from jaxnn.entries import Entries, check_entries
+from jaxnn.made import Made
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, Weights, checks_params
 from jaxnn.shapes import Spec, as_spec
@@ -53,9 +54,10 @@ class Visit(Protocol):
 
 Call = Callable[[str, "Layer", Params, Any], Any]
 Cast = Callable[[Params, DTypeLike], Params]
+P = ParamSpec("P")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layer:
     """A name and three pure functions.
 
@@ -68,11 +70,15 @@ class Layer:
       exact_name: whether a composite uses ``name`` unchanged; set by ``named``.
       draws: whether ``train`` draws random numbers. A composite gives a key to such parts only, since
         folding in a name takes time to trace. ``replace`` keeps it: set it where the new ``train`` differs.
+      made: the constructor's call that made it, which is how it prints; None for a bare ``Layer(...)``.
+      parts: the layers that a composite calls by name, in the order given; None for any other layer.
       cast: for a layer that keeps weights in its state: ``cast(params, dtype)`` gives params with all weights
         in that dtype. None where ``params.weights`` are all weights.
 
     >>> import jax, jaxnn as nn
     >>> layer = nn.dense(3)
+    >>> layer
+    dense(3)
     >>> params = layer.init(jax.random.key(0), (1, 4))
     >>> layer.apply(params, jax.numpy.ones((2, 4))).shape
     (2, 3)
@@ -82,12 +88,28 @@ class Layer:
     init: Init
     apply: Apply
     train: Train
-    visit: Visit | None = field(default=None, repr=False)
-    exact_name: bool = field(default=False, repr=False)
-    draws: bool = field(default=True, repr=False)
-    cast: Cast | None = field(default=None, repr=False)
+    visit: Visit | None = None
+    exact_name: bool = False
+    draws: bool = True
+    cast: Cast | None = None
+    made: Made | None = field(default=None, compare=False)
+    parts: Mapping[str, Layer] | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name!r})" if self.made is None else repr(self.made)
 
 
+def constructor(function: Callable[P, Layer]) -> Callable[P, Layer]:
+    """A function that makes layers, each of which then knows by what call it was made."""
+
+    @wraps(function)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Layer:
+        return replace(function(*args, **kwargs), made=Made(make, args, kwargs))
+
+    return make
+
+
+@constructor
 def stateless(
     name: str,
     init: Callable[[Key, Any], Weights],
@@ -140,6 +162,7 @@ def _stateless(
     return Layer(name, init_params, checked(infer), checked(train), draws=False)
 
 
+@constructor
 def stochastic(
     name: str,
     init: Callable[[Key, Any], Weights],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 
 from jaxnn.layer import Layer, stateless
+from jaxnn.made import Made
 from jaxnn.ops import checks
 
 LayerLike = Layer | Callable[[Any], Any]  #: a layer, or a plain function of one array
@@ -28,13 +30,15 @@ def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
     function, name = layer, _function_name(layer)
     if address := _address(function):  # it is sent to another process by this, not as code
         check = checks.array if _is_activation(layer) else checks.arrays
-        return stateless(
+        lifted = stateless(
             name,
             lambda key, x: {},
             lambda weights, x: _traced_once(*address)(check(name, x)),
             entries={},
         )
-    return stateless(name, lambda key, x: {}, lambda weights, x: function(x), entries={})
+    else:
+        lifted = stateless(name, lambda key, x: {}, lambda weights, x: function(x), entries={})
+    return replace(lifted, made=Made(function, lifted=True))
 
 
 def _address(function: Callable[..., Any]) -> tuple[str, str] | None:

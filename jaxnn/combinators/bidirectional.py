@@ -8,13 +8,14 @@ import jax
 
 from jaxnn.combinators.branches import merger
 from jaxnn.combinators.graph import Parts, composite
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers.recurrent import Sequences, as_sequences
 from jaxnn.lifting import given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import reverse_sequences
 
 
+@constructor
 def bidirectional(layer: Layer, *, merge: Literal["concat", "sum"] = "concat") -> Layer:
     """A recurrent layer run in both directions, each with weights of its own: (N, T, F) → (N, T, 2·H).
 

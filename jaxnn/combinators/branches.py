@@ -13,13 +13,14 @@ from jax import lax
 
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.combinators.location import describe
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 
 Merge = Literal["concat", "sum"] | Callable[[tuple[Any, ...]], Any]
 
 
+@constructor
 def serial(*layers: LayerLike, **named: LayerLike) -> Layer:
     """Layers one after the other: y = fₙ(… f₂(f₁(x))). Without layers, the identity.
 
@@ -38,6 +39,7 @@ def serial(*layers: LayerLike, **named: LayerLike) -> Layer:
     return composite("serial", lambda f, x: chain(f, parts, x), parts)
 
 
+@constructor
 def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: LayerLike) -> Layer:
     """Layers in a row, added to their input: y = x + f(x), or shortcut(x) + f(x).
 
@@ -75,6 +77,7 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: Lay
     return composite("residual", flow, both)
 
 
+@constructor
 def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> Layer:
     """One input through many branches: y = merge((f₁(x), f₂(x), …)).
 
@@ -101,6 +104,7 @@ def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> La
     return composite("parallel", lambda f, x: joined(tuple(f[part](x) for part in parts)), parts)
 
 
+@constructor
 def split(*layers: LayerLike, **named: LayerLike) -> Layer:
     """One branch per element: (y₁, y₂, …) = (f₁(x₁), f₂(x₂), …).
 

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 from jaxnn.combinators.location import describe
 from jaxnn.draft import Draft, Drafted, Draw, draft
 from jaxnn.kernels.lowering.varying import varying_as
-from jaxnn.layer import Apply, Call, Layer, Train, Visit
+from jaxnn.layer import Apply, Call, Layer, Train, Visit, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, require_arguments
 
 
+@constructor
 def repeat(layer: LayerLike, n: int) -> Layer:
     """The same layer n times in a row, each time with weights of its own, as one ``lax.scan``.
 
@@ -70,6 +71,7 @@ def repeat(layer: LayerLike, n: int) -> Layer:
     return _copies("repeat", layer, drafted, apply, train, visit)
 
 
+@constructor
 def ensemble(layer: LayerLike, n: int) -> Layer:
     """n independent nets on the same input, as one program.
 

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from jaxnn.combinators.location import add_location
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import Call, Layer
+from jaxnn.layer import Call, Layer, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, fold_name, require_params
@@ -42,6 +42,7 @@ class Parts:
 Flow = Callable[[Parts, Any], Any]
 
 
+@constructor
 def graph(fn: Flow, /, **layers: LayerLike) -> Layer:
     """Any data flow between layers, written as a function of them and the input.
 
@@ -96,6 +97,7 @@ class Composite:
             self.visit,
             draws=any(part.draws for part in parts),
             cast=self.cast if any(part.cast for part in parts) else None,
+            parts=self.parts,
         )
 
     def draft(self, key: Key, x: Any) -> tuple[Any, Draw]:

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import Call, Layer, Visit
+from jaxnn.layer import Call, Layer, Visit, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, checks_params, require_arguments
 from jaxnn.precision import cast, cast_weights, float_dtype
 
 
+@constructor
 def remat(layer: LayerLike) -> Layer:
     """The same function, with inner values recomputed for the gradient instead of stored.
 
@@ -40,6 +41,7 @@ def remat(layer: LayerLike) -> Layer:
     return replace(layer, init=Drafted(partial(draft, layer), apply), apply=apply, train=train)
 
 
+@constructor
 def frozen(layer: LayerLike) -> Layer:
     """The same function, with its weights kept in ``state``, where no optimiser can reach them.
 
@@ -88,6 +90,7 @@ def frozen(layer: LayerLike) -> Layer:
     )
 
 
+@constructor
 def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Layer:
     """The same function, computed in a narrower dtype; weights, state and results keep theirs.
 
@@ -140,6 +143,7 @@ def _unless_cast(old: Any, narrowed: Any, new: Any) -> Any:
     return new if jnp.result_type(narrowed) == jnp.result_type(old) else old
 
 
+@constructor
 def named(name: str, layer: LayerLike) -> Layer:
     """The same layer under a name of its own, which composites use unchanged.
 

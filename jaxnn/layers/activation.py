@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.dense import dense
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import activation as ops
@@ -17,6 +17,7 @@ from jaxnn.params import Key, Params, State, Weights, fold_name
 from jaxnn.shapes import Spec
 
 
+@constructor
 def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Layer:
     """ReLU with a learnt slope below 0: (..., C) → (..., C). y = x where x ≥ 0, else slope · x.
 
@@ -53,6 +54,7 @@ def _quarter(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) 
     return jnp.full(shape, 0.25, dtype, device=out_sharding)
 
 
+@constructor
 def maxout(
     features: int,
     pieces: int,

@@ -8,7 +8,7 @@ import jax
 from jax.nn.initializers import Initializer
 
 from jaxnn.entries import Entry, Size, repeated
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import conv as conv_op
@@ -17,6 +17,7 @@ from jaxnn.outputs import output_spec
 from jaxnn.params import Key, Params, Weights, fold_name
 
 
+@constructor
 def conv(
     features: int,
     window: Ints,
@@ -80,6 +81,7 @@ def conv(
     return stateless("conv", init, apply, entries=entries)
 
 
+@constructor
 def depthwise_conv(
     window: Ints,
     *,
@@ -135,6 +137,7 @@ def depthwise_conv(
     return stateless("depthwise_conv", init, apply, entries=entries)
 
 
+@constructor
 def separable_conv(
     features: int,
     window: Ints,

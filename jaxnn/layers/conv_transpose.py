@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.nn.initializers import Initializer
 
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.conv import check_settings, kernel_shape, window_for
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
@@ -16,6 +16,7 @@ from jaxnn.ops.windows import Ints, Padding
 from jaxnn.params import Key, Weights
 
 
+@constructor
 def conv_transpose(
     features: int,
     window: Ints,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.kernels.lowering.varying import sharding_as
-from jaxnn.layer import Layer, stateless, stochastic
+from jaxnn.layer import Layer, constructor, stateless, stochastic
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating, number, spatial
 from jaxnn.params import Key, Params, State, Weights, checks_params
@@ -18,6 +18,7 @@ from jaxnn.params import Key, Params, State, Weights, checks_params
 RESOLUTION = 1 << 16
 
 
+@constructor
 def dropout(rate: float) -> Layer:
     """Drops each value with probability ``rate`` in training: any shape → the same shape.
 
@@ -43,6 +44,7 @@ def dropout(rate: float) -> Layer:
     return _dropout("dropout", rate, lambda x: x.shape)
 
 
+@constructor
 def spatial_dropout(rate: float) -> Layer:
     """Drops each whole channel of an example with probability ``rate``: (N, *space, C) → (N, *space, C).
 

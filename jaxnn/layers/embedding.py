@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer, variance_scaling
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense
@@ -22,6 +22,7 @@ from jaxnn.params import Key, Params, Weights, fold_name
 UNIT_ROWS: Initializer = variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
 
 
+@constructor
 def embedding(
     vocabulary: int,
     features: int,

@@ -13,7 +13,7 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.weights import ONES, ZEROS, drawn
 from jaxnn.ops import checks
 from jaxnn.ops import norm as ops
@@ -22,6 +22,7 @@ from jaxnn.params import Key, Params, State, Weights, checks_params, fold_name
 from jaxnn.shapes import Spec, as_spec
 
 
+@constructor
 def batch_norm(
     *,
     momentum: float = 0.9,
@@ -106,6 +107,7 @@ def batch_norm(
     return Layer(name, init, checked(apply), checked(train), draws=False)
 
 
+@constructor
 def layer_norm(
     *,
     axes: int | Sequence[int] = -1,
@@ -157,6 +159,7 @@ def layer_norm(
     return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
 
 
+@constructor
 def rms_norm(
     *,
     axes: int | Sequence[int] = -1,
@@ -202,6 +205,7 @@ def rms_norm(
     return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, False)))
 
 
+@constructor
 def group_norm(
     groups: int,
     *,
@@ -254,6 +258,7 @@ def group_norm(
     return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
 
 
+@constructor
 def instance_norm(
     *,
     epsilon: float = 1e-5,

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers.weights import weightless
 from jaxnn.ops import adaptive_pool, checks, pool, windows
 from jaxnn.ops.global_pool import global_avg_pool, global_max_pool
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 
+@constructor
 def max_pool(
     window: Ints,
     *,
@@ -64,6 +65,7 @@ def max_pool(
     )
 
 
+@constructor
 def min_pool(
     window: Ints,
     *,
@@ -99,6 +101,7 @@ def min_pool(
     )
 
 
+@constructor
 def avg_pool(
     window: Ints,
     *,
@@ -138,6 +141,7 @@ def avg_pool(
     )
 
 
+@constructor
 def lp_pool(
     window: Ints,
     *,
@@ -177,6 +181,7 @@ def lp_pool(
     )
 
 
+@constructor
 def adaptive_avg_pool(output_size: Ints) -> Layer:
     """The average of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
@@ -193,6 +198,7 @@ def adaptive_avg_pool(output_size: Ints) -> Layer:
     return _pool("adaptive_avg_pool", adaptive_pool.adaptive_avg_pool, output_size=output_size)
 
 
+@constructor
 def adaptive_max_pool(output_size: Ints) -> Layer:
     """The largest value of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 

@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer, orthogonal, zeros
 from jaxnn.entries import Entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.recurrence.cells import Activation
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
 from jaxnn.params import Key, Weights, fold_name
@@ -50,6 +50,7 @@ class Sequences(NamedTuple):
     carry: Any = None
 
 
+@constructor
 def rnn(
     features: int,
     *,
@@ -128,6 +129,7 @@ def forget_one(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None
     return zeros(key, shape, dtype, out_sharding).at[quarter : 2 * quarter].set(1)
 
 
+@constructor
 def lstm(
     features: int,
     *,
@@ -185,6 +187,7 @@ def lstm(
     return _layer("lstm", init, op, entries, outputs, reverse, return_carry)
 
 
+@constructor
 def gru(
     features: int,
     *,

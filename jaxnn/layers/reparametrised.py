@@ -23,13 +23,14 @@ from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.scale import length, scale_of
-from jaxnn.layer import Call, Layer, Visit
+from jaxnn.layer import Call, Layer, Visit, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops.checks import integer, number
 from jaxnn.params import Key, Params, State, checks_params, fold_name, require_params
 from jaxnn.precision import cast_weights
 
 
+@constructor
 def weight_norm(layer: LayerLike) -> Layer:
     """Learns length and direction of each output channel's kernel separately; shapes as of ``layer``.
 
@@ -88,6 +89,7 @@ def weight_norm(layer: LayerLike) -> Layer:
     )
 
 
+@constructor
 def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-12) -> Layer:
     """Divides each kernel by its largest singular value; shapes as of ``layer``.
 

@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.spans import Pairs
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers.weights import weightless
 from jaxnn.ops import checks, windows
 from jaxnn.ops.windows import Padding
@@ -38,6 +38,7 @@ def flatten(x: ArrayLike) -> jax.Array:
     return jnp.reshape(array, (array.shape[0], prod(array.shape[1:])))
 
 
+@constructor
 def reshape(*shape: int) -> Layer:
     """Gives every example the shape ``shape``: (N, ...) → (N, *shape). Row-major, like ``jnp.reshape``.
 
@@ -96,6 +97,7 @@ def _reshaped(x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
     return jnp.expand_dims(split, ones)
 
 
+@constructor
 def pad(padding: Padding, *, mode: str = "CONSTANT", value: complex = 0) -> Layer:
     """Adds a border to the spatial axes: (N, *space, C) → (N, *(low + space + high), C).
 

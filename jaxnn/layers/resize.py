@@ -8,13 +8,14 @@ from typing import Any
 import jax
 
 from jaxnn import ops
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers.weights import weightless
 from jaxnn.ops.checks import number
 from jaxnn.ops.resize import check_method, scales
 from jaxnn.ops.windows import Ints, any_axes
 
 
+@constructor
 def resize(
     size: Ints,
     *,
@@ -54,6 +55,7 @@ def resize(
     return weightless("resize", apply)
 
 
+@constructor
 def upsample(
     scale: float | Sequence[float], *, method: str = "nearest", align_corners: bool = False
 ) -> Layer:
@@ -78,6 +80,7 @@ def upsample(
     return weightless("upsample", apply)
 
 
+@constructor
 def pixel_shuffle(scale: Ints) -> Layer:
     """Spreads channels over finer pixels: (N, *space, C·r₁·r₂…) → (N, *(space · r), C).
 
@@ -93,6 +96,7 @@ def pixel_shuffle(scale: Ints) -> Layer:
     return weightless("pixel_shuffle", lambda x: ops.pixel_shuffle(x, scale))
 
 
+@constructor
 def pixel_unshuffle(scale: Ints) -> Layer:
     """Folds blocks of pixels into channels: (N, *space, C) → (N, *(space / r), C·r₁·r₂…).
 

@@ -13,13 +13,14 @@ from jax.typing import ArrayLike
 from jaxnn import ops
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.ops import checks
 from jaxnn.ops.standardize import feature_shape
 from jaxnn.params import Key, Params, State, checks_params
 from jaxnn.shapes import Spec, as_spec
 
 
+@constructor
 def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0) -> Layer:
     """Moves each feature to mean 0 and deviation 1: (N, ...) → (N, ...).
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from jaxnn.combinators import serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import adaptive_avg_pool, conv, dense, dropout, flatten, max_pool
 from jaxnn.models.parts import numbered, share
 from jaxnn.ops import checks, relu
 
 
+@constructor
 def alexnet(classes: int = 1000, *, dropout_rate: float = 0.5, hidden: int = 4096) -> Layer:
     """AlexNet in torchvision's form: (N, H, W, C) → (N, classes), from 63×63 on, made for 224×224.
 

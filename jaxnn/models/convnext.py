@@ -8,7 +8,7 @@ from functools import partial
 from jax.nn.initializers import truncated_normal
 
 from jaxnn.combinators import residual, serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import conv, dense, depthwise_conv, global_avg_pool, layer_norm
 from jaxnn.lifting import LayerLike
 from jaxnn.models.parts import layer_scale, numbered, share, stochastic_depth, table
@@ -23,6 +23,7 @@ _dense = partial(dense, kernel_init=_INIT)
 _norm = partial(layer_norm, epsilon=1e-6)
 
 
+@constructor
 def convnext(
     stages: Sequence[Sequence[int]],
     classes: int = 1000,
@@ -52,6 +53,7 @@ def convnext(
     return _convnext("convnext", stages, classes, stochastic_depth_rate, scale)
 
 
+@constructor
 def convnext_tiny(classes: int = 1000, *, stochastic_depth_rate: float = 0.1, scale: float = 1e-6) -> Layer:
     """ConvNeXt-T: (N, H, W, C) → (N, classes), made for 224×224; 28,589,128 weights for 1000 classes.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import normal
 
 from jaxnn.combinators import serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import batch_norm, conv, conv_transpose, reshape
 from jaxnn.lifting import LayerLike
 from jaxnn.models.parts import numbered
@@ -18,6 +18,7 @@ _INIT = normal(0.02)
 _leaky_relu = partial(leaky_relu, negative_slope=0.2)
 
 
+@constructor
 def dcgan_generator(channels: int = 3, *, width: int = 64, doublings: int = 4) -> Layer:
     """DCGAN's generator: noise (N, Z) → images (N, S, S, channels) in (−1, 1).
 
@@ -49,6 +50,7 @@ def dcgan_generator(channels: int = 3, *, width: int = 64, doublings: int = 4) -
     return serial(noise=reshape(1, 1, -1), main=numbered(*layers, double(channels), tanh))
 
 
+@constructor
 def dcgan_discriminator(*, width: int = 64, halvings: int = 4) -> Layer:
     """DCGAN's discriminator: images (N, S, S, C) → logits (N,) of being real.
 

@@ -8,13 +8,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxnn.combinators import graph, serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import avg_pool, batch_norm, conv, dense, global_avg_pool, max_pool
 from jaxnn.lifting import LayerLike
 from jaxnn.models.parts import counts
 from jaxnn.ops import checks, relu
 
 
+@constructor
 def densenet(
     blocks: Sequence[int],
     classes: int = 1000,
@@ -44,6 +45,7 @@ def densenet(
     return _densenet("densenet", blocks, classes, growth, stem, bottleneck)
 
 
+@constructor
 def densenet121(classes: int = 1000) -> Layer:
     """DenseNet-121: (N, H, W, C) → (N, classes); 7,978,856 weights for 1000 classes. See ``densenet``.
 

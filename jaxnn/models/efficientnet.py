@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxnn.combinators import graph, residual, serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import conv, dense, dropout, global_avg_pool
 from jaxnn.models.parts import (
     conv_norm,
@@ -30,6 +30,7 @@ B0 = (
 )
 
 
+@constructor
 def efficientnet(
     stages: Sequence[Sequence[int]],
     classes: int = 1000,
@@ -60,6 +61,7 @@ def efficientnet(
     return _efficientnet("efficientnet", stages, classes, stem, dropout_rate, stochastic_depth_rate)
 
 
+@constructor
 def efficientnet_b0(
     classes: int = 1000, *, dropout_rate: float = 0.2, stochastic_depth_rate: float = 0.2
 ) -> Layer:

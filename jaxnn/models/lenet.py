@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from jaxnn.combinators import serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import avg_pool, conv, dense, flatten
 from jaxnn.ops import checks, tanh
 
 
+@constructor
 def lenet(classes: int = 10) -> Layer:
     """LeNet-5: (N, 28, 28, 1) → (N, classes).
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from jaxnn.combinators import bidirectional, graph, serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import dense, embedding, lstm
 from jaxnn.ops import checks
 
 
+@constructor
 def lstm_tagger(
     vocabulary: int, tags: int, *, features: int = 100, hidden: int = 128, depth: int = 2
 ) -> Layer:

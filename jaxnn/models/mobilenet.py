@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxnn.combinators import residual, serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import batch_norm, conv, dense, dropout, global_avg_pool
 from jaxnn.models.parts import conv_norm, depthwise_norm, divisible, numbered, share, table
 from jaxnn.ops import checks, relu6
@@ -22,6 +22,7 @@ STAGES = (
 )
 
 
+@constructor
 def mobilenet_v2(
     classes: int = 1000,
     *,

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxnn.combinators import graph, serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import batch_norm, conv, dense, global_avg_pool, max_pool
 from jaxnn.lifting import LayerLike
 from jaxnn.models.parts import conv_norm, counts, numbered
 from jaxnn.ops import checks, relu
 
 
+@constructor
 def resnet(blocks: Sequence[int], classes: int = 1000, *, bottleneck: bool = False, width: int = 64) -> Layer:
     """Any ResNet: (N, H, W, C) → (N, classes), made for 224×224.
 
@@ -36,6 +37,7 @@ def resnet(blocks: Sequence[int], classes: int = 1000, *, bottleneck: bool = Fal
     return _resnet("resnet", blocks, classes, bottleneck, width)
 
 
+@constructor
 def resnet18(classes: int = 1000) -> Layer:
     """ResNet-18: (N, H, W, C) → (N, classes); 11,689,512 weights for 1000 classes. See ``resnet``.
 
@@ -46,6 +48,7 @@ def resnet18(classes: int = 1000) -> Layer:
     return _resnet("resnet18", (2, 2, 2, 2), classes, False, 64)
 
 
+@constructor
 def resnet50(classes: int = 1000) -> Layer:
     """ResNet-50: (N, H, W, C) → (N, classes); 25,557,032 weights for 1000 classes. See ``resnet``.
 

@@ -7,11 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxnn.combinators import graph, serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import conv, conv_transpose, max_pool
 from jaxnn.ops import checks, relu
 
 
+@constructor
 def unet(classes: int = 2, *, width: int = 64, depth: int = 4) -> Layer:
     """U-Net: (N, H, W, C) → (N, H, W, classes), H and W multiples of 2 to the ``depth``.
 

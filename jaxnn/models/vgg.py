@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxnn.combinators import serial
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, constructor
 from jaxnn.layers import adaptive_avg_pool, batch_norm, conv, dense, dropout, flatten, max_pool
 from jaxnn.lifting import LayerLike
 from jaxnn.models.parts import numbered, share, table
@@ -14,6 +14,7 @@ from jaxnn.ops import checks, relu
 VGG11 = ((64, 1), (128, 1), (256, 2), (512, 2), (512, 2))
 
 
+@constructor
 def vgg(
     stages: Sequence[Sequence[int]],
     classes: int = 1000,
@@ -41,6 +42,7 @@ def vgg(
     return _vgg("vgg", stages, classes, dropout_rate, hidden)
 
 
+@constructor
 def vgg11_bn(classes: int = 1000, *, dropout_rate: float = 0.5, hidden: int = 4096) -> Layer:
     """VGG-11 with batch norm: (N, H, W, C) → (N, classes), from 32×32 on; 132,868,840 weights for 1000.
 
