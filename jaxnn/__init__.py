@@ -7,201 +7,109 @@
 (2, 10)
 """
 
-from jaxnn import checkpoint, combinators, data, kernels, layers, models, ops, training
-from jaxnn.combinators import (
-    bidirectional,
-    ensemble,
-    frozen,
-    graph,
-    mixed_precision,
-    named,
-    parallel,
-    remat,
-    repeat,
-    residual,
-    serial,
-    split,
-)
-from jaxnn.inspection import activations, diagnose, summary
-from jaxnn.layer import Layer, stateless, stochastic
-from jaxnn.layers import (
-    adaptive_avg_pool,
-    adaptive_max_pool,
-    attend,
-    avg_pool,
-    batch_norm,
-    conv,
-    conv_transpose,
-    dense,
-    depthwise_conv,
-    dropout,
-    embedding,
-    flatten,
-    global_avg_pool,
-    global_max_pool,
-    group_norm,
-    gru,
-    instance_norm,
-    layer_norm,
-    lp_pool,
-    lstm,
-    max_pool,
-    maxout,
-    min_pool,
-    pad,
-    pixel_shuffle,
-    pixel_unshuffle,
-    prelu,
-    reshape,
-    resize,
-    rms_norm,
-    rnn,
-    separable_conv,
-    spatial_dropout,
-    spectral_norm,
-    standardize,
-    upsample,
-    weight_norm,
-)
-from jaxnn.layers.recurrent import Sequences
-from jaxnn.lifting import as_layer
-from jaxnn.ops import (
-    arctan,
-    celu,
-    elu,
-    gelu,
-    glu,
-    hard_shrink,
-    hard_sigmoid,
-    hard_silu,
-    hard_tanh,
-    leaky_relu,
-    linear,
-    log_sigmoid,
-    log_softmax,
-    mish,
-    relu,
-    relu6,
-    selu,
-    sigmoid,
-    silu,
-    soft_shrink,
-    soft_sign,
-    softmax,
-    softmin,
-    softplus,
-    sparsemax,
-    step,
-    tanh,
-    tanh_shrink,
-    threshold,
-)
-from jaxnn.outputs import output_shape
-from jaxnn.params import Params
-from jaxnn.training import Fit, TrainState, accuracy, evaluate, fit, init_state, make_step
+from jaxnn import checkpoint as checkpoint
+from jaxnn import combinators as combinators
+from jaxnn import data as data
+from jaxnn import kernels as kernels
+from jaxnn import layers as layers
+from jaxnn import models as models
+from jaxnn import ops as ops
+from jaxnn import training as training
+from jaxnn.combinators import bidirectional as bidirectional
+from jaxnn.combinators import ensemble as ensemble
+from jaxnn.combinators import frozen as frozen
+from jaxnn.combinators import graph as graph
+from jaxnn.combinators import maxout as maxout
+from jaxnn.combinators import mixed_precision as mixed_precision
+from jaxnn.combinators import named as named
+from jaxnn.combinators import parallel as parallel
+from jaxnn.combinators import remat as remat
+from jaxnn.combinators import repeat as repeat
+from jaxnn.combinators import residual as residual
+from jaxnn.combinators import separable_conv as separable_conv
+from jaxnn.combinators import serial as serial
+from jaxnn.combinators import spectral_norm as spectral_norm
+from jaxnn.combinators import split as split
+from jaxnn.combinators import weight_norm as weight_norm
+from jaxnn.exports import public
+from jaxnn.inspection import activations as activations
+from jaxnn.inspection import diagnose as diagnose
+from jaxnn.inspection import summary as summary
+from jaxnn.layer import Layer as Layer
+from jaxnn.layer import stateless as stateless
+from jaxnn.layer import stochastic as stochastic
+from jaxnn.layers import adaptive_avg_pool as adaptive_avg_pool
+from jaxnn.layers import adaptive_max_pool as adaptive_max_pool
+from jaxnn.layers import attend as attend
+from jaxnn.layers import avg_pool as avg_pool
+from jaxnn.layers import batch_norm as batch_norm
+from jaxnn.layers import conv as conv
+from jaxnn.layers import conv_transpose as conv_transpose
+from jaxnn.layers import dense as dense
+from jaxnn.layers import depthwise_conv as depthwise_conv
+from jaxnn.layers import dropout as dropout
+from jaxnn.layers import embedding as embedding
+from jaxnn.layers import flatten as flatten
+from jaxnn.layers import global_avg_pool as global_avg_pool
+from jaxnn.layers import global_max_pool as global_max_pool
+from jaxnn.layers import group_norm as group_norm
+from jaxnn.layers import gru as gru
+from jaxnn.layers import instance_norm as instance_norm
+from jaxnn.layers import layer_norm as layer_norm
+from jaxnn.layers import lp_pool as lp_pool
+from jaxnn.layers import lstm as lstm
+from jaxnn.layers import max_pool as max_pool
+from jaxnn.layers import min_pool as min_pool
+from jaxnn.layers import pad as pad
+from jaxnn.layers import pixel_shuffle as pixel_shuffle
+from jaxnn.layers import pixel_unshuffle as pixel_unshuffle
+from jaxnn.layers import prelu as prelu
+from jaxnn.layers import reshape as reshape
+from jaxnn.layers import resize as resize
+from jaxnn.layers import rms_norm as rms_norm
+from jaxnn.layers import rnn as rnn
+from jaxnn.layers import spatial_dropout as spatial_dropout
+from jaxnn.layers import standardize as standardize
+from jaxnn.layers import upsample as upsample
+from jaxnn.layers.recurrent import Sequences as Sequences
+from jaxnn.lifting import as_layer as as_layer
+from jaxnn.ops import arctan as arctan
+from jaxnn.ops import celu as celu
+from jaxnn.ops import elu as elu
+from jaxnn.ops import gelu as gelu
+from jaxnn.ops import glu as glu
+from jaxnn.ops import hard_shrink as hard_shrink
+from jaxnn.ops import hard_sigmoid as hard_sigmoid
+from jaxnn.ops import hard_silu as hard_silu
+from jaxnn.ops import hard_tanh as hard_tanh
+from jaxnn.ops import leaky_relu as leaky_relu
+from jaxnn.ops import linear as linear
+from jaxnn.ops import log_sigmoid as log_sigmoid
+from jaxnn.ops import log_softmax as log_softmax
+from jaxnn.ops import mish as mish
+from jaxnn.ops import relu as relu
+from jaxnn.ops import relu6 as relu6
+from jaxnn.ops import selu as selu
+from jaxnn.ops import sigmoid as sigmoid
+from jaxnn.ops import silu as silu
+from jaxnn.ops import soft_shrink as soft_shrink
+from jaxnn.ops import soft_sign as soft_sign
+from jaxnn.ops import softmax as softmax
+from jaxnn.ops import softmin as softmin
+from jaxnn.ops import softplus as softplus
+from jaxnn.ops import sparsemax as sparsemax
+from jaxnn.ops import step as step
+from jaxnn.ops import tanh as tanh
+from jaxnn.ops import tanh_shrink as tanh_shrink
+from jaxnn.ops import threshold as threshold
+from jaxnn.outputs import output_shape as output_shape
+from jaxnn.params import Params as Params
+from jaxnn.training import Fit as Fit
+from jaxnn.training import TrainState as TrainState
+from jaxnn.training import accuracy as accuracy
+from jaxnn.training import evaluate as evaluate
+from jaxnn.training import fit as fit
+from jaxnn.training import init_state as init_state
+from jaxnn.training import make_step as make_step
 
-__all__ = [
-    "Fit",
-    "Layer",
-    "Params",
-    "Sequences",
-    "TrainState",
-    "accuracy",
-    "activations",
-    "adaptive_avg_pool",
-    "adaptive_max_pool",
-    "arctan",
-    "as_layer",
-    "attend",
-    "avg_pool",
-    "batch_norm",
-    "bidirectional",
-    "celu",
-    "checkpoint",
-    "combinators",
-    "conv",
-    "conv_transpose",
-    "data",
-    "dense",
-    "depthwise_conv",
-    "diagnose",
-    "dropout",
-    "elu",
-    "embedding",
-    "ensemble",
-    "evaluate",
-    "fit",
-    "flatten",
-    "frozen",
-    "gelu",
-    "global_avg_pool",
-    "global_max_pool",
-    "glu",
-    "graph",
-    "group_norm",
-    "gru",
-    "hard_shrink",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_tanh",
-    "init_state",
-    "instance_norm",
-    "kernels",
-    "layer_norm",
-    "layers",
-    "leaky_relu",
-    "linear",
-    "log_sigmoid",
-    "log_softmax",
-    "lp_pool",
-    "lstm",
-    "make_step",
-    "max_pool",
-    "maxout",
-    "min_pool",
-    "mish",
-    "mixed_precision",
-    "models",
-    "named",
-    "ops",
-    "output_shape",
-    "pad",
-    "parallel",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "prelu",
-    "relu",
-    "relu6",
-    "remat",
-    "repeat",
-    "reshape",
-    "residual",
-    "resize",
-    "rms_norm",
-    "rnn",
-    "selu",
-    "separable_conv",
-    "serial",
-    "sigmoid",
-    "silu",
-    "soft_shrink",
-    "soft_sign",
-    "softmax",
-    "softmin",
-    "softplus",
-    "sparsemax",
-    "spatial_dropout",
-    "spectral_norm",
-    "split",
-    "standardize",
-    "stateless",
-    "step",
-    "stochastic",
-    "summary",
-    "tanh",
-    "tanh_shrink",
-    "threshold",
-    "training",
-    "upsample",
-    "weight_norm",
-]
+__all__ = public(globals(), checkpoint, combinators, data, kernels, layers, models, ops, training)

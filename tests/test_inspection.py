@@ -32,6 +32,10 @@ def test_wrapped_nets_show_their_inside():
     for wrap in (nn.remat, nn.frozen, nn.mixed_precision):
         rows = nn.summary(wrap(inner), (1, 4)).rows
         assert [row.path for row in rows] == ["dense_0", "batch_norm_0"]
+    rows = nn.summary(nn.frozen(nn.serial(inner)), (1, 4)).rows
+    assert [(row.path, row.weights, row.state) for row in rows] == [
+        ("serial_0/dense_0", 0, 20), ("serial_0/batch_norm_0", 0, 16),
+    ]  # fmt: skip
     rows = nn.summary(nn.ensemble(inner, 2), (1, 4)).rows
     assert [row.path for row in rows] == ["0/dense_0", "0/batch_norm_0", "1/dense_0", "1/batch_norm_0"]
 
@@ -43,7 +47,7 @@ def test_visiting_computes_what_apply_does(key):
     for net in (
         inner, nn.remat(inner), nn.frozen(inner), nn.mixed_precision(inner), nn.repeat(inner, 3),
         nn.ensemble(inner, 2), nn.residual(inner), nn.parallel(inner, nn.dense(2)),
-        nn.graph(lambda f, x: f.a(f.a(x)), a=inner),
+        nn.graph(lambda f, x: f.a(f.a(x)), a=inner), nn.frozen(nn.repeat(inner, 2)), nn.maxout(2, 3),
     ):  # fmt: skip
         params = net.init(key, x)
         both = lambda params, x: (  # noqa: E731

@@ -1,22 +1,21 @@
 """Layers made of layers."""
 
-from jaxnn.combinators.bidirectional import bidirectional
-from jaxnn.combinators.branches import parallel, residual, serial, split
-from jaxnn.combinators.copies import ensemble, repeat
-from jaxnn.combinators.graph import graph
-from jaxnn.combinators.wrappers import frozen, mixed_precision, named, remat
+from jaxnn.combinators.bidirectional import bidirectional as bidirectional
+from jaxnn.combinators.branches import parallel as parallel
+from jaxnn.combinators.branches import residual as residual
+from jaxnn.combinators.branches import serial as serial
+from jaxnn.combinators.branches import split as split
+from jaxnn.combinators.copies import ensemble as ensemble
+from jaxnn.combinators.copies import repeat as repeat
+from jaxnn.combinators.graph import graph as graph
+from jaxnn.combinators.maxout import maxout as maxout
+from jaxnn.combinators.separable_conv import separable_conv as separable_conv
+from jaxnn.combinators.spectral_norm import spectral_norm as spectral_norm
+from jaxnn.combinators.weight_norm import weight_norm as weight_norm
+from jaxnn.combinators.wrappers import frozen as frozen
+from jaxnn.combinators.wrappers import mixed_precision as mixed_precision
+from jaxnn.combinators.wrappers import named as named
+from jaxnn.combinators.wrappers import remat as remat
+from jaxnn.exports import public
 
-__all__ = [
-    "bidirectional",
-    "ensemble",
-    "frozen",
-    "graph",
-    "mixed_precision",
-    "named",
-    "parallel",
-    "remat",
-    "repeat",
-    "residual",
-    "serial",
-    "split",
-]
+__all__ = public(globals())

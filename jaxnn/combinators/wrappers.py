@@ -78,7 +78,10 @@ def frozen(layer: LayerLike) -> Layer:
         return y, {"weights": params.state["weights"], "state": state}
 
     def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
-        return inner(thawed(params), x, call)
+        def call_frozen(part: str, layer: Layer, params: Params, x: Any) -> Any:
+            return call(part, frozen(layer), still(params), x)
+
+        return inner(thawed(params), x, call_frozen)
 
     return replace(
         layer,

@@ -4,7 +4,9 @@
 another.
 """
 
-from jaxnn.kernels.explain import Choice, explain
-from jaxnn.kernels.lowering.primitive import use
+from jaxnn.exports import public
+from jaxnn.kernels.explain import Choice as Choice
+from jaxnn.kernels.explain import explain as explain
+from jaxnn.kernels.lowering.primitive import use as use
 
-__all__ = ["Choice", "explain", "use"]
+__all__ = public(globals())

@@ -1,4 +1,4 @@
-"""Convolutional layers: grouped, depthwise and separable, over any number of spatial axes."""
+"""Convolutional layers: grouped and depthwise, over any number of spatial axes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import conv as conv_op
 from jaxnn.ops.windows import Ints, Padding
-from jaxnn.outputs import output_spec
-from jaxnn.params import Key, Params, Weights, fold_name
+from jaxnn.params import Key, Weights
 
 
 @constructor
@@ -135,61 +134,6 @@ def depthwise_conv(
 
     entries = {"kernel": kernel_shape(window, 1, "C"), **({"bias": ("C",)} if bias else {})}
     return stateless("depthwise_conv", init, apply, entries=entries)
-
-
-@constructor
-def separable_conv(
-    features: int,
-    window: Ints,
-    *,
-    multiplier: int = 1,
-    strides: Ints = 1,
-    padding: Padding = "VALID",
-    dilation: Ints = 1,
-    bias: bool = True,
-    kernel_init: Initializer = HE_NORMAL,
-    bias_init: Initializer = ZEROS,
-) -> Layer:
-    """A depthwise convolution, then one with window 1: ``(N, *space, C) → (N, *out, features)``.
-
-    Weights: ``depthwise`` holds a ``kernel (*window, 1, C · multiplier)`` and no bias, ``pointwise`` a
-    ``kernel (1…, C · multiplier, features)`` and, with ``bias=True``, a ``bias (features,)``. The settings
-    are those of ``nn.conv``; both kernels start from ``kernel_init``.
-
-    >>> import jaxnn as nn
-    >>> nn.output_shape(nn.separable_conv(8, 3, padding="SAME"), (1, 28, 28, 4))
-    (1, 28, 28, 8)
-    """
-    features = checks.integer("separable_conv", "features", features, least=1)
-    multiplier = checks.integer("separable_conv", "multiplier", multiplier, least=1)
-    check_settings("separable_conv", window, strides, padding, dilation)
-    checks.flags("separable_conv", bias=bias)
-    checks.initialisers("separable_conv", kernel_init=kernel_init, bias_init=bias_init)
-    depthwise = depthwise_conv(
-        window,
-        multiplier=multiplier,
-        strides=strides,
-        padding=padding,
-        dilation=dilation,
-        bias=False,
-        kernel_init=kernel_init,
-    )
-    pointwise = conv(features, 1, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
-
-    def init(key: Key, x: Any) -> Weights:
-        window_for("separable_conv", x, window, strides, padding, dilation)
-        between = output_spec(depthwise, x)
-        return {
-            "depthwise": depthwise.init(fold_name(key, "depthwise"), x).weights,
-            "pointwise": pointwise.init(fold_name(key, "pointwise"), between).weights,
-        }
-
-    def apply(weights: Weights, x: Any) -> jax.Array:
-        y = depthwise.apply(Params(weights["depthwise"], {}), x)
-        z: jax.Array = pointwise.apply(Params(weights["pointwise"], {}), y)
-        return z
-
-    return stateless("separable_conv", init, apply, entries={"depthwise": None, "pointwise": None})
 
 
 def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilation: Ints) -> None:

@@ -5,22 +5,16 @@ surfaces also take ``axes=``, to be drawn beside other panels in the caller's fi
 of the gallery and of the benchmarks' charts: ``with matplotlib.rc_context(plots.STYLE): ...``.
 """
 
-from jaxnn.plots.functions import activation_functions
-from jaxnn.plots.histograms import histograms
-from jaxnn.plots.images import feature_maps, filters, image_grid
-from jaxnn.plots.learning import learning_curves
-from jaxnn.plots.style import COLOURS, STYLE
-from jaxnn.plots.surfaces import decision_surface, loss_surface
+from jaxnn.exports import public
+from jaxnn.plots.functions import activation_functions as activation_functions
+from jaxnn.plots.histograms import histograms as histograms
+from jaxnn.plots.images import feature_maps as feature_maps
+from jaxnn.plots.images import filters as filters
+from jaxnn.plots.images import image_grid as image_grid
+from jaxnn.plots.learning import learning_curves as learning_curves
+from jaxnn.plots.style import COLOURS as COLOURS
+from jaxnn.plots.style import STYLE as STYLE
+from jaxnn.plots.surfaces import decision_surface as decision_surface
+from jaxnn.plots.surfaces import loss_surface as loss_surface
 
-__all__ = [
-    "COLOURS",
-    "STYLE",
-    "activation_functions",
-    "decision_surface",
-    "feature_maps",
-    "filters",
-    "histograms",
-    "image_grid",
-    "learning_curves",
-    "loss_surface",
-]
+__all__ = public(globals())

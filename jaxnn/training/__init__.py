@@ -1,26 +1,19 @@
 """Training with optax: one step, a whole run, and scores."""
 
-from jaxnn.training.average import average_of, averaged
-from jaxnn.training.evaluate import accuracy, evaluate
-from jaxnn.training.fit import Fit, fit
-from jaxnn.training.loss_scale import scale_of, scaled_loss
-from jaxnn.training.paths import labels, mask
-from jaxnn.training.score import with_inputs
-from jaxnn.training.step import TrainState, init_state, make_step
+from jaxnn.exports import public
+from jaxnn.training.average import average_of as average_of
+from jaxnn.training.average import averaged as averaged
+from jaxnn.training.evaluate import accuracy as accuracy
+from jaxnn.training.evaluate import evaluate as evaluate
+from jaxnn.training.fit import Fit as Fit
+from jaxnn.training.fit import fit as fit
+from jaxnn.training.loss_scale import scale_of as scale_of
+from jaxnn.training.loss_scale import scaled_loss as scaled_loss
+from jaxnn.training.paths import labels as labels
+from jaxnn.training.paths import mask as mask
+from jaxnn.training.score import with_inputs as with_inputs
+from jaxnn.training.step import TrainState as TrainState
+from jaxnn.training.step import init_state as init_state
+from jaxnn.training.step import make_step as make_step
 
-__all__ = [
-    "Fit",
-    "TrainState",
-    "accuracy",
-    "average_of",
-    "averaged",
-    "evaluate",
-    "fit",
-    "init_state",
-    "labels",
-    "make_step",
-    "mask",
-    "scale_of",
-    "scaled_loss",
-    "with_inputs",
-]
+__all__ = public(globals())

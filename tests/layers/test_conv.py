@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layers.conv import conv, depthwise_conv, separable_conv
+from jaxnn.layers.conv import conv, depthwise_conv
 from jaxnn.layers.conv_transpose import conv_transpose
 from jaxnn.ops.conv import conv as conv_op
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
 from jaxnn.outputs import output_shape
-from jaxnn.params import Params
 from tests.support import assert_close, rng_array
 
 KEY = jax.random.key(0)
@@ -92,25 +91,10 @@ def test_depthwise_rejects_another_number_of_channels():
         layer.apply(params, np.ones((1, 5, 6), np.float32))
 
 
-def test_separable_is_depthwise_then_pointwise():
-    layer = separable_conv(5, 3, multiplier=2, strides=2, padding="SAME", bias_init=jax.nn.initializers.ones)
-    x = rng_array(2, 7, 6, 3)
-    params = layer.init(KEY, x.shape)
-    assert jax.tree.map(jnp.shape, params.weights) == {
-        "depthwise": {"kernel": (3, 3, 1, 6)},
-        "pointwise": {"kernel": (1, 1, 6, 5), "bias": (5,)},
-    }
-    between = depthwise_conv(3, multiplier=2, strides=2, padding="SAME", bias=False).apply(
-        Params(params.weights["depthwise"], {}), x
-    )
-    assert_close(layer.apply(params, x), conv(5, 1).apply(Params(params.weights["pointwise"], {}), between))
-
-
 @pytest.mark.parametrize(
     ("layer", "shape", "out"),
     [
         (conv(8, 3, strides=2, padding="SAME"), (4, 9, 8, 3), (4, 5, 4, 8)),
-        (separable_conv(8, (3, 2)), (4, 9, 8, 3), (4, 7, 7, 8)),
         (conv_transpose(8, 4, strides=2, padding="SAME"), (4, 9, 8, 3), (4, 18, 16, 8)),
         (conv_transpose(8, 3), (4, 9, 3), (4, 11, 8)),
     ],
@@ -140,8 +124,6 @@ def test_output_shapes(layer, shape, out):
             ValueError,
             "depthwise_conv: multiplier must be at least 1",
         ),
-        (lambda: separable_conv(0, 3), ValueError, "separable_conv: features must be at least 1, got 0"),
-        (lambda: separable_conv(4, 0), ValueError, "separable_conv: window must be at least 1, got 0"),
         (lambda: conv_transpose(0, 3), ValueError, "conv_transpose: features must be at least 1, got 0"),
         (
             lambda: conv_transpose(8, 3, groups=3),
@@ -178,7 +160,7 @@ def test_a_bad_input_shape_raises_in_init(layer, shape, sentence):
         layer.init(KEY, shape)
 
 
-@pytest.mark.parametrize("layer", [conv(8, 3), depthwise_conv(3), separable_conv(8, 3), conv_transpose(8, 3)])
+@pytest.mark.parametrize("layer", [conv(8, 3), depthwise_conv(3), conv_transpose(8, 3)])
 def test_integer_input_raises_in_init_and_in_apply(layer):
     pixels = np.ones((1, 8, 8, 3), np.uint8)
     with pytest.raises(TypeError, match="x must be floating-point, got uint8; cast it first"):

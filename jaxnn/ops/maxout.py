@@ -1,0 +1,76 @@
+"""Maxout: the largest of each group of channels."""
+
+from collections.abc import Callable
+from functools import partial, reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.reduction import extreme, total
+from jaxnn.ops import checks
+from jaxnn.ops.checks import floating
+
+
+def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
+    """The largest of each group of ``pieces`` channels: (..., C) → (..., C // pieces).
+
+    y[c] = max of x[c · pieces + j] over 0 ≤ j < pieces: the pieces of one output are adjacent. Values
+    that tie for the maximum share its gradient evenly.
+
+    Args:
+      x: floating-point.
+      pieces: the number of values per output, ≥ 1; must divide C.
+      axis: the axis of the channels.
+
+    Raises:
+      TypeError: for integers.
+      ValueError: if ``pieces`` is below 1 or does not divide C, or for an axis that is not there.
+
+    >>> import jax.numpy as jnp, jaxnn as nn
+    >>> print(nn.ops.maxout(jnp.array([[1.0, 5.0, 4.0, 2.0]]), 2))
+    [[5. 4.]]
+
+    Goodfellow et al., "Maxout networks", 2013.
+    """
+    x = floating("maxout", x)
+    axis = checks.axis("maxout", axis, x.shape)
+    pieces = checks.integer("maxout", "pieces", pieces, least=1)
+    if x.shape[axis] % pieces:
+        raise ValueError(
+            f"maxout: pieces must be at least 1 and divide the channels, got {pieces} for {x.shape[axis]} "
+            "channels"
+        )
+    split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
+    # A CPU would convert half-precision values for every comparison.
+    y: jax.Array = _largest(axis + 1, jnp.reshape(x.astype(accumulator(x.dtype)), split))
+    return y.astype(x.dtype)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _largest(axis: int, x: jax.Array) -> jax.Array:
+    """The largest along a short axis."""
+    return _joined(jnp.maximum, axis, x)
+
+
+@_largest.defjvp
+def _largest_jvp(axis: int, primals: Any, tangents: Any) -> Any:
+    (x,), (tangent,) = primals, tangents
+    y = stored(_largest(axis, x))
+    taken = x == jnp.expand_dims(y, axis)
+    ties = stored(_joined(jnp.add, axis, taken.astype(x.dtype)))
+    # A sum instead of slices: its transpose is a copy, not pads.
+    of_taken = jnp.sum(jnp.where(taken, tangent, jnp.zeros_like(tangent)), axis)
+    return y, stored(of_taken) / ties
+
+
+def _joined(function: Callable[[jax.Array, jax.Array], jax.Array], axis: int, x: jax.Array) -> jax.Array:
+    """Reduces ``axis`` slice by slice where it is short: a CPU reduces along a short last axis slowly."""
+    if x.shape[axis] > 4:
+        over = extreme if function is jnp.maximum else total
+        return lax.squeeze(over(x, (axis,)), (axis,))
+    return reduce(function, (lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])))
