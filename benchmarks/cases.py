@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks import specs
 from benchmarks.specs import (
+    Attention,
     Conv,
     ConvTranspose,
     Dense,
@@ -119,6 +120,11 @@ CASES = [
     Case("recurrent", "GRU of MNIST rows, H 64", Recurrent("gru", 64), (32, 28, 28), "small"),
     Case("recurrent", "GRU T 128, H 256", Recurrent("gru", 256), (32, 128, 128)),
     Case("recurrent", "RNN T 128, H 256", Recurrent("rnn", 256), (32, 128, 128)),
+    Case("attention", "8 heads of 64", Attention(8), (4, 128, 1536), "small"),
+    Case("attention", "causal, 8 heads of 64", Attention(8, causal=True), (4, 128, 1536), "small"),
+    Case("attention", "8 heads of 64", Attention(8), (1, 1024, 1536)),
+    Case("attention", "causal, 8 heads of 64", Attention(8, causal=True), (1, 1024, 1536)),
+    Case("attention", "causal, 4 heads of 64", Attention(4, causal=True), (1, 4096, 768)),
     Case("embedding", "10,000 × 256", Embedding(10_000, 256), (32, 128)),
     Case("activation", "ReLU", Function("relu"), IMAGES),
     Case("activation", "GELU (tanh)", Function("gelu"), (8, 128, 3072)),
@@ -149,6 +155,7 @@ TINY = [
     Case("recurrent", "LSTM", Recurrent("lstm", 3), (2, 4, 2), "tiny"),
     Case("recurrent", "GRU", Recurrent("gru", 3), (2, 4, 2), "tiny"),
     Case("recurrent", "RNN", Recurrent("rnn", 3), (2, 4, 2), "tiny"),
+    Case("attention", "causal attention", Attention(2, causal=True), (2, 5, 18), "tiny"),
     Case("embedding", "embedding", Embedding(7, 3), (2, 4), "tiny"),
     Case("activation", "GELU", Function("gelu"), (2, 5), "tiny"),
     Case("activation", "PReLU", Prelu(), (2, 3, 3, 2), "tiny"),

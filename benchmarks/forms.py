@@ -76,7 +76,8 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
     )
     for form in reversed(forms):  # the plain form is the last, and the others are compared with it
         call = compiled(form, problem, operands)
-        got = np.asarray(call(), np.float64)
+        results = jax.tree.leaves(call())
+        got = np.concatenate([np.ravel(np.asarray(result, np.float64)) for result in results])
         expected = got if expected is None else expected
         error = float(np.abs(got - expected).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
         row = replace(template, contender=form.name, error=error, note="chosen" if form is taken else "")

@@ -238,6 +238,31 @@ class Recurrent(Spec):
 
 
 @dataclass(frozen=True)
+class Attention(Spec):
+    """Self-attention of queries, keys and values that stand side by side, (N, T, 3 · heads · D)."""
+
+    heads: int
+    causal: bool = False
+
+    def parts(self, x: Any) -> list[Any]:
+        """Queries, keys and values, each (N, T, heads, D)."""
+        n, t, features = x.shape
+        split = x.reshape(n, t, 3, self.heads, features // (3 * self.heads))
+        return [split[:, :, i] for i in range(3)]
+
+    def joined(self, y: Any) -> Any:
+        """The heads side by side: (N, T, heads · D)."""
+        return y.reshape(*y.shape[:2], y.shape[2] * y.shape[3])
+
+    def out(self, shape: Shape) -> Shape:
+        return (*shape[:-1], shape[-1] // 3)
+
+    def flops(self, shape: Shape) -> int:
+        pairs = shape[1] * (shape[1] + 1) // 2 if self.causal else shape[1] ** 2
+        return 4 * shape[0] * pairs * shape[-1] // 3
+
+
+@dataclass(frozen=True)
 class Serial(Spec):
     """One after the other."""
 

@@ -112,6 +112,10 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "strings": (None, 3, "abc", [], ["a"] * 7, [1, 2], NOTHING),
     "text": (None, 3, ["a"], NOTHING),
     "entries": (3, "abc", [], ARRAY, {"kernel": 3}, {"kernel": (1, None)}, {"kernel": (True,)}, {1: (2,)}),
+    "reach": (
+        "3", True, 2.5, nan, 1j, [3], {}, (), (1,), (1, 2, 3), (1, -1), ("1", 1), NOTHING, WHOLE, -1,
+        np.int64(-1),
+    ),
     "implementation": (3, "abc", True, [], {}, nan, b"lax"),
     "matplotlib": (3, "abc", ARRAY, NOTHING),
 }  # fmt: skip
@@ -126,13 +130,14 @@ KINDS = {
     "share": "momentum rate dropout_rate stochastic_depth_rate",
     "level": "hard_shrink.threshold soft_shrink.threshold",
     "number": "threshold value",
-    "finite": "cubic_coefficient convnext.scale convnext_tiny.scale",
+    "finite": "cubic_coefficient convnext.scale convnext_tiny.scale attention.scale",
+    "reach": "attention.window",
     "exponent": "p",
     "factors": "upsample.scale",
     "scalar": "pad.value",
     "flag": "ceil_mode count_include_pad align_corners antialias approximate shared reverse return_carry "
     "logarithmic batch_norm.scale layer_norm.scale rms_norm.scale group_norm.scale instance_norm.scale bias "
-    "resnet.bottleneck",
+    "resnet.bottleneck causal",
     "counts": "blocks",
     "rows": "stages",
     "choice": "method mode outputs merge",
@@ -140,7 +145,7 @@ KINDS = {
     "axes": "axes",
     "padding": "padding",
     "array": "x kernel mean var deviation slope input_kernel recurrent_kernel recurrent_bias carry lengths "
-    "indices where data ops.scale ops.bias target",
+    "q k v mask key_lengths offset indices where data ops.scale ops.bias target",
     "initialiser": "kernel_init bias_init scale_init slope_init embedding_init recurrent_kernel_init",
     "function": "activation fn loss init apply stochastic.train predict",
     "layer": "layer net shortcut layers named",
@@ -265,7 +270,9 @@ GATES = {"x": STEPS, "recurrent_kernel": ones(4, 4), "input_kernel": ones(3, 4)}
 LSTM = {"x": STEPS, "recurrent_kernel": ones(4, 16), "input_kernel": ones(3, 16)}
 GRU = {"x": STEPS, "recurrent_kernel": ones(4, 12), "input_kernel": ones(3, 12)}
 STATE = ones(2, 4)
+HEADS = ones(2, 5, 2, 3)
 OPS = {
+    "attention": op(nn.ops.attention, q=HEADS, k=HEADS, v=HEADS),
     "dense": op(nn.ops.dense, x=ROW, kernel=ones(6, 3)),
     "conv": op(nn.ops.conv, x=IMAGE, kernel=ones(3, 3, 4, 4)),
     "conv_transpose": op(

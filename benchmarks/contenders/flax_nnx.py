@@ -139,6 +139,8 @@ class Maker:
                 init = nnx.initializers.zeros_init()
                 cell = cells[spec.kind](channels, spec.features, recurrent_kernel_init=init, **kinds)
                 return Part(nnx.RNN(cell))
+            case specs.Attention():
+                return Part(None, partial(_attention, spec))
         raise Unsupported(f"no {type(spec).__name__}")
 
     def norm(self, spec: specs.Norm, channels: int) -> Any:
@@ -159,6 +161,11 @@ def _pool(spec: specs.Pool, _: Any, x: Any, key: Any) -> Any:
         return nnx.max_pool(x, window, strides, pad)
     # Padding must be left out of the count; then Flax returns float32 for bfloat16.
     return nnx.avg_pool(x, window, strides, pad, count_include_pad=not spec.padding).astype(x.dtype)
+
+
+def _attention(spec: specs.Attention, _: Any, x: Any, key: Any) -> Any:
+    mask = nnx.make_causal_mask(x[:, :, 0], dtype=bool) if spec.causal else None
+    return spec.joined(nnx.dot_product_attention(*spec.parts(x), mask=mask))
 
 
 def _dense(spec: specs.Dense, module: Any, x: Any, key: Any) -> Any:

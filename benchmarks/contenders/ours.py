@@ -74,6 +74,8 @@ def layer(spec: specs.Spec) -> Any:
             return nn.embedding(spec.vocabulary, spec.features)
         case specs.Recurrent():
             return {"lstm": nn.lstm, "gru": nn.gru, "rnn": nn.rnn}[spec.kind](spec.features)
+        case specs.Attention():
+            return nn.stateless("attention", lambda key, x: {}, lambda w, x: _attention(spec, x))
         case specs.Serial(parts):
             return nn.serial(**{f"part_{i}": layer(part) for i, part in enumerate(parts)})
         case specs.Sum(parts):
@@ -81,6 +83,10 @@ def layer(spec: specs.Spec) -> Any:
         case specs.Skip(body):
             return nn.parallel(x=nn.linear, body=layer(body), merge="concat")
     raise TypeError(f"no layer for {spec}")
+
+
+def _attention(spec: specs.Attention, x: Any) -> Any:
+    return spec.joined(nn.ops.attention(*spec.parts(x), causal=spec.causal))
 
 
 def pack(spec: specs.Spec, weights: Any) -> Any:

@@ -170,6 +170,10 @@ def recurrent(spec: specs.Recurrent, weights: Any, x: Any, key: Any) -> Any:
     return jnp.swapaxes(lax.scan(step, start, jnp.swapaxes(x, 0, 1))[1], 0, 1)
 
 
+def attention(spec: specs.Attention, weights: Any, x: Any, key: Any) -> Any:
+    return spec.joined(jax.nn.dot_product_attention(*spec.parts(x), is_causal=spec.causal))
+
+
 def _lstm(carry: Any, gates: Any, kernel: Any) -> Any:
     h, c = carry
     i, f, g, o = jnp.split(gates + h @ kernel, 4, -1)
@@ -206,6 +210,7 @@ LAX: dict[type, Form] = {
     specs.Dropout: dropout,
     specs.Embedding: lambda spec, weights, x, key: jnp.take(weights["table"], x, 0),
     specs.Recurrent: recurrent,
+    specs.Attention: attention,
 }
 
 

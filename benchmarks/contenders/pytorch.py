@@ -110,6 +110,8 @@ def module(spec: specs.Spec, shape: specs.Shape) -> nn.Module:
         case specs.Recurrent():
             make = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[spec.kind]
             return Leaf(make(channels, spec.features, batch_first=True), lambda m, x: m(x)[0])
+        case specs.Attention():
+            return Leaf(None, lambda _, x: _attention(spec, x))
     raise Unsupported(f"no {type(spec).__name__}")
 
 
@@ -121,6 +123,12 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "tanh": lambda _, x: torch.tanh(x),
     "softmax": lambda _, x: functional.softmax(x, -1),
 }
+
+
+def _attention(spec: specs.Attention, x: Any) -> Any:
+    heads_first = (a.transpose(1, 2) for a in spec.parts(x))
+    y = functional.scaled_dot_product_attention(*heads_first, is_causal=spec.causal)
+    return spec.joined(y.transpose(1, 2))
 
 
 def _dense(spec: specs.Dense, module: nn.Linear, x: Any) -> Any:

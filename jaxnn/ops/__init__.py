@@ -31,6 +31,7 @@ from jaxnn.ops.activation import tanh_shrink as tanh_shrink
 from jaxnn.ops.activation import threshold as threshold
 from jaxnn.ops.adaptive_pool import adaptive_avg_pool as adaptive_avg_pool
 from jaxnn.ops.adaptive_pool import adaptive_max_pool as adaptive_max_pool
+from jaxnn.ops.attention import attention as attention
 from jaxnn.ops.conv import conv as conv
 from jaxnn.ops.conv_general import conv_general_dilated as conv_general_dilated
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose

@@ -41,17 +41,17 @@ def reverse_sequences(x: ArrayLike, lengths: ArrayLike | None = None) -> jax.Arr
     return jnp.take_along_axis(array, jnp.expand_dims(source, tuple(range(2, array.ndim))), axis=1)
 
 
-def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array) -> jax.Array:
+def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array, name: str = "lengths") -> jax.Array:
     """``lengths`` as int32, one per sequence of ``x: (N, T, ...)``; raises unless shape and dtype are right.
 
     Their values may be traced, so these are not checked.
     """
-    array = checks.array(op, _stacked(lengths), "lengths")
+    array = checks.array(op, _stacked(lengths), name)
     if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(f"{op}: lengths must be integers, got {array.dtype}")
+        raise TypeError(f"{op}: {name} must be integers, got {array.dtype}")
     if array.shape != x.shape[:1]:
         raise ValueError(
-            f"{op}: lengths must be (N,) = {x.shape[:1]}, one for each sequence, got shape {array.shape}"
+            f"{op}: {name} must be (N,) = {x.shape[:1]}, one for each sequence, got shape {array.shape}"
         )
     return array.astype(jnp.int32)
 

@@ -113,6 +113,7 @@ def test_operations_by_hand():
     transposed = specs.ConvTranspose(4, 2, 1, features=8)
     assert transposed.out((2, 5, 5, 4)) == (2, 10, 10, 8)
     assert transposed.flops((2, 5, 5, 4)) == 2 * (2 * 5 * 5 * 4) * 16 * 8
+    assert specs.Attention(2).flops((2, 5, 24)) == 2 * 2 * (2 * 5 * 5) * 8
     assert specs.Recurrent("gru", 8).flops((2, 5, 4)) == 2 * (2 * 5) * 24 * (4 + 8)
 
 

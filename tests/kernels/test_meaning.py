@@ -15,6 +15,8 @@ import jaxnn
 from jaxnn.inspection.flops import count_flops
 from jaxnn.inspection.receptive_field import input_field, run
 from jaxnn.inspection.receptive_field.field import NOTHING
+from jaxnn.kernels.attention.primitives import attention
+from jaxnn.kernels.attention.problem import Settings as AttentionSettings
 from jaxnn.kernels.convolution import primitives as convolution
 from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
@@ -45,8 +47,37 @@ def pairs(x):
     )
 
 
+HEADS = (2, 6, 1, 4)
+BIAS = np.zeros((2, 1, 6, 6), np.float32)
+#: The number of operations of one product of all queries and keys.
+SCORES = 2 * (2 * 6) * 6 * 4
+
+
+def read(q, bias=BIAS):
+    """What 2 × 6 queries, one head of 4 features each, read of 6 keys."""
+    operands = q, rng_array(*HEADS, seed=5), rng_array(*HEADS, seed=6), bias
+    return attention(operands, AttentionSettings(0.5, extras=("bias",)))
+
+
+def on_one_head(function):
+    return lambda x: function(jnp.expand_dims(x, 2))[:, :, 0]
+
+
 #: By primitive: a function of x that uses it, and its number of operations for an x of ``SHAPE``.
 EXAMPLES = {
+    "jaxnn_attention": (on_one_head(read), 2 * SCORES),
+    "jaxnn_attention_bias_gradient": (
+        lambda x: jax.vjp(partial(read, rng_array(*HEADS)), BIAS)[1](jnp.expand_dims(x, 2))[0][:, 0],
+        (2 + 5 + 2) * SCORES,
+    ),
+    "jaxnn_attention_gradient": (
+        on_one_head(lambda x: jax.vjp(read, rng_array(*HEADS))[1](x)[0]),
+        (2 + 5) * SCORES,
+    ),
+    "jaxnn_attention_tangent": (
+        on_one_head(lambda x: jax.jvp(read, (rng_array(*HEADS),), (x,))[1]),
+        (2 + 5) * SCORES,
+    ),
     "jaxnn_conv_forward": (
         lambda x: convolution.forward(x, KERNEL, STRIDED, x.dtype),
         2 * (2 * 3 * 4) * 3 * 2,
@@ -110,8 +141,9 @@ def test_operations_and_field(name):
 def test_the_plain_program_computes_the_same(name):
     eqn = equation(name, EXAMPLES[name][0])
     operands = [rng_array(*v.aval.shape, seed=i) for i, v in enumerate(eqn.invars)]
-    (plain,) = jaxpr_as_fun(plain_program(eqn))(*operands)
-    assert_close(eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params), plain)
+    plain = jaxpr_as_fun(plain_program(eqn))(*operands)
+    made = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
+    assert_close(made if eqn.primitive.multiple_results else [made], plain)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

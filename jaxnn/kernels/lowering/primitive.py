@@ -88,8 +88,10 @@ def primitive(
     batch: Callable[..., tuple[jax.Array, int]],
     describe: Callable[[tuple[Any, ...], Mapping[str, Any], int], Any] = Problem,
     flops: Flops | None = None,
+    plain: Callable[..., Any] | None = None,
+    several: bool = False,
 ) -> Primitive:
-    """A primitive of one result, called ``jaxnn_<name>``, whose derivatives are still to be defined.
+    """A primitive called ``jaxnn_<name>``, whose derivatives are still to be defined.
 
     Args:
       name: of the primitive.
@@ -103,13 +105,16 @@ def primitive(
         number of devices.
       flops: the number of floating-point operations, from the types of the operands and of the result; None
         for those of the plain form.
+      plain: the plain form as a function of operands and parameters; None for what ``"default"`` chooses.
+      several: whether it has a list of results instead of one; ``type_of`` and ``batch`` then give lists too.
     """
     made = Primitive(f"jaxnn_{name}")
+    made.multiple_results = several
     made.def_impl(_compiled(made, settings))
     made.def_abstract_eval(type_of)
     batching.primitive_batchers[made] = batch
     kernel = KERNELS[made.name] = Kernel(made, forms, describe)
-    MEANINGS[made] = Meaning(kernel.plain, flops)
+    MEANINGS[made] = Meaning(plain or kernel.plain, flops)
     mlir.register_lowering(made, _lowering(kernel, forms[DEFAULT]))
     for platform in forms:
         if platform != DEFAULT:
@@ -154,17 +159,18 @@ def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., jax.Arr
     """
     compiled = jax.jit(made.bind, static_argnames=settings)
 
-    def run(*operands: jax.Array, **params: Any) -> jax.Array:
+    def run(*operands: jax.Array, **params: Any) -> Any:
         config: Any = jax.config
         if not (config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs):
             return compiled(*operands, **params)
         refused = {"nan": config.jax_debug_nans, "inf": config.jax_debug_infs}
         with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
-            result = compiled(*operands, **params)
+            results = compiled(*operands, **params)
+            floats = [a for a in jax.tree.leaves(results) if jnp.issubdtype(a.dtype, jnp.inexact)]
             for kind, is_kind in (("nan", jnp.isnan), ("inf", jnp.isinf)):
-                if refused[kind] and jnp.issubdtype(result.dtype, jnp.inexact) and is_kind(result).any():
+                if refused[kind] and any(is_kind(a).any() for a in floats):
                     raise FloatingPointError(f"invalid value ({kind}) encountered in {made.name}")
-        return result
+        return results
 
     return run
 
@@ -173,11 +179,12 @@ def _lowering(kernel: Kernel, forms: Sequence[Form]) -> Callable[..., Any]:
     def rule(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
         devices = _devices(context.module_context.axis_context)
 
-        def compute(*operands: jax.Array) -> jax.Array:
+        def compute(*operands: jax.Array) -> Any:
             form, problem = kernel.chosen(forms, tuple(map(jax.typeof, operands)), params, devices)
             return form.compute(problem, *operands)
 
-        return mlir.lower_fun(compute, multiple_results=False)(context, *args)
+        several = kernel.primitive.multiple_results
+        return mlir.lower_fun(compute, multiple_results=several)(context, *args)
 
     return rule
 

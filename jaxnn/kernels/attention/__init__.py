@@ -1,0 +1,1 @@
+"""Attention: its forms by platform and size, and derivatives of its own."""

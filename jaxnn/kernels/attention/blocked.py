@@ -1,0 +1,361 @@
+"""Attention in blocks of queries and keys, which never holds more scores than those of one block.
+
+For a block of queries the blocks of keys are read one after the other, with a running maximum and sum: the
+exact softmax in memory that is linear in the lengths. Derivatives compute the weights again from the scores
+and the logarithms of their sums. Blocks of keys that no query of the block reads are skipped.
+
+Products of one block multiply the weights of keys that are not read, which are 0, by their values, and
+0 · NaN is NaN; with ``exact`` such terms are left out one by one, which is slow.
+
+Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Rabe and Staats, "Self-attention
+does not need O(n²) memory", 2021; Dao et al., "FlashAttention", 2022.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.kernels.attention.problem import (
+    Operands,
+    Problem,
+    from_keys,
+    from_queries,
+    from_statistics,
+    keys,
+    on_five_axes,
+    queries,
+    seen,
+    statistics,
+    without_ends,
+    zeros_past,
+)
+from jaxnn.kernels.lowering.varying import varying_as
+
+#: The most queries and keys of a block, and the fewest scores per step that keep two cores at work. Where a
+#: query does not read all keys, blocks of keys are shorter, so that more of them are skipped.
+QUERIES, KEYS, KEYS_IF_SKIPPED, SCORES = 128, 1024, 256, 1 << 18
+
+
+class Blocks(NamedTuple):
+    """How queries and keys are cut: sizes and numbers of blocks. What pads the last block is not read."""
+
+    rows: Any
+    columns: Any
+    row_blocks: int
+    column_blocks: int
+
+
+def cut(p: Problem) -> Blocks:
+    """Blocks of nearly equal sizes; a symbolic length is one block."""
+
+    def pieces(length: Any, most: int) -> tuple[Any, int]:
+        if not isinstance(length, int):
+            return length, 1
+        count = max(1, -(-length // most))
+        return -(-length // count), count
+
+    s = p.settings
+    skips = s.left is not None or s.right is not None or "key_lengths" in s.extras
+    rows, row_blocks = pieces(p.queries, QUERIES)
+    columns, column_blocks = pieces(p.keys, KEYS_IF_SKIPPED if skips else KEYS)
+    return Blocks(rows, columns, row_blocks, column_blocks)
+
+
+def forward(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.Array, jax.Array]:
+    """See ``plain.forward``."""
+    given = without_ends(on_five_axes(p, operands))
+    y, logarithms = _by_lane(p, partial(_forward, p, exact), (given,))
+    return from_queries(y).astype(operands[0].dtype), from_statistics(logarithms)
+
+
+def tangent(p: Problem, *operands: jax.Array, exact: bool = False) -> jax.Array:
+    """See ``primitives.tangent``."""
+    count = 3 + len(p.settings.extras)
+    given = without_ends(on_five_axes(p, operands[:count]))
+    y, logarithms, d_q, d_k, d_v, *d_bias = operands[count:]
+    tangents = Operands(
+        zeros_past(given.lengths, queries(p, d_q)),
+        zeros_past(given.key_lengths, keys(d_k)),
+        zeros_past(given.key_lengths, keys(d_v)),
+        d_bias[0].reshape(given.bias.shape) if d_bias and given.bias is not None else None,
+    )
+    (result,) = _by_lane(
+        p, partial(_tangent, p, exact), (given, tangents, queries(p, y), statistics(p, logarithms))
+    )
+    return from_queries(result).astype(operands[0].dtype)
+
+
+def gradient(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.Array, ...]:
+    """See ``primitives.gradient``."""
+    count = 3 + len(p.settings.extras)
+    given = without_ends(on_five_axes(p, operands[:count]))
+    y, logarithms, cotangent = operands[count:]
+    d_y = zeros_past(given.lengths, queries(p, cotangent))
+    rest = queries(p, y), statistics(p, logarithms), d_y
+    d_q, d_k, d_v = _by_lane(p, partial(_gradient, p, exact), (given, *rest))
+    types = [a.dtype for a in operands[:3]]
+    results = from_queries(d_q), from_keys(d_k), from_keys(d_v)
+    return tuple(a.astype(dtype) for a, dtype in zip(results, types, strict=True))
+
+
+def _by_lane(p: Problem, compute: Callable[..., tuple[jax.Array, ...]], trees: Any) -> Any:
+    """``compute(*trees)`` for a few heads of one example at a time, so that a block stays in the cache.
+
+    All at once where the compiler may spread the batch over devices: a loop over it would gather it.
+    """
+    if p.devices > 1 or not isinstance(p.batch, int) or p.batch == 0:
+        return compute(*trees)
+    blocks = cut(p)
+    most = SCORES // max(1, blocks.rows * blocks.columns * (p.heads // p.kv_heads))
+    together = max(n for n in range(1, p.kv_heads + 1) if p.kv_heads % n == 0 and n <= max(1, most))
+    groups = p.kv_heads // together
+    if p.batch * groups == 1:
+        return compute(*trees)
+
+    def lane(a: jax.Array, i: jax.Array) -> jax.Array:
+        for axis, start, size in ((0, i // groups, 1), (1, i % groups * together, together)):
+            if a.shape[axis] > 1:
+                a = lax.dynamic_slice_in_dim(a, start, size, axis)
+        return a
+
+    results = lax.map(
+        lambda i: compute(*jax.tree.map(lambda a: lane(a, i), trees)),
+        jnp.arange(p.batch * groups, dtype=jnp.int32),
+    )
+    return jax.tree.map(lambda a: a.reshape(p.batch, p.kv_heads, *a.shape[3:]), results)
+
+
+def _forward(p: Problem, exact: bool, given: Operands) -> tuple[jax.Array, jax.Array]:
+    walk = _Walk(p, given)
+
+    def block(i: jax.Array) -> tuple[jax.Array, jax.Array]:
+        q = walk.rows(given.q, i) * p.settings.scale
+
+        def step(j: jax.Array, carry: Any) -> Any:
+            largest, total, y = carry
+            scores, read = walk.scores(q, i, j)
+            following = jnp.maximum(largest, jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
+            shift = jnp.where(following == -jnp.inf, jnp.zeros_like(following), following)
+            weights, shrink = jnp.exp(scores - shift), jnp.exp(largest - shift)
+            total = shrink * total + jnp.sum(weights, axis=-1, keepdims=True)
+            y = shrink * y + _over_keys(p, weights, walk.columns(given.v, j), read, exact=exact)
+            return following, total, y
+
+        one = jnp.zeros_like(q[..., :1])
+        largest, total, y = walk.over_keys(i, step, (one - jnp.inf, one, jnp.zeros_like(q)))
+        empty = total == 0
+        total = jnp.where(empty, jnp.ones_like(total), total)
+        return y / total, jnp.where(empty, jnp.zeros_like(total), largest + jnp.log(total))
+
+    return walk.over_queries(block)
+
+
+def _tangent(
+    p: Problem,
+    exact: bool,
+    given: Operands,
+    tangents: Operands,
+    y: jax.Array,
+    logarithms: jax.Array,
+) -> tuple[jax.Array]:
+    walk = _Walk(p, given)
+
+    def block(i: jax.Array) -> tuple[jax.Array]:
+        q = walk.rows(given.q, i) * p.settings.scale
+        d_q = walk.rows(tangents.q, i) * p.settings.scale
+        logarithm = walk.rows(logarithms, i)
+
+        def step(j: jax.Array, carry: Any) -> Any:
+            d_total, d_y = carry
+            scores, read = walk.scores(q, i, j)
+            weights = jnp.exp(scores - logarithm)
+            d_scores = _scores(p, d_q, walk.columns(given.k, j)) + _scores(p, q, walk.columns(tangents.k, j))
+            if tangents.bias is not None:
+                d_scores = d_scores + walk.block(tangents.bias, i, j)
+            d_weights = _where(read, weights * d_scores)
+            d_total = d_total + jnp.sum(d_weights, axis=-1, keepdims=True)
+            d_y = d_y + _over_keys(p, d_weights, walk.columns(given.v, j), read, exact=exact)
+            d_y = d_y + _over_keys(p, weights, walk.columns(tangents.v, j), read, exact=exact)
+            return d_total, d_y
+
+        start = jnp.zeros_like(q[..., :1]), jnp.zeros_like(q)
+        d_total, d_y = walk.over_keys(i, step, varying_as(start, (given, tangents)))
+        return (d_y - d_total * walk.rows(y, i),)
+
+    return walk.over_queries(block)
+
+
+def _gradient(
+    p: Problem, exact: bool, given: Operands, y: jax.Array, logarithms: jax.Array, d_y: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    walk = _Walk(p, given)
+
+    def block(carry: Any, i: jax.Array) -> tuple[Any, jax.Array]:
+        q, d_y_here = walk.rows(given.q, i) * p.settings.scale, walk.rows(d_y, i)
+        logarithm = walk.rows(logarithms, i)
+        common = jnp.sum(d_y_here * walk.rows(y, i), axis=-1, keepdims=True)
+
+        def step(j: jax.Array, carry: Any) -> Any:
+            d_q, d_k, d_v = carry
+            k, v = walk.columns(given.k, j), walk.columns(given.v, j)
+            scores, read = walk.scores(q, i, j)
+            weights = jnp.exp(scores - logarithm)
+            d_scores = _where(read, weights * (_scores(p, d_y_here, v) - common))
+            d_q = d_q + _over_keys(p, d_scores, k, read, exact=exact)
+            d_k = walk.added(d_k, _over_rows(p, d_scores, q, read, exact=exact), j)
+            d_v = walk.added(d_v, _over_rows(p, weights, d_y_here, read, exact=exact), j)
+            return d_q, d_k, d_v
+
+        d_q, *carry = walk.over_keys(i, step, (jnp.zeros_like(q), *carry))
+        return tuple(carry), d_q * p.settings.scale
+
+    zeros = jnp.zeros((*given.k.shape[:3], walk.b.columns * walk.b.column_blocks, p.features), p.wide)
+    zeros = zeros + jnp.zeros_like(given.k[..., :1, :1], p.wide)  # sharded and varying as the keys
+    start = varying_as((zeros, zeros), (given, d_y))
+    (d_k, d_v), d_q = lax.scan(block, start, jnp.arange(walk.b.row_blocks, dtype=jnp.int32))
+    return walk.joined(d_q), d_k[..., : p.keys, :], d_v[..., : p.keys, :]
+
+
+class _Walk:
+    """Moves over the blocks of one attention. Queries, keys and rows of statistics come out padded."""
+
+    def __init__(self, p: Problem, given: Operands):
+        self.p, self.given, self.b = p, given, cut(p)
+        whole = self.b.row_blocks * self.b.rows, self.b.column_blocks * self.b.columns
+        self.pads = tuple(
+            0 if size == own else size - own for size, own in zip(whole, self._sizes(), strict=True)
+        )
+
+    def _sizes(self) -> tuple[Any, Any]:
+        return self.p.queries, self.p.keys
+
+    def rows(self, a: jax.Array, i: jax.Array) -> jax.Array:
+        """Block i of the queries of ``a: (N, K, R, T, D)``."""
+        return self._piece(a, i, 3, 0).astype(self.p.wide)
+
+    def columns(self, a: jax.Array, j: jax.Array) -> jax.Array:
+        """Block j of the keys of ``a: (N, K, 1, S, D)``."""
+        return self._piece(a, j, 3, 1).astype(self.p.wide)
+
+    def block(self, a: jax.Array, i: jax.Array, j: jax.Array) -> jax.Array:
+        """The block of a bias or a mask, (N, K, R, T, S), for these queries and keys."""
+        a = a if a.shape[3] == 1 else self._piece(a, i, 3, 0)
+        a = a if a.shape[4] == 1 else self._piece(a, j, 4, 1)
+        return a if a.dtype == jnp.bool_ else a.astype(self.p.wide)
+
+    def scores(self, q: jax.Array, i: jax.Array, j: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """The scores of a block, −∞ where a key is not read, and where one is read (None: everywhere)."""
+        p, given = self.p, self.given
+        scores = _scores(p, q, self.columns(given.k, j))
+        if given.bias is not None:
+            scores = scores + self.block(given.bias, i, j)
+        rows, columns = (
+            at * size + jnp.arange(size, dtype=jnp.int32)
+            for at, size in ((i, self.b.rows), (j, self.b.columns))
+        )
+        here = given if given.mask is None else given._replace(mask=self.block(given.mask, i, j))
+        read = seen(p.settings, here, rows, columns)
+        for place, own, axes, pad in zip(
+            (rows, columns), self._sizes(), ((0, 1, 2, 4), (0, 1, 2, 3)), self.pads, strict=True
+        ):
+            if pad:
+                real = jnp.expand_dims(place, axes) < own
+                read = real if read is None else read & real
+        return (scores if read is None else jnp.where(read, scores, -jnp.inf)), read
+
+    def over_keys(self, i: jax.Array, step: Callable[..., Any], carry: Any) -> Any:
+        """``carry`` after the steps of all blocks of keys that a query of block i reads."""
+        carry = varying_as(carry, self.given)
+        if self.b.column_blocks == 1:
+            return step(jnp.zeros((), jnp.int32), carry)
+        return lax.fori_loop(*self._bounds(i), step, carry)
+
+    def over_queries(self, block: Callable[..., tuple[jax.Array, ...]]) -> Any:
+        """What ``block`` gives for each block of queries, joined."""
+        return jax.tree.map(self.joined, lax.map(block, jnp.arange(self.b.row_blocks, dtype=jnp.int32)))
+
+    def joined(self, a: jax.Array) -> jax.Array:
+        """(blocks, N, K, R, rows, D) → (N, K, R, T, D)."""
+        a = jnp.moveaxis(a, 0, 3)
+        return a.reshape(*a.shape[:3], a.shape[3] * a.shape[4], a.shape[5])[..., : self.p.queries, :]
+
+    def added(self, total: jax.Array, block: jax.Array, j: jax.Array) -> jax.Array:
+        """``total`` of all keys with ``block`` added to those of block j."""
+        here = lax.dynamic_slice_in_dim(total, j * self.b.columns, self.b.columns, 3)
+        return lax.dynamic_update_slice_in_dim(total, here + block, j * self.b.columns, 3)
+
+    def _piece(self, a: jax.Array, at: jax.Array, axis: int, which: int) -> jax.Array:
+        count = self.b.row_blocks if which == 0 else self.b.column_blocks
+        if count == 1:
+            return a
+        if self.pads[which]:
+            a = lax.pad(
+                a, jnp.zeros((), a.dtype), [(0, self.pads[which] * (n == axis), 0) for n in range(a.ndim)]
+            )
+        size = self.b.rows if which == 0 else self.b.columns
+        return lax.dynamic_slice_in_dim(a, at * size, size, axis)
+
+    def _bounds(self, i: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The first block of keys that a query of block i reads, and the one after the last."""
+        s, given, b = self.p.settings, self.given, self.b
+        first, last = i * b.rows, (i + 1) * b.rows - 1
+        if given.offset is not None:
+            first, last = first + jnp.min(given.offset), last + jnp.max(given.offset)
+        low = jnp.zeros((), jnp.int32)
+        high = jnp.full((), b.column_blocks, jnp.int32)
+        if s.left is not None:
+            low = jnp.maximum(low, (first - s.left) // b.columns)
+        if s.right is not None:
+            high = jnp.minimum(high, (last + s.right) // b.columns + 1)
+        if given.key_lengths is not None:
+            high = jnp.minimum(high, -(-jnp.max(given.key_lengths) // b.columns))
+        if given.lengths is not None:
+            high = jnp.where(i * b.rows < jnp.max(given.lengths), high, low)
+        return low, high
+
+
+def _scores(p: Problem, q: jax.Array, k: jax.Array) -> jax.Array:
+    return jnp.einsum("nkrtd,nkisd->nkrts", q, k, precision=p.settings.precision)
+
+
+def _where(read: jax.Array | None, a: jax.Array) -> jax.Array:
+    return a if read is None else jnp.where(read, a, jnp.zeros_like(a))
+
+
+def _over_keys(
+    p: Problem, weights: jax.Array, values: jax.Array, read: jax.Array | None, *, exact: bool
+) -> jax.Array:
+    """Σₛ weights[..., t, s] · values[..., s, d]."""
+    if not exact or read is None:
+        return jnp.einsum("nkrts,nkisd->nkrtd", weights, values, precision=p.settings.precision)
+
+    def term(s: Any, total: jax.Array) -> jax.Array:
+        weight, is_read = (lax.dynamic_slice_in_dim(a, s, 1, 4) for a in (weights, whole))
+        return total + _where(is_read, weight * lax.dynamic_slice_in_dim(values, s, 1, 3))
+
+    whole = jnp.broadcast_to(read, weights.shape)
+    zeros = jnp.zeros_like(weights, shape=(*weights.shape[:-1], values.shape[-1]))
+    return lax.fori_loop(0, weights.shape[-1], term, varying_as(zeros, (weights, values)))
+
+
+def _over_rows(
+    p: Problem, weights: jax.Array, values: jax.Array, read: jax.Array | None, *, exact: bool
+) -> jax.Array:
+    """Σ weights[..., t, s] · values[..., t, d] over queries t and the query heads of a head of keys."""
+    if not exact or read is None:
+        total = jnp.einsum("nkrts,nkrtd->nksd", weights, values, precision=p.settings.precision)
+        return jnp.expand_dims(total, 2)
+
+    def term(t: Any, total: jax.Array) -> jax.Array:
+        weight, value, is_read = (lax.dynamic_slice_in_dim(a, t, 1, 3) for a in (weights, values, whole))
+        product = _where(jnp.swapaxes(is_read, 3, 4), jnp.swapaxes(weight, 3, 4) * value)
+        return total + jnp.sum(product, axis=2, keepdims=True)
+
+    whole = jnp.broadcast_to(read, weights.shape)
+    n, k, _, t, s = weights.shape
+    zeros = jnp.zeros_like(weights, shape=(n, k, 1, s, values.shape[-1]))
+    return lax.fori_loop(0, t, term, varying_as(zeros, (weights, values)))
