@@ -2,7 +2,7 @@
 
 python -m benchmarks.forms                             all operations at the shapes of ``benchmarks.ops``
 python -m benchmarks.forms --shapes small --only lenet grouped
-python -m benchmarks.forms --table                     the lists of forms, as docs/kernels.md shows them
+python -m benchmarks.forms --table                     the lists of forms, as docs/kernels shows them
 
 An operation is a pass of a layer (a convolution, the gradient of its input or of its kernel, the gradient of
 a matrix, a sum, an extreme). Every form that fits gets the same random operands, is compared with the plain

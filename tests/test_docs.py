@@ -12,13 +12,60 @@ from benchmarks import forms
 from tests.markdown import run_blocks
 from tests.support import assert_close, known_answers
 
-DOCS = Path(__file__).parent.parent / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+#: All that a reader may open.
+ALL_PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(
+        page
+        for folder in ("docs", "benchmarks", "examples")
+        for page in sorted((ROOT / folder).rglob("*.md"))
+    ),
+]
+
+
+def path_of(page):
+    return str(page.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=path_of)
 
 
 def test_there_are_pages():
-    assert DOCS / "conventions.md" in PAGES
+    assert {DOCS / "conventions.md", DOCS / "kernels" / "README.md"} <= set(PAGES)
+    assert {ROOT / "README.md", ROOT / "benchmarks" / "results" / "README.md"} <= set(ALL_PAGES)
+
+
+def without_blocks(page):
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """What the headings of a page are called in links to them."""
+    titles = re.findall(r"^#+ (.*)$", without_blocks(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=path_of)
+def test_every_link_leads_somewhere(page):
+    lost = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", without_blocks(page))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        goal = (page.parent / path).resolve() if path else page
+        if not goal.exists() or (anchor and anchor not in anchors(goal)):
+            lost.append(target)
+    assert not lost
+
+
+def test_the_index_of_forms_names_every_page():
+    index = DOCS / "kernels" / "README.md"
+    assert {page.name for page in index.parent.glob("*.md")} - {"README.md"} <= set(
+        re.findall(r"\]\((\w+\.md)\)", index.read_text())
+    )
 
 
 @every_page
@@ -62,6 +109,6 @@ def test_ported_recurrent_weights_give_what_pytorch_gives(net, layer):
 
 
 def test_the_table_of_forms_is_that_of_the_lists():
-    text = (DOCS / "kernels.md").read_text()
+    text = (DOCS / "kernels" / "README.md").read_text()
     shown = text.partition("<!-- forms:start -->\n")[2].partition("\n<!-- forms:end -->")[0]
     assert shown == forms.table(), "python -m benchmarks.forms --table prints it"
