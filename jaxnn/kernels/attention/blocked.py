@@ -11,8 +11,7 @@ Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Rabe 
 does not need O(n²) memory", 2021; Dao et al., "FlashAttention", 2022.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels.attention.problem import (
+    GRADIENT_OPERANDS,
+    TANGENT_OPERANDS,
     Operands,
     Problem,
     from_keys,
@@ -67,66 +68,111 @@ def cut(p: Problem) -> Blocks:
 
 def forward(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.Array, jax.Array]:
     """See ``plain.forward``."""
-    given = without_ends(on_five_axes(p, operands))
-    y, logarithms = _by_lane(p, partial(_forward, p, exact), (given,))
-    return from_queries(y).astype(operands[0].dtype), from_statistics(logarithms)
+
+    def compute(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
+        y, logarithms = _forward(p, exact, without_ends(on_five_axes(p, operands)))
+        return from_queries(y).astype(operands[0].dtype), from_statistics(logarithms)
+
+    y, logarithms = _by_lane(p, compute, operands, p.settings.names(), (2, 1))
+    return y, logarithms
 
 
 def tangent(p: Problem, *operands: jax.Array, exact: bool = False) -> jax.Array:
     """See ``primitives.tangent``."""
     count = 3 + len(p.settings.extras)
-    given = without_ends(on_five_axes(p, operands[:count]))
-    y, logarithms, d_q, d_k, d_v, *d_bias = operands[count:]
-    tangents = Operands(
-        zeros_past(given.lengths, queries(p, d_q)),
-        zeros_past(given.key_lengths, keys(d_k)),
-        zeros_past(given.key_lengths, keys(d_v)),
-        d_bias[0].reshape(given.bias.shape) if d_bias and given.bias is not None else None,
-    )
-    (result,) = _by_lane(
-        p, partial(_tangent, p, exact), (given, tangents, queries(p, y), statistics(p, logarithms))
-    )
-    return from_queries(result).astype(operands[0].dtype)
+
+    def compute(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
+        given = without_ends(on_five_axes(p, operands[:count]))
+        y, logarithms, d_q, d_k, d_v, *d_bias = operands[count:]
+        tangents = Operands(
+            zeros_past(given.lengths, queries(p, d_q)),
+            zeros_past(given.key_lengths, keys(d_k)),
+            zeros_past(given.key_lengths, keys(d_v)),
+            d_bias[0].reshape(given.bias.shape) if d_bias and given.bias is not None else None,
+        )
+        result = _tangent(p, exact, given, tangents, queries(p, y), statistics(p, logarithms))
+        return (from_queries(result).astype(operands[0].dtype),)
+
+    return _by_lane(p, compute, operands, p.settings.names(*TANGENT_OPERANDS), (2,))[0]
 
 
 def gradient(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.Array, ...]:
     """See ``primitives.gradient``."""
     count = 3 + len(p.settings.extras)
-    given = without_ends(on_five_axes(p, operands[:count]))
-    y, logarithms, cotangent = operands[count:]
-    d_y = zeros_past(given.lengths, queries(p, cotangent))
-    rest = queries(p, y), statistics(p, logarithms), d_y
-    d_q, d_k, d_v = _by_lane(p, partial(_gradient, p, exact), (given, *rest))
-    types = [a.dtype for a in operands[:3]]
-    results = from_queries(d_q), from_keys(d_k), from_keys(d_v)
-    return tuple(a.astype(dtype) for a, dtype in zip(results, types, strict=True))
+
+    def compute(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
+        given = without_ends(on_five_axes(p, operands[:count]))
+        y, logarithms, cotangent = operands[count:]
+        d_y = zeros_past(given.lengths, queries(p, cotangent))
+        d_q, d_k, d_v = _gradient(p, exact, given, queries(p, y), statistics(p, logarithms), d_y)
+        results = from_queries(d_q), from_keys(d_k), from_keys(d_v)
+        return tuple(a.astype(own.dtype) for a, own in zip(results, operands[:3], strict=True))
+
+    return _by_lane(p, compute, operands, p.settings.names(*GRADIENT_OPERANDS), (2, 2, 2))
 
 
-def _by_lane(p: Problem, compute: Callable[..., tuple[jax.Array, ...]], trees: Any) -> Any:
-    """``compute(*trees)`` for a few heads of one example at a time, so that a block stays in the cache.
+#: The axis of the heads, by operand.
+_HEADS = {
+    **dict.fromkeys(("q", "k", "v", "y", "d_q", "d_k", "d_v", "d_y"), 2),
+    **dict.fromkeys(("bias", "mask", "d_bias", "logarithms"), 1),
+}
 
-    All at once where the compiler may spread the batch over devices: a loop over it would gather it.
+
+def _by_lane(
+    p: Problem,
+    compute: Callable[..., tuple[jax.Array, ...]],
+    operands: Sequence[jax.Array],
+    names: Sequence[str],
+    heads: Sequence[int],
+) -> tuple[jax.Array, ...]:
+    """``compute(p, *operands)`` for a few heads of one example at a time, so that a block stays in the cache.
+
+    They are cut out in their own layout: transposed as a whole they would be written once more. All at once
+    where the compiler may spread the batch over devices: a loop over it would gather it.
+
+    Args:
+      p: the problem.
+      compute: of a problem and its operands.
+      operands: of the whole problem.
+      names: theirs.
+      heads: the axis of the heads in each result.
     """
     if p.devices > 1 or not isinstance(p.batch, int) or p.batch == 0:
-        return compute(*trees)
+        return compute(p, *operands)
     blocks = cut(p)
     most = SCORES // max(1, blocks.rows * blocks.columns * (p.heads // p.kv_heads))
     together = max(n for n in range(1, p.kv_heads + 1) if p.kv_heads % n == 0 and n <= max(1, most))
     groups = p.kv_heads // together
     if p.batch * groups == 1:
-        return compute(*trees)
+        return compute(p, *operands)
+    part = p._replace(batch=1, heads=p.heads // groups, kv_heads=together)
 
-    def lane(a: jax.Array, i: jax.Array) -> jax.Array:
-        for axis, start, size in ((0, i // groups, 1), (1, i % groups * together, together)):
-            if a.shape[axis] > 1:
-                a = lax.dynamic_slice_in_dim(a, start, size, axis)
+    def lane(name: str, a: jax.Array, i: Any) -> jax.Array:
+        if a.shape[0] > 1:
+            a = lax.dynamic_slice_in_dim(a, i // groups, 1, 0)
+        axis = _HEADS.get(name)
+        if axis is not None and groups > 1 and a.shape[axis] > 1:
+            size = a.shape[axis] // groups
+            a = lax.dynamic_slice_in_dim(a, i % groups * size, size, axis)
         return a
 
-    results = lax.map(
-        lambda i: compute(*jax.tree.map(lambda a: lane(a, i), trees)),
-        jnp.arange(p.batch * groups, dtype=jnp.int32),
-    )
-    return jax.tree.map(lambda a: a.reshape(p.batch, p.kv_heads, *a.shape[3:]), results)
+    def lanes(i: Any) -> tuple[jax.Array, ...]:
+        return compute(part, *(lane(name, a, i) for name, a in zip(names, operands, strict=False)))
+
+    def step(i: jax.Array, results: list[jax.Array]) -> list[jax.Array]:
+        placed = []
+        for whole, a, axis in zip(results, lanes(i), heads, strict=True):
+            start = [jnp.zeros((), i.dtype)] * a.ndim
+            start[0], start[axis] = i // groups, i % groups * a.shape[axis]
+            placed.append(lax.dynamic_update_slice(whole, a, start))
+        return placed
+
+    results = []
+    for a, axis in zip(jax.eval_shape(lambda: lanes(0)), heads, strict=True):
+        shape = [p.batch, *a.shape[1:]]
+        shape[axis] *= groups
+        results.append(jnp.zeros(shape, a.dtype))
+    return tuple(lax.fori_loop(0, p.batch * groups, step, varying_as(results, operands)))
 
 
 def _forward(p: Problem, exact: bool, given: Operands) -> tuple[jax.Array, jax.Array]:
@@ -161,10 +207,10 @@ def _tangent(
     tangents: Operands,
     y: jax.Array,
     logarithms: jax.Array,
-) -> tuple[jax.Array]:
+) -> jax.Array:
     walk = _Walk(p, given)
 
-    def block(i: jax.Array) -> tuple[jax.Array]:
+    def block(i: jax.Array) -> jax.Array:
         q = walk.rows(given.q, i) * p.settings.scale
         d_q = walk.rows(tangents.q, i) * p.settings.scale
         logarithm = walk.rows(logarithms, i)
@@ -184,9 +230,10 @@ def _tangent(
 
         start = jnp.zeros_like(q[..., :1]), jnp.zeros_like(q)
         d_total, d_y = walk.over_keys(i, step, varying_as(start, (given, tangents)))
-        return (d_y - d_total * walk.rows(y, i),)
+        return d_y - d_total * walk.rows(y, i)
 
-    return walk.over_queries(block)
+    result: jax.Array = walk.over_queries(block)
+    return result
 
 
 def _gradient(
@@ -274,7 +321,7 @@ class _Walk:
             return step(jnp.zeros((), jnp.int32), carry)
         return lax.fori_loop(*self._bounds(i), step, carry)
 
-    def over_queries(self, block: Callable[..., tuple[jax.Array, ...]]) -> Any:
+    def over_queries(self, block: Callable[[jax.Array], Any]) -> Any:
         """What ``block`` gives for each block of queries, joined."""
         return jax.tree.map(self.joined, lax.map(block, jnp.arange(self.b.row_blocks, dtype=jnp.int32)))
 

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxnn.kernels.attention import plain
 from jaxnn.kernels.attention.forms import FORMS
-from jaxnn.kernels.attention.problem import Problem, Settings
+from jaxnn.kernels.attention.problem import GRADIENT_OPERANDS, TANGENT_OPERANDS, Problem, Settings
 from jaxnn.kernels.choice import Form, check_name
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.lowering.primitive import DEFAULT, primitive
@@ -90,10 +90,6 @@ def _type_of_bias_gradient(q: Any, k: Any, v: Any, bias: Any, *rest: Any, settin
 # --- vmap ---
 
 
-def _names(settings: Settings, *others: str) -> tuple[str, ...]:
-    return ("q", "k", "v", *settings.extras, *others)
-
-
 def _fold(
     which: Primitive,
     others: Sequence[str],
@@ -103,7 +99,7 @@ def _fold(
 ) -> tuple[list[jax.Array], list[int]]:
     """The mapped axis becomes the slower part of the batch."""
     size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
-    names = _names(settings, *others)[: len(args)]
+    names = settings.names(*others)[: len(args)]
     batch = args[0].shape[0 if dims[0] is None else int(dims[0] == 0)]
     # A bias and a mask may have a batch of 1, which stays so if nothing of it is mapped; a bias and its
     # tangent have one shape.
@@ -264,13 +260,10 @@ def _pass(
 
 _FORWARD: Primitive = _pass("forward", lambda *args, **params: _fold(_FORWARD, (), *args, **params))
 _TANGENT: Primitive = _pass(
-    "tangent",
-    lambda *args, **params: _fold(
-        _TANGENT, ("y", "logarithms", "d_q", "d_k", "d_v", "d_bias"), *args, **params
-    ),
+    "tangent", lambda *args, **params: _fold(_TANGENT, TANGENT_OPERANDS, *args, **params)
 )
 _GRADIENT: Primitive = _pass(
-    "gradient", lambda *args, **params: _fold(_GRADIENT, ("y", "logarithms", "d_y"), *args, **params)
+    "gradient", lambda *args, **params: _fold(_GRADIENT, GRADIENT_OPERANDS, *args, **params)
 )
 _BIAS_GRADIENT = _pass("bias_gradient", _bias_gradient_batch, _BIAS_FORMS)
 ad.primitive_jvps[_FORWARD] = _forward_jvp

@@ -11,6 +11,10 @@ import jax.numpy as jnp
 
 #: The operands after q, k and v, in this order; each may be left out.
 EXTRAS = ("bias", "mask", "lengths", "key_lengths", "offset")
+#: What follows the operands of the attention in those of its tangent and of its gradient; ``d_bias`` may be
+#: left out.
+TANGENT_OPERANDS = ("y", "logarithms", "d_q", "d_k", "d_v", "d_bias")
+GRADIENT_OPERANDS = ("y", "logarithms", "d_y")
 
 
 class Settings(NamedTuple):
@@ -31,6 +35,10 @@ class Settings(NamedTuple):
     extras: tuple[str, ...] = ()
     implementation: str | None = None
     precision: Any = None
+
+    def names(self, *others: str) -> tuple[str, ...]:
+        """The names of the operands of a pass: those of the attention, and ``others`` after them."""
+        return ("q", "k", "v", *self.extras, *others)
 
     @property
     def partial(self) -> bool:
