@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jaxnn", "jax", "jaxlib", "numpy", "optax", "flax", "equinox", "dm-haiku", "torch")
+PACKAGES = ("jaxnn-functional", "jax", "jaxlib", "numpy", "optax", "flax", "equinox", "dm-haiku", "torch")
 
 
 def describe(**options: Any) -> dict[str, Any]:

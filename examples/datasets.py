@@ -102,7 +102,7 @@ def _digits() -> Images:
         from sklearn.model_selection import train_test_split
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "datasets: digits come with scikit-learn, which is not installed: pip install 'jaxnn[examples]'"
+            "datasets: digits come with scikit-learn, which is not installed: pip install scikit-learn"
         ) from error
     bunch = load_digits()
     images = (bunch.images[..., None] / 16).astype(np.float32)

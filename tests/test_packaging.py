@@ -1,15 +1,19 @@
 """The package as others get it: a wheel with what it must hold, which imports without any extra."""
 
 import email
+import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 import zipfile
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+SOURCES = ("jaxnn", "examples", "benchmarks", "docs")
 EXTRAS = ("matplotlib", "sklearn", "tqdm", "chex", "hypothesis", "pytest", "torch", "flax")
 
 
@@ -48,10 +52,39 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
-def test_the_core_depends_on_jax_and_optax_alone(wheel):
+@pytest.fixture(scope="module")
+def metadata(wheel) -> Message:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = email.message_from_bytes(archive.read(name))
+        return email.message_from_bytes(archive.read(name))
+
+
+def test_the_distribution_has_a_name_of_its_own(wheel, metadata):
+    """On PyPI ``jaxnn`` is an unrelated project, which an extra or a hint must not install."""
+    name = metadata["Name"]
+    assert name == "jaxnn-functional"
+    assert wheel.name.startswith(name.replace("-", "_") + "-")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    own = [line for lines in extras.values() for line in lines if line.startswith("jaxnn")]
+    assert own
+    for line in own:
+        named = re.fullmatch(rf"{name}\[(\w+)\]", line)
+        assert named, line
+        assert named[1] in metadata.get_all("Provides-Extra")
+
+
+def test_no_hint_installs_what_is_not_ours():
+    """What a sentence or a page tells the reader to install is a file, a folder or another's package."""
+    files = [
+        *ROOT.glob("*.md"),
+        *(file for folder in SOURCES for file in (ROOT / folder).rglob("*.[pm][yd]")),
+    ]
+    for file in files:
+        assert not re.findall(r"pip install (?:-\S+ )*['\"]?(jaxnn\S*)", file.read_text()), file
+
+
+def test_the_core_depends_on_jax_and_optax_alone(metadata):
     core = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert sorted(line.split(">")[0] for line in core) == ["jax", "optax"]
     assert metadata["Requires-Python"] == ">=3.11"
