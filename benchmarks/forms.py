@@ -4,9 +4,10 @@ python -m benchmarks.forms                             all operations at the sha
 python -m benchmarks.forms --shapes small --only lenet grouped
 python -m benchmarks.forms --table                     the lists of forms, as docs/kernels shows them
 
-An operation is a pass of a layer (a convolution, the gradient of its input or of its kernel, the gradient of
-a matrix, a sum, an extreme). Every form that fits gets the same random operands, is compared with the plain
-form, and only then timed. The ratio is its time over that of the chosen form: below 1 another is better.
+An operation is a pass of a layer: a convolution, the gradient of its input or of its kernel, the gradient of
+a matrix, a sum, the extreme of each window. Every form that fits gets the same random operands, is compared
+with the plain form, and only then timed. The ratio is its time over that of the chosen form: below 1 another
+is better.
 """
 
 import sys
@@ -22,10 +23,9 @@ from benchmarks import cases, environment, options, record, specs, tables, timin
 from benchmarks.cases import Case
 from benchmarks.contenders import ours
 from benchmarks.record import Row
-from jaxnn.kernels.choice import Form
-from jaxnn.kernels.convolution.forms import FORMS
+from jaxnn.kernels.choice import Form, always
 from jaxnn.kernels.explain import operations
-from jaxnn.kernels.lowering.primitive import KERNELS
+from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS
 
 #: Largest error over the largest value, between two forms in float32 on a CPU and elsewhere.
 TOLERANCES = {"cpu": 1e-4}
@@ -70,7 +70,7 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
         return []
     rng = np.random.default_rng(0)
     operands = [jnp.asarray(rng.standard_normal(t.shape), t.dtype) for t in types]
-    calls, rows, expected = {}, [], None
+    calls, rows, expected = {}, [], []
     template = Row(
         "forms", operation.primitive.name.removeprefix("jaxnn_"), case.title, "", "forward", "top", "float32"
     )
@@ -88,6 +88,11 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
             rows.append(row)
     samples = timing.alternate(calls, rounds=rounds, seconds=seconds)
     return [timed(row, samples, taken.name) if row.contender in samples else row for row in reversed(rows)]
+
+
+def distance(got: np.ndarray, expected: np.ndarray) -> float:
+    """The largest error over the largest value."""
+    return float(np.abs(got - expected).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
 
 
 def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
@@ -123,13 +128,31 @@ def regret(rows: Sequence[Row]) -> str:
 
 
 def table() -> str:
-    """The forms of a convolution on a CPU, in the order in which they are tried, as Markdown."""
+    """All lists of forms, in the order in which they are tried, as Markdown."""
     lines = []
-    for name, forms in FORMS["cpu"].items():
-        for form in forms:
-            when = form.when or ("if asked for" if form.name == "lax" else "always")
-            lines.append(f"| {name.replace('_', ' ')} | `{form.name}` | {form.needs or '–'} | {when} |")
-    return "\n".join(["| pass | form | fits | is taken |", "|---|---|---|---|", *lines])
+    for kernel in KERNELS.values():
+        name = kernel.primitive.name.removeprefix("jaxnn_")
+        if name.endswith("_transpose") or max(map(len, kernel.forms.values())) < 2:
+            continue
+        taken = {platform: taken_when(forms) for platform, forms in kernel.forms.items()}
+        for form in kernel.forms["cpu"]:
+            words = taken["cpu"][form.name], taken[DEFAULT].get(form.name, "–")
+            lines.append(
+                f"| {name.replace('_', ' ')} | `{form.name}` | {form.needs or '–'} | {' | '.join(words)} |"
+            )
+    head = ["| operation | form | fits | is taken on CPUs | elsewhere |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *lines])
+
+
+def taken_when(forms: Sequence[Form]) -> dict[str, str]:
+    """When each form of a list is taken, in words."""
+    words, reached = {}, True
+    for form in forms:
+        asked = not reached or (form is forms[-1] and form.name == "lax" and len(forms) > 1)
+        usual = "always" if form is forms[0] else "otherwise"
+        words[form.name] = "if asked for" if asked else form.when or usual
+        reached = reached and not (form.fits is always and form.pays is always)
+    return words
 
 
 def main(arguments: Sequence[str] | None = None) -> record.Run | None:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
 
 def always(problem: Any) -> bool:
     """Everywhere."""
@@ -22,7 +20,7 @@ class Form(NamedTuple):
     Attributes:
       name: the name it is asked for by, also used in tables.
       compute: ``compute(problem, *operands) -> result``.
-      fits: where it is correct. The last form of a list fits everywhere.
+      fits: where it is correct. Some form of a list fits everywhere.
       pays: where it is worth it; need not repeat what ``fits`` asks.
       needs: what ``fits`` asks for, in words.
       when: what ``pays`` asks for, in words; empty where nothing better stands further down.
@@ -31,7 +29,7 @@ class Form(NamedTuple):
     """
 
     name: str
-    compute: Callable[..., jax.Array]
+    compute: Callable[..., Any]
     fits: Callable[[Any], bool] = always
     pays: Callable[[Any], bool] = always
     needs: str = ""

@@ -35,6 +35,10 @@ FEWEST_ROWS = 1 << 12
 #: XLA reduces arrays of at least this many values by its library.
 FEWEST_FOR_LIBRARY = 1 << 12
 
+#: What forms need, and when they pay, in words.
+SLICES = "an axis, not the batch, that can be cut into slices of one size"
+MANY, FOR_LIBRARY = f"{FEWEST_VALUES:,} values", f"{FEWEST_FOR_LIBRARY:,} values"
+
 
 def total(x: jax.Array, axes: Axes) -> jax.Array:
     """The sum over ``axes``, which are kept with size 1."""
@@ -90,9 +94,13 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     return stored(jnp.sum(x, axes, keepdims=True))
 
 
+def _has_slices(p: Problem) -> bool:
+    return p.params["slices"] is not None
+
+
 def _slices_pay(p: Problem) -> bool:
     size = p.types[0].size
-    return p.params["slices"] is not None and isinstance(size, int) and size >= FEWEST_VALUES
+    return isinstance(size, int) and size >= FEWEST_VALUES
 
 
 def _largest(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
@@ -146,7 +154,13 @@ _total: Primitive = primitive(
     "total",
     ("axes", "slices"),
     type_of=_type_of_total,
-    forms={DEFAULT: (of(_summed),), "cpu": (of(_summed_by_slices, "slices", pays=_slices_pay), of(_summed))},
+    forms={
+        DEFAULT: (of(_summed),),
+        "cpu": (
+            of(_summed_by_slices, "slices", fits=_has_slices, pays=_slices_pay, needs=SLICES, when=MANY),
+            of(_summed),
+        ),
+    },
     batch=lambda *args, **params: _batch(_total, *args, **params),
 )
 _extreme: Primitive = primitive(
@@ -155,7 +169,7 @@ _extreme: Primitive = primitive(
     type_of=_type_of_total,
     forms={
         DEFAULT: (of(_largest),),
-        "cpu": (of(_largest_by_slices, "slices", pays=_loses_nan), of(_largest)),
+        "cpu": (of(_largest_by_slices, "slices", pays=_loses_nan, when=FOR_LIBRARY), of(_largest)),
     },
     batch=lambda *args, **params: _batch(_extreme, *args, **params),
 )

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.pooling.extreme import extreme
+from jaxnn.kernels.pooling.forms import Settings
+from jaxnn.kernels.pooling.primitives import extremes
 from jaxnn.kernels.pooling.windows import AdaptiveWindows, along, counts, inside, unfold
 from jaxnn.ops import checks
 from jaxnn.ops.checks import ordered
@@ -38,8 +39,8 @@ def adaptive_avg_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     for axis, windows in _windows("adaptive_avg_pool", array, output_size).items():
         copies = unfold(y, axis, windows)
         real = along(inside(windows), (axis, axis + 1), copies, jnp.bool_)
-        total = jnp.sum(jnp.where(real, copies, jnp.zeros_like(copies)), axis=axis + 1)
-        y = total / along(counts(windows), (axis,), total, total.dtype)
+        y = jnp.sum(jnp.where(real, copies, jnp.zeros_like(copies)), axis=axis + 1)
+        y /= along(counts(windows), (axis,), y, y.dtype)
     return y.astype(array.dtype)
 
 
@@ -62,11 +63,9 @@ def adaptive_max_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     >>> nn.ops.adaptive_max_pool(x, 2).ravel().tolist()
     [6, 10]
     """
-    y = ordered("adaptive_max_pool", x)
-    axes = _windows("adaptive_max_pool", y, output_size)
-    for axis in reversed(axes):
-        y = extreme(y, axis, axes[axis], False)
-    return y
+    array = ordered("adaptive_max_pool", x)
+    axes = _windows("adaptive_max_pool", array, output_size)
+    return extremes(array, Settings(tuple(axes.items())))
 
 
 def _windows(op: str, x: jax.Array, output_size: Ints) -> dict[int, AdaptiveWindows]:

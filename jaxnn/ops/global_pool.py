@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.pooling.extreme import extreme
+from jaxnn.kernels.pooling.forms import Settings
+from jaxnn.kernels.pooling.primitives import extremes
 from jaxnn.kernels.pooling.windows import Windows
 from jaxnn.ops import checks
 from jaxnn.ops.checks import ordered
@@ -32,7 +33,7 @@ def global_max_pool(x: ArrayLike) -> jax.Array:
     size = prod(checks.spatial("global_max_pool", array))
     whole = Windows(size, window=size, stride=size, dilation=1, low=0, high=0, count=1)
     flat = array.reshape(array.shape[0], size, array.shape[-1])
-    return extreme(flat, 1, whole, False).squeeze(1)
+    return extremes(flat, Settings(((1, whole),))).squeeze(1)
 
 
 def global_avg_pool(x: ArrayLike) -> jax.Array:

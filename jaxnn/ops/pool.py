@@ -1,18 +1,14 @@
 """Pooling: the maximum, minimum or average of every window of the input, each channel on its own."""
 
-from functools import reduce
+from functools import partial
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.lowering.fusion import stored
-from jaxnn.kernels.pooling.blocks import block_sums
-from jaxnn.kernels.pooling.extreme import pooled
-from jaxnn.kernels.pooling.windows import Windows, along, counts, few, slices
+from jaxnn.kernels.pooling import primitives
+from jaxnn.kernels.pooling.forms import Settings
+from jaxnn.kernels.pooling.windows import along, counts
 from jaxnn.ops import checks
 from jaxnn.ops.checks import ordered
 from jaxnn.ops.pool_windows import pool_windows
@@ -27,6 +23,7 @@ def max_pool(
     padding: Padding = "VALID",
     dilation: Ints = 1,
     ceil_mode: bool = False,
+    implementation: str | None = None,
 ) -> jax.Array:
     """The largest value of each window: ``(N, *space, C) → (N, *out, C)``.
 
@@ -51,10 +48,13 @@ def max_pool(
       dilation: the distance d between the window's values, as ``window``.
       ceil_mode: round out up, so that the last window may hang over the padded input; it is dropped if it
         would start in the high padding (as in PyTorch).
+      implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
+        the plain form, with its own derivative. ``docs/kernels.md`` has the names,
+        ``jaxnn.kernels.explain`` tells what is chosen.
 
     Raises:
       ValueError: wrong rank, a setting below 1, padding that is negative or too wide, a window larger than
-        the padded input, or one that holds nothing but padding.
+        the padded input, one that holds nothing but padding, or a form that does not fit.
       TypeError: complex input, settings that are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -64,7 +64,9 @@ def max_pool(
     >>> nn.ops.max_pool(x, 3, strides=2, padding="SAME").ravel().tolist()
     [3, 4, 9, 9]
     """
-    return _extreme_pool("max_pool", x, window, strides, padding, dilation, ceil_mode, smallest=False)
+    return _extreme_pool(
+        "max_pool", x, window, strides, padding, dilation, ceil_mode, implementation, smallest=False
+    )
 
 
 def min_pool(
@@ -75,6 +77,7 @@ def min_pool(
     padding: Padding = "VALID",
     dilation: Ints = 1,
     ceil_mode: bool = False,
+    implementation: str | None = None,
 ) -> jax.Array:
     """The smallest value of each window: ``(N, *space, C) → (N, *out, C)``.
 
@@ -86,7 +89,9 @@ def min_pool(
     >>> nn.ops.min_pool(x, 3, strides=2).ravel().tolist()
     [1, 1, 2]
     """
-    return _extreme_pool("min_pool", x, window, strides, padding, dilation, ceil_mode, smallest=True)
+    return _extreme_pool(
+        "min_pool", x, window, strides, padding, dilation, ceil_mode, implementation, smallest=True
+    )
 
 
 def avg_pool(
@@ -98,6 +103,7 @@ def avg_pool(
     dilation: Ints = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
+    implementation: str | None = None,
 ) -> jax.Array:
     """The average of each window: ``(N, *space, C) → (N, *out, C)``.
 
@@ -118,6 +124,7 @@ def avg_pool(
       dilation: the distance d between the window's values.
       ceil_mode: as in ``max_pool``.
       count_include_pad: divide by the number of values with padding counted.
+      implementation: the form of the sums, by name; None chooses.
 
     Raises:
       ValueError: as ``max_pool``.
@@ -133,12 +140,19 @@ def avg_pool(
     array = checks.floating("avg_pool", x)
     checks.flags("avg_pool", count_include_pad=count_include_pad)
     axes = pool_windows("avg_pool", array, window, strides, padding, dilation, ceil_mode)
-    total = _window_sums(array.astype(accumulator(array.dtype)), axes)
-    for axis, axis_windows in axes.items():
-        held = counts(axis_windows, include_pad=count_include_pad)
+    settings = Settings(tuple(axes.items()), implementation=implementation)
+    primitives.check_sums("avg_pool", array, settings)
+    return _averaged(array, settings, count_include_pad)
+
+
+@partial(jax.jit, static_argnums=(1, 2), inline=True)  # traced and differentiated once per shape
+def _averaged(x: jax.Array, settings: Settings, include_pad: bool) -> jax.Array:
+    y = primitives.sums(x.astype(accumulator(x.dtype)), settings)
+    for axis, axis_windows in settings.axes:
+        held = counts(axis_windows, include_pad=include_pad)
         same = (held == held[0]).all()
-        total /= along(held[0] if same else held, () if same else (axis,), total, total.dtype)
-    return total.astype(array.dtype)
+        y /= along(held[0] if same else held, () if same else (axis,), y, y.dtype)
+    return y.astype(x.dtype)
 
 
 def _extreme_pool(
@@ -149,31 +163,12 @@ def _extreme_pool(
     padding: Padding,
     dilation: Ints,
     ceil_mode: bool,
+    implementation: str | None,
     *,
     smallest: bool,
 ) -> jax.Array:
-    y = ordered(op, x)
-    axes = pool_windows(op, y, window, strides, padding, dilation, ceil_mode)
-    return pooled(y, tuple(axes.items()), smallest)
-
-
-def _window_sums(x: jax.Array, axes: dict[int, Windows]) -> jax.Array:
-    """The sum of each window; padding adds 0."""
-    x = stored(x)
-    if few(*axes.values()) and all(w.tiles for w in axes.values()):
-        return block_sums(x, {axis: w.window for axis, w in axes.items()})
-    for axis in reversed(axes):
-        x = _sums_along(stored(x) if axes[axis].overlap else x, axis, axes[axis])
-    return x
-
-
-def _sums_along(x: jax.Array, axis: int, w: Windows) -> jax.Array:
-    if few(w):
-        return reduce(jnp.add, slices(x, {axis: w}, jnp.zeros((), x.dtype)))
-    ones = [1] * x.ndim
-    dims, strides, dilation, pads = ones.copy(), ones.copy(), ones.copy(), [(0, 0)] * x.ndim
-    dims[axis], strides[axis], dilation[axis] = w.window, w.stride, w.dilation
-    pads[axis] = (w.low, w.reach)
-    zero = np.zeros((), x.dtype)
-    y: jax.Array = lax.reduce_window(x, zero, lax.add, dims, strides, pads, window_dilation=dilation)
-    return y
+    array = ordered(op, x)
+    axes = pool_windows(op, array, window, strides, padding, dilation, ceil_mode)
+    settings = Settings(tuple(axes.items()), smallest, implementation)
+    primitives.check_extremes(op, array, settings)
+    return primitives.extremes(array, settings)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnn.kernels.pooling.extreme import at_first, extreme
+from jaxnn.kernels.pooling.forms import Settings
+from jaxnn.kernels.pooling.primitives import check_firsts, firsts, taken
 from jaxnn.kernels.pooling.windows import along
 from jaxnn.ops import checks
 from jaxnn.ops.checks import ordered
@@ -23,6 +24,7 @@ def max_pool_with_indices(
     padding: Padding = "VALID",
     dilation: Ints = 1,
     ceil_mode: bool = False,
+    implementation: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """``max_pool`` and where each maximum was: ``(N, *space, C) →`` two of ``(N, *out, C)``.
 
@@ -37,16 +39,14 @@ def max_pool_with_indices(
     >>> y.ravel().tolist(), indices.ravel().tolist()
     ([7.0, 5.0], [3, 1])
     """
-    y = ordered("max_pool_with_indices", x)
-    axes = pool_windows("max_pool_with_indices", y, window, strides, padding, dilation, ceil_mode)
-    sizes = y.shape[1:-1]
-    positions = np.arange(prod(sizes)).reshape(sizes)
-    indices = along(positions, tuple(axes), y, jnp.int32)
-    for axis in reversed(axes):
-        pooled = extreme(y, axis, axes[axis], False)
-        indices = at_first(y, pooled, indices, axis, axes[axis])
-        y = pooled
-    return y, indices
+    array = ordered("max_pool_with_indices", x)
+    axes = pool_windows("max_pool_with_indices", array, window, strides, padding, dilation, ceil_mode)
+    settings = Settings(tuple(axes.items()), implementation=implementation)
+    check_firsts("max_pool_with_indices", array, settings)
+    sizes = array.shape[1:-1]
+    positions = along(np.arange(prod(sizes)).reshape(sizes), tuple(axes), array, jnp.int32)
+    y, taps = firsts(array, settings)
+    return y, taken(positions, taps, settings)
 
 
 def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array:

@@ -23,6 +23,9 @@ from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
 from jaxnn.kernels.lowering.linear_map import with_transpose
 from jaxnn.kernels.lowering.meaning import MEANINGS, given_flops, plain_program
 from jaxnn.kernels.matrix_product import matrix_product
+from jaxnn.kernels.pooling import primitives as pool
+from jaxnn.kernels.pooling.forms import Settings as Pool
+from jaxnn.kernels.pooling.windows import Windows
 from jaxnn.kernels.reduction import extreme, spread, total
 from tests.support import assert_close, rng_array
 
@@ -63,6 +66,16 @@ def on_one_head(function):
     return lambda x: function(jnp.expand_dims(x, 2))[:, :, 0]
 
 
+POOL = Pool(((1, Windows(6, 3, 2, 1, 1, 0, 3)),))
+WIDER_POOL = Pool(((1, Windows(12, 3, 2, 1, 1, 0, 6)),))
+NUMBERS = [np.random.default_rng(0).integers(0, 3, (2, places, 4), np.int8) for places in (3, 6)]
+
+
+def transpose(function):
+    """The transpose of a linear function, which is another primitive."""
+    return lambda y: jax.linear_transpose(function, jax.ShapeDtypeStruct((2, 12, 4), y.dtype))(y)[0]
+
+
 #: By primitive: a function of x that uses it, and its number of operations for an x of ``SHAPE``.
 EXAMPLES = {
     "jaxnn_attention": (on_one_head(read), 2 * SCORES),
@@ -94,6 +107,13 @@ EXAMPLES = {
     "jaxnn_linear_map": (pairs, 2 * 5 * 4),
     "jaxnn_matrix_gradient": (gradient_of_matrix, 2 * (2 * 6) * 4 * 3),
     "jaxnn_matrix_product": (lambda x: matrix_product(x, MATRIX), 2 * (2 * 6) * 4 * 3),
+    "jaxnn_pool_extremes": (lambda x: pool.extremes(x, POOL), 2 * (2 * 3 * 4)),
+    # Comparisons with the extreme, and whether a value is NaN; the last value of a window needs neither.
+    "jaxnn_pool_firsts": (lambda x: pool.firsts(x, POOL)[0], 2 * (2 * 3 * 4) + 2 * (2 * (3 + 2) * 4)),
+    "jaxnn_pool_sums": (lambda x: pool.sums(x, POOL), 2 * (2 * 3 * 4)),
+    "jaxnn_pool_sums_transpose": (transpose(lambda x: pool.sums(x, WIDER_POOL)), 2 * (2 * 12 * 4)),
+    "jaxnn_pool_taken": (lambda x: pool.taken(x, NUMBERS[:1], POOL), 184),
+    "jaxnn_pool_taken_transpose": (transpose(lambda x: pool.taken(x, NUMBERS[1:], WIDER_POOL)), 272),
     "jaxnn_spread": (lambda x: spread(x[:, 2:3], (1,), x), 0),
     "jaxnn_stored": (stored, 0),
     "jaxnn_stored_in_reverse": (stored_in_reverse, 0),
@@ -140,7 +160,7 @@ def test_operations_and_field(name):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_plain_program_computes_the_same(name):
     eqn = equation(name, EXAMPLES[name][0])
-    operands = [rng_array(*v.aval.shape, seed=i) for i, v in enumerate(eqn.invars)]
+    operands = [rng_array(*v.aval.shape, seed=i).astype(v.aval.dtype) for i, v in enumerate(eqn.invars)]
     plain = jaxpr_as_fun(plain_program(eqn))(*operands)
     made = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
     assert_close(made if eqn.primitive.multiple_results else [made], plain)

@@ -1,21 +1,22 @@
 import json
-from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jaxnn.ops.adaptive_pool import adaptive_avg_pool, adaptive_max_pool
 from jaxnn.ops.lp_pool import lp_pool
 from jaxnn.ops.pool import avg_pool, max_pool, min_pool
 from jaxnn.ops.unpool import max_pool_with_indices, max_unpool
-from tests.ops.pool_settings import by_unfolding, drawn, tied, value_and_gradient
+from tests.ops.pool_settings import drawn, tied, value_and_gradient
 from tests.reference import pool as reference
 from tests.support import assert_close, known_answers, rng_array
 
+#: The forms of an extreme, and None for the one that is chosen.
+EXTREMES = [None, "slices", "unfolded", "lax"]
 POOLS = [max_pool, min_pool, avg_pool]
 every_pool = pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool.__name__)
 
@@ -32,36 +33,34 @@ def flat(y):
 
 
 @pytest.mark.usefixtures("x64")
-@given(drawn(), st.booleans())
-def test_max_pool_equals_the_reference(setting, unfolded):
+@given(drawn(), st.sampled_from(EXTREMES))
+def test_max_pool_equals_the_reference(setting, form):
     space, settings, windows = setting
+    assume(form != "lax" or set(settings["dilation"]) == {1})
     x = tied(2, *space, 2)
-    with by_unfolding() if unfolded else nullcontext():
-        y, cotangent, dx = value_and_gradient(lambda x: max_pool(x, **settings), x)
+    y, cotangent, dx = value_and_gradient(lambda x: max_pool(x, **settings, implementation=form), x)
     expected, _, gradient = reference.max_pool(x, windows, cotangent)
     assert_close((y, dx), (expected, gradient))
 
 
 @pytest.mark.usefixtures("x64")
-@given(drawn(), st.booleans())
-def test_min_pool_equals_the_reference(setting, unfolded):
+@given(drawn(), st.sampled_from(EXTREMES))
+def test_min_pool_equals_the_reference(setting, form):
     space, settings, windows = setting
+    assume(form != "lax" or set(settings["dilation"]) == {1})
     x = tied(2, *space, 2)
-    with by_unfolding() if unfolded else nullcontext():
-        y, cotangent, dx = value_and_gradient(lambda x: min_pool(x, **settings), x)
+    y, cotangent, dx = value_and_gradient(lambda x: min_pool(x, **settings, implementation=form), x)
     expected, _, gradient = reference.min_pool(x, windows, cotangent)
     assert_close((y, dx), (expected, gradient))
 
 
 @pytest.mark.usefixtures("x64")
-@given(drawn(), st.booleans(), st.booleans())
-def test_avg_pool_equals_the_reference(setting, count_include_pad, unfolded):
+@given(drawn(), st.booleans(), st.sampled_from([None, "by_axis", "lax"]))
+def test_avg_pool_equals_the_reference(setting, count_include_pad, form):
     space, settings, windows = setting
     x = rng_array(2, *space, 2, dtype=np.float64)
-    with by_unfolding() if unfolded else nullcontext():
-        y, cotangent, dx = value_and_gradient(
-            lambda x: avg_pool(x, **settings, count_include_pad=count_include_pad), x
-        )
+    settings |= {"count_include_pad": count_include_pad, "implementation": form}
+    y, cotangent, dx = value_and_gradient(lambda x: avg_pool(x, **settings), x)
     assert_close((y, dx), reference.avg_pool(x, windows, cotangent, count_include_pad))
 
 
@@ -183,47 +182,48 @@ def test_ties_give_their_gradient_to_the_first_in_row_major_order(pool):
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint8, np.uint32])
-@pytest.mark.parametrize("unfolded", [False, True])
-def test_integers_keep_their_dtype_and_padding_never_wins(dtype, unfolded):
+@pytest.mark.parametrize("form", EXTREMES)
+def test_integers_keep_their_dtype_and_padding_never_wins(dtype, form):
     info = np.iinfo(dtype)
-    with by_unfolding() if unfolded else nullcontext():
-        for pool, value in ((max_pool, info.min), (min_pool, info.max)):
-            y = pool(line(value, value, value, dtype=dtype), 3, strides=1, padding=1)
-            assert y.dtype == dtype
-            assert flat(y) == [value] * 3
+    for pool, value in ((max_pool, info.min), (min_pool, info.max)):
+        y = pool(line(value, value, value, dtype=dtype), 3, strides=1, padding=1, implementation=form)
+        assert y.dtype == dtype
+        assert flat(y) == [value] * 3
 
 
-def test_booleans_are_any_and_all():
+@pytest.mark.parametrize("form", EXTREMES)
+def test_booleans_are_any_and_all(form):
     x = line(False, True, True, False, False, False, dtype=bool)
-    assert flat(max_pool(x, 2)) == [True, True, False]
-    assert flat(min_pool(x, 2)) == [False, False, False]
-    assert flat(min_pool(x, 3, padding=1, strides=1)) == [False, False, False, False, False, False]
-    assert flat(min_pool(x[:, 1:3], 3, padding=1, strides=1)) == [True, True]
+    assert flat(max_pool(x, 2, implementation=form)) == [True, True, False]
+    assert flat(min_pool(x, 2, implementation=form)) == [False, False, False]
+    padded = {"padding": 1, "strides": 1, "implementation": form}
+    assert flat(min_pool(x, 3, **padded)) == [False, False, False, False, False, False]
+    assert flat(min_pool(x[:, 1:3], 3, **padded)) == [True, True]
 
 
-@every_pool
-@pytest.mark.parametrize("unfolded", [False, True])
-def test_nan_propagates_to_its_own_windows_only(pool, unfolded):
-    with by_unfolding() if unfolded else nullcontext():
-        y = pool(line(1, np.nan, 3, 4, 5, 6), 2)
+@pytest.mark.parametrize(
+    ("pool", "form"),
+    [(pool, form) for pool in (max_pool, min_pool) for form in EXTREMES]
+    + [(avg_pool, form) for form in (None, "blocks", "by_axis", "lax")],
+)
+def test_nan_propagates_to_its_own_windows_only(pool, form):
+    y = pool(line(1, np.nan, 3, 4, 5, 6), 2, implementation=form)
     assert np.isnan(flat(y)).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("pool", [max_pool, min_pool])
-@pytest.mark.parametrize("unfolded", [False, True])
-def test_the_first_nan_gets_the_gradient(pool, unfolded):
-    with by_unfolding() if unfolded else nullcontext():
-        dx = jax.grad(lambda x: pool(x, 4).sum())(line(7, np.nan, np.nan, -7))
+@pytest.mark.parametrize("form", ["slices", "unfolded"])
+def test_the_first_nan_gets_the_gradient(pool, form):
+    dx = jax.grad(lambda x: pool(x, 4, implementation=form).sum())(line(7, np.nan, np.nan, -7))
     assert flat(dx) == [0, 1, 0, 0]
 
 
-@pytest.mark.parametrize("unfolded", [False, True])
-def test_windows_of_infinities_keep_their_gradient_out_of_the_padding(unfolded):
+@pytest.mark.parametrize("form", ["slices", "unfolded"])
+def test_windows_of_infinities_keep_their_gradient_out_of_the_padding(form):
     x = line(-np.inf, -np.inf, -np.inf)
-    with by_unfolding() if unfolded else nullcontext():
-        y, pull = jax.vjp(lambda x: max_pool(x, 3, strides=1, padding=1), x)
-        assert flat(y) == [-np.inf] * 3
-        assert flat(pull(jnp.ones_like(y))[0]) == [2, 1, 0]
+    y, pull = jax.vjp(lambda x: max_pool(x, 3, strides=1, padding=1, implementation=form), x)
+    assert flat(y) == [-np.inf] * 3
+    assert flat(pull(jnp.ones_like(y))[0]) == [2, 1, 0]
 
 
 def test_half_precision_average_of_many_values():

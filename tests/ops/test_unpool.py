@@ -1,5 +1,3 @@
-from contextlib import nullcontext
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 
 from jaxnn.ops.pool import max_pool
 from jaxnn.ops.unpool import max_pool_with_indices, max_unpool
-from tests.ops.pool_settings import by_unfolding, drawn, tied, value_and_gradient
+from tests.ops.pool_settings import drawn, tied, value_and_gradient
 from tests.reference import pool as reference
 from tests.support import assert_close, rng_array
 
@@ -23,12 +21,11 @@ def flat(y):
 
 
 @pytest.mark.usefixtures("x64")
-@given(drawn(), st.booleans())
-def test_maxima_and_indices_equal_the_reference(setting, unfolded):
+@given(drawn(), st.sampled_from([None, "slices", "unfolded"]))
+def test_maxima_and_indices_equal_the_reference(setting, form):
     space, settings, windows = setting
     x = tied(2, *space, 2)
-    with by_unfolding() if unfolded else nullcontext():
-        y, indices = jax.jit(lambda x: max_pool_with_indices(x, **settings))(x)
+    y, indices = jax.jit(lambda x: max_pool_with_indices(x, **settings, implementation=form))(x)
     assert indices.dtype == np.int32
     assert_close((y, indices), reference.max_pool(x, windows)[:2])
     values = np.take_along_axis(x.reshape(2, -1, 2), np.asarray(indices).reshape(2, -1, 2), 1)
@@ -81,12 +78,12 @@ def test_values_are_those_of_max_pool_and_so_is_the_gradient():
     assert_close(*(jax.jit(jax.value_and_grad(function))(x) for function in (plain, indexed)))
 
 
-@pytest.mark.parametrize("unfolded", [False, True])
-def test_indices_never_point_into_padding(unfolded):
-    with by_unfolding() if unfolded else nullcontext():
-        for x in (line(-np.inf, -np.inf, -np.inf), line(0, 0, 0, dtype=np.uint8)):
-            assert flat(max_pool_with_indices(x, 3, strides=1, padding=1)[1]) == [0, 0, 1]
-        assert flat(max_pool_with_indices(line(1, np.nan, np.nan), 3)[1]) == [1]
+@pytest.mark.parametrize("form", ["slices", "unfolded"])
+def test_indices_never_point_into_padding(form):
+    for x in (line(-np.inf, -np.inf, -np.inf), line(0, 0, 0, dtype=np.uint8)):
+        _, indices = max_pool_with_indices(x, 3, strides=1, padding=1, implementation=form)
+        assert flat(indices) == [0, 0, 1]
+    assert flat(max_pool_with_indices(line(1, np.nan, np.nan), 3, implementation=form)[1]) == [1]
 
 
 def test_unpooling_keeps_integers_and_restores_the_size():

@@ -49,7 +49,7 @@ def _equation(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def _constant(value: Any) -> Value:
-    if isinstance(value, jax.core.Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
+    if isinstance(value, jax.core.Tracer) or jnp.issubdtype(jnp.result_type(value), jax.dtypes.extended):
         return FREE
     return np.asarray(value)
 

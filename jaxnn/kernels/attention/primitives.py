@@ -225,7 +225,7 @@ def _settled(name: str, form: Form) -> Form:
         settled: list[jax.Array] = jax.sharding.auto_axes(run, out_sharding=specs)(*operands)
         return settled
 
-    return form._replace(compute=compute)  # type: ignore[arg-type]
+    return form._replace(compute=compute)
 
 
 _TYPES: Mapping[str, Callable[..., Any]] = {

@@ -23,7 +23,7 @@ class Meaning(NamedTuple):
       flops: the number of floating-point operations; None where it is that of ``plain``.
     """
 
-    plain: Callable[..., jax.Array]
+    plain: Callable[..., Any]
     flops: Flops | None = None
 
 

@@ -27,11 +27,17 @@ class Problem(NamedTuple):
       types: the operands' types: shape, dtype, sharding.
       params: the primitive's parameters, by name.
       devices: over how many devices the compiler may spread the arrays.
+      members: how many such problems ``vmap`` has put side by side.
     """
 
     types: tuple[Any, ...]
     params: Mapping[str, Any]
     devices: int = 1
+    members: Any = 1
+
+    @property
+    def settings(self) -> Any:
+        return self.params["settings"]
 
 
 class Kernel(NamedTuple):
@@ -58,7 +64,7 @@ class Kernel(NamedTuple):
         problem = self.describe(types, params, devices)
         return choose(forms, problem, _implementation(params)), problem
 
-    def plain(self, *operands: jax.Array, **params: Any) -> jax.Array:
+    def plain(self, *operands: jax.Array, **params: Any) -> Any:
         """The plain form: the one that the default list chooses on one device when none is named."""
         problem = self.describe(tuple(map(jax.typeof, operands)), params, 1)
         return choose(self.forms[DEFAULT], problem).compute(problem, *operands)
@@ -150,7 +156,7 @@ def _implementation(params: Mapping[str, Any]) -> str | None:
     return getattr(settings, "implementation", None)
 
 
-def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., jax.Array]:
+def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., Any]:
     """What ``made`` does when it is called outside of all tracing: it runs compiled.
 
     JAX's own primitives do too, even where ``jax.disable_jit`` runs functions step by step. A function that

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 #: Up to this many values per window, slices; beyond, the program would grow with the window for little gain.
 MOST_SLICES = 32
@@ -51,6 +51,11 @@ class Windows:
     def tiles(self) -> bool:
         """Whether every value is in one window and there is no padding."""
         return self.dilation == 1 and self.window == self.stride and self.size == self.count * self.window
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the only window is the whole axis."""
+        return self.count == 1 and self.tiles
 
     @property
     def overlap(self) -> bool:
@@ -103,7 +108,7 @@ def counts(axis_windows: AnyWindows, *, include_pad: bool = False) -> np.ndarray
     return result
 
 
-def slices(x: jax.Array, axes: Mapping[int, Windows], fill: jax.Array) -> Iterator[jax.Array]:
+def slices(x: jax.Array, axes: Mapping[int, Windows], fill: ArrayLike) -> Iterator[jax.Array]:
     """The first value of every window, then the second, ... in row-major order; padding is ``fill``.
 
     Each slice is padded after it is cut: a padded copy of ``x`` would have to be stored first.
@@ -118,7 +123,7 @@ def slices(x: jax.Array, axes: Mapping[int, Windows], fill: jax.Array) -> Iterat
         yield padded(value, pads, fill)
 
 
-def padded(x: jax.Array, pads: Mapping[int, tuple[int, int]], fill: jax.Array) -> jax.Array:
+def padded(x: jax.Array, pads: Mapping[int, tuple[int, int]], fill: ArrayLike) -> jax.Array:
     """``x`` with ``pads[axis]`` values ``fill`` before and after it on each of these axes."""
     config = [(0, 0, 0)] * x.ndim
     for axis, (low, high) in pads.items():
@@ -141,6 +146,16 @@ def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:
 
 def along(values: np.ndarray, axes: tuple[int, ...], like: jax.Array, dtype: DTypeLike) -> jax.Array:
     """``values`` along these axes of an array of the shape of ``like``, the same on all others."""
-    spread = lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)
+    copies = lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)
     zeros = jnp.zeros_like(like, dtype)  # has the sharding of ``like``, which a select may require
-    return spread | zeros if zeros.dtype == jnp.bool_ else spread + zeros
+    return copies | zeros if zeros.dtype == jnp.bool_ else copies + zeros
+
+
+def neutral(dtype: jnp.dtype, smallest: bool) -> np.ndarray:
+    """The value that never changes a maximum (or minimum), as a constant that ``lax`` recognises."""
+    if dtype == jnp.bool_:
+        return np.asarray(smallest)
+    if jnp.issubdtype(dtype, jnp.integer):
+        info = jnp.iinfo(dtype)  # type: ignore[no-untyped-call]
+        return np.asarray(info.max if smallest else info.min, dtype)
+    return np.asarray(np.inf if smallest else -np.inf, dtype)

@@ -1,0 +1,129 @@
+"""The forms of pools, by platform and pass.
+
+The values of an extreme alone come from lax's sliding windows, except on CPUs, where these are slow. With a
+derivative the extreme goes one axis at a time everywhere, and remembers which value of its window each was:
+lax's derivative selects and scatters, serially on CPUs and slowly on others. An average is a sum of windows
+and a division; its derivative is the transpose of the sum, in the form of the sum.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.kernels.choice import Form
+from jaxnn.kernels.dtypes import widened
+from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
+from jaxnn.kernels.pooling import blocks, by_axis, plain, sums
+from jaxnn.kernels.pooling.windows import MOST_SLICES, AnyWindows, Windows, few
+
+Forms = Mapping[str, Sequence[Form]]
+
+
+class Settings(NamedTuple):
+    """The windows on each pooled axis, by the number of the axis; and the form to take in each pass."""
+
+    axes: tuple[tuple[int, AnyWindows], ...]
+    smallest: bool = False
+    implementation: str | None = None
+
+
+#: What forms need, in words.
+SHORT = f"windows of at most {MOST_SLICES} values on some axis"
+TILES = f"windows of at most {MOST_SLICES} values that tile the input"
+UNDILATED = "windows of one size without dilation, on axes that are not sharded explicitly"
+UNSHARDED = "axes that are not sharded explicitly"
+
+
+def _some_short(p: Problem) -> bool:
+    return any(by_axis.short(windows) for _, windows in p.settings.axes)
+
+
+def _tiles(p: Problem) -> bool:
+    windows = [windows for _, windows in p.settings.axes]
+    return few(*windows) and all(w.tiles for w in windows)
+
+
+def _undilated(p: Problem) -> bool:
+    """Windows that lax's derivative of an extreme knows too."""
+    plain = all(isinstance(w, Windows) and w.dilation == 1 for _, w in p.settings.axes)
+    return plain and _unsharded(p)
+
+
+def _unsharded(p: Problem) -> bool:
+    spec = p.types[0].sharding.spec
+    return not any(spec[axis] for axis, _ in p.settings.axes)
+
+
+def _all_unfolded(windows: AnyWindows) -> bool:
+    return False
+
+
+def _as_it_is(p: Problem, x: jax.Array) -> jax.Array:
+    return x
+
+
+def _prepared(p: Problem, x: jax.Array) -> jax.Array:
+    """Materialized, unless one window reads it; and wide: a CPU would convert half-precision values for
+    every comparison.
+    """
+    once = all(isinstance(w, Windows) and w.is_whole for _, w in p.settings.axes)
+    x = x if once else stored(x)
+    return widened(x) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+Prepare = Callable[[Problem, jax.Array], jax.Array]
+
+
+def _extremes(sliced: by_axis.Sliced, prepare: Prepare, p: Problem, x: jax.Array) -> jax.Array:
+    return by_axis.extremes(prepare(p, x), p.settings.axes, p.settings.smallest, sliced).astype(x.dtype)
+
+
+def _firsts(sliced: by_axis.Sliced, prepare: Prepare, p: Problem, x: jax.Array) -> tuple[jax.Array, ...]:
+    y, *taps = by_axis.firsts(prepare(p, x), p.settings.axes, p.settings.smallest, sliced)
+    return y.astype(x.dtype), *taps
+
+
+def _taken(sliced: by_axis.Sliced, prepare: Prepare, p: Problem, x: jax.Array, *taps: jax.Array) -> jax.Array:
+    return by_axis.taken(prepare(p, x), taps, p.settings.axes, sliced).astype(x.dtype)
+
+
+def _both(compute: Callable[..., Any], prepare: Prepare) -> tuple[Form, Form]:
+    return (
+        Form("slices", partial(compute, by_axis.short, prepare), _some_short, needs=SHORT),
+        Form("unfolded", partial(compute, _all_unfolded, prepare)),
+    )
+
+
+def _plain_extremes(p: Problem, x: jax.Array) -> jax.Array:
+    return plain.extremes(x, p.settings.axes, p.settings.smallest)
+
+
+_PLAIN = Form("lax", _plain_extremes, _undilated, needs=UNDILATED)
+EXTREMES: Forms = {
+    "cpu": (*_both(_extremes, _prepared), _PLAIN),
+    DEFAULT: (_PLAIN, *_both(_extremes, _as_it_is)),
+}
+FIRSTS: Forms = {"cpu": _both(_firsts, _prepared), DEFAULT: _both(_firsts, _as_it_is)}
+TAKEN: Forms = {"cpu": _both(_taken, _prepared), DEFAULT: _both(_taken, _as_it_is)}
+
+
+def _block_sums(p: Problem, x: jax.Array) -> jax.Array:
+    return blocks.block_sums(stored(x), {axis: w.window for axis, w in p.settings.axes})
+
+
+def _sums_by_axis(p: Problem, x: jax.Array) -> jax.Array:
+    return sums.by_axis(x, p.settings.axes)
+
+
+def _plain_sums(p: Problem, x: jax.Array) -> jax.Array:
+    return plain.sums(x, p.settings.axes)
+
+
+_BLOCKS = Form("blocks", _block_sums, _tiles, needs=TILES)
+_BY_AXIS = Form("by_axis", _sums_by_axis)
+_SUMS = Form("lax", _plain_sums, _unsharded, needs=UNSHARDED)
+SUMS: Forms = {"cpu": (_BLOCKS, _BY_AXIS, _SUMS), DEFAULT: (_SUMS, _BLOCKS, _BY_AXIS)}

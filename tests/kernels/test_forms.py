@@ -1,0 +1,127 @@
+"""Every form of every operation, by name: values, derivatives, ``vmap``; and what the lists promise."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn as nn
+from jaxnn.kernels.choice import always
+from jaxnn.kernels.lowering.primitive import KERNELS
+from jaxnn.ops.pool import avg_pool, max_pool, min_pool
+from jaxnn.ops.unpool import max_pool_with_indices
+from tests.derivatives import check_derivatives
+from tests.ops.case import Shape
+from tests.support import assert_close, plain_jit, rng_array
+
+IMAGE = ((2, 5, 6, 2),)
+OVERLAPPING = {"window": 3, "strides": 2, "padding": 1, "ceil_mode": True}
+
+
+class Entry(NamedTuple):
+    """An op with its settings, the shapes of its arrays, and the names of its forms."""
+
+    name: str
+    op: Any
+    shapes: tuple[Shape, ...]
+    forms: tuple[str, ...]
+
+
+def maxima(x, **settings):
+    return max_pool_with_indices(x, **settings)[0]
+
+
+ENTRIES = [
+    Entry("max-pool", partial(max_pool, **OVERLAPPING), IMAGE, ("slices", "unfolded", "lax")),
+    Entry("min-pool-tiles", partial(min_pool, window=2), IMAGE, ("slices", "unfolded", "lax")),
+    Entry(
+        "max-pool-long", partial(max_pool, window=(40, 2)), ((1, 45, 3, 1),), ("slices", "unfolded", "lax")
+    ),
+    Entry("max-pool-with-indices", partial(maxima, **OVERLAPPING), IMAGE, ("slices", "unfolded")),
+    Entry("avg-pool", partial(avg_pool, **OVERLAPPING), IMAGE, ("by_axis", "lax")),
+    Entry("avg-pool-dilated", partial(avg_pool, window=2, dilation=2), IMAGE, ("by_axis", "lax")),
+    Entry("avg-pool-tiles", partial(avg_pool, window=(5, 2)), IMAGE, ("blocks", "by_axis", "lax")),
+]
+each_form = pytest.mark.parametrize(
+    ("entry", "form"),
+    [pytest.param(e, form, id=f"{e.name}-{form}") for e in ENTRIES for form in e.forms],
+)
+
+
+def operands(entry, dtype=np.float32):
+    return [rng_array(*shape, seed=i, dtype=dtype) for i, shape in enumerate(entry.shapes)]
+
+
+def named(entry, form):
+    return partial(entry.op, implementation=form)
+
+
+@each_form
+def test_derivatives_in_both_modes_up_to_the_second(entry, form, x64):
+    check_derivatives(named(entry, form), operands(entry, np.float64))
+
+
+def value_and_gradients(op, *args):
+    y, pull = jax.vjp(op, *args)
+    return y, pull(jax.tree.map(lambda y: jnp.asarray(rng_array(*y.shape, seed=9, dtype=y.dtype)), y))
+
+
+@each_form
+def test_a_form_computes_the_same_as_the_chosen_one_also_under_vmap(entry, form):
+    x, *weights = operands(entry)
+    stacked = [np.stack([a, 2 - a, a * a], -1) for a in (x, *weights)]
+    first = [0 if i == 0 else None for i in range(len(stacked))]
+
+    @plain_jit
+    def run(x, weights, stacked):
+        """Alone, with another x for each member, and with other weights too."""
+        of_one = partial(value_and_gradients, named(entry, form))
+        other_x = jax.vmap(of_one, first)(jnp.moveaxis(stacked[0], -1, 0), *weights)
+        return of_one(x, *weights), other_x, jax.vmap(of_one, -1)(*stacked)
+
+    def one_by_one(x, weights, stacked):
+        of_one = plain_jit(partial(value_and_gradients, entry.op))
+        mapped = [of_one(stacked[0][..., i], *weights) for i in range(3)]
+        apart = [of_one(*(a[..., i] for a in stacked)) for i in range(3)]
+        joined = (jax.tree.map(lambda *rows: np.stack(rows), *rows) for rows in (mapped, apart))
+        return of_one(x, *weights), *joined
+
+    assert_close(run(x, weights, stacked), one_by_one(x, weights, stacked))
+
+
+@each_form
+def test_explain_knows_the_form(entry, form):
+    for platform in ("cpu", "cuda"):
+        choices = nn.kernels.explain(named(entry, form), *operands(entry), platform=platform)
+        assert form in {choice.form for choice in choices}
+
+
+def lists():
+    return [(name, forms) for name, kernel in KERNELS.items() for forms in kernel.forms.values()]
+
+
+@pytest.mark.parametrize(("name", "forms"), lists())
+def test_a_list_names_its_forms_and_says_what_they_need(name, forms):
+    names = [form.name for form in forms]
+    assert len(set(names)) == len(names)
+    assert any(form.fits is always and form.pays is always for form in forms) or "conv" in name
+    if not name.endswith("_transpose"):
+        assert all(form.needs for form in forms if form.fits is not always)
+
+
+def test_a_platform_may_take_the_forms_for_cpus_of_every_operation():
+    before = {name: kernel.on("tpu") for name, kernel in KERNELS.items()}
+    try:
+        nn.kernels.use("tpu", forms="cpu")
+        for kernel in KERNELS.values():
+            assert kernel.on("tpu") is kernel.forms.get("cpu", kernel.forms["default"])
+        jax.clear_caches()
+        pool = jax.jit(lambda x: max_pool(x, 2)).trace(np.ones(*IMAGE, np.float32))
+        assert "reduce_window" not in pool.lower(lowering_platforms=("tpu",)).as_text()
+    finally:
+        nn.kernels.use("tpu", forms="default")
+        jax.clear_caches()
+    assert before == {name: kernel.on("tpu") for name, kernel in KERNELS.items()}
