@@ -23,7 +23,7 @@ def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
     made.add_argument("--repeats", type=positive, default=20, help="rounds (default: %(default)s)")
     made.add_argument(
         "--seconds", type=float, default=2.0,
-        help="a contender that has used up so many in a case leaves it (default: %(default)s)",
+        help="a contender is not timed further in a case after this many seconds (default: %(default)s)",
     )  # fmt: skip
     made.add_argument("--out", type=Path, default=record.RESULTS, help="where the JSON goes")
     made.set_defaults(**defaults)

@@ -37,7 +37,7 @@ def learn(net: nn.Layer, epochs: int) -> tuple[dict[str, Any], Any]:
     """The scores and the net's state after every step, for each rate: (rates, steps, ...)."""
     (x, y), test = jax.tree.map(jnp.asarray, load()[:2])
     shuffled = np.random.default_rng(0).permuted(np.tile(np.arange(len(y)), (epochs, 1)), axis=1)
-    order = shuffled[:, :1380].reshape(-1, 60)  # 23 batches an epoch
+    order = shuffled[:, :1380].reshape(-1, 60)  # 23 batches per epoch
     start = net.init(jax.random.key(0), x)
 
     def training(rate: jax.Array) -> tuple[dict[str, Any], Any]:

@@ -122,7 +122,7 @@ def split(*layers: LayerLike, **named: LayerLike) -> Layer:
     def flow(f: Parts, xs: Any) -> Any:
         if not isinstance(xs, tuple | list) or len(xs) != len(parts):
             raise ValueError(
-                f"split: the input must be a tuple of {len(parts)}, one element a layer, got {describe(xs)}"
+                f"split: the input must be a tuple of {len(parts)}, one element per layer, got {describe(xs)}"
             )
         return tuple(f[part](x) for part, x in zip(parts, xs, strict=True))
 

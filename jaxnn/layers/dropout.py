@@ -67,10 +67,10 @@ def spatial_dropout(rate: float) -> Layer:
     Tompson et al., "Efficient object localization using convolutional networks", 2015.
     """
 
-    def one_a_channel(x: jax.Array) -> tuple[int, ...]:
+    def one_per_channel(x: jax.Array) -> tuple[int, ...]:
         return (x.shape[0], *(1 for _ in spatial("spatial_dropout", x)), x.shape[-1])
 
-    return _dropout("spatial_dropout", rate, one_a_channel)
+    return _dropout("spatial_dropout", rate, one_per_channel)
 
 
 def _dropout(name: str, rate: float, drawn: Any) -> Layer:

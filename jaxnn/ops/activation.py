@@ -143,8 +143,8 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
     same_dtype("prelu", x, slope=slope)
     if slope.shape not in ((), x.shape[-1:]):
         raise ValueError(
-            f"prelu: slope must be one value, shape (), or one a channel, shape {x.shape[-1:]}, got shape "
-            f"{slope.shape}"
+            f"prelu: slope must be one value, shape (), or one value per channel, shape {x.shape[-1:]}, "
+            f"got shape {slope.shape}"
         )
     # Widened, because the slope's derivative is a sum over all of x.
     wide = x.astype(accumulator(x.dtype))

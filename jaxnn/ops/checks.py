@@ -348,11 +348,12 @@ def groups_divide(op: str, groups: int, what: str, count: int) -> None:
         raise ValueError(f"{op}: groups must divide the {what}, got groups={groups} and {count}")
 
 
-def one_a_channel(op: str, name: str, value: jax.Array | None, channels: int) -> None:
+def one_per_channel(op: str, name: str, value: jax.Array | None, channels: int) -> None:
     """Raises unless ``value`` is None or of shape ``(channels,)``."""
     if value is not None and value.shape != (channels,):
         raise ValueError(
-            f"{op}: {name} must have shape ({channels},), one an output channel, got shape {value.shape}"
+            f"{op}: {name} must have shape ({channels},), one value per output channel, "
+            f"got shape {value.shape}"
         )
 
 

@@ -118,4 +118,4 @@ def _check_channels(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, gro
             f"got {x.shape[-1]} in shape {x.shape}"
         )
     checks.groups_divide("conv", groups, "output channels", c_out)
-    checks.one_a_channel("conv", "bias", bias, c_out)
+    checks.one_per_channel("conv", "bias", bias, c_out)

@@ -162,4 +162,4 @@ def _check_channels(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, gro
             f"shape {x.shape}"
         )
     checks.groups_divide(op, groups, "channels of x", c_in)
-    checks.one_a_channel(op, "bias", bias, block * groups)
+    checks.one_per_channel(op, "bias", bias, block * groups)

@@ -38,7 +38,7 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
             f"dense: x must have {kernel.shape[0]} features for a kernel of shape {kernel.shape}, "
             f"got shape {x.shape}"
         )
-    checks.one_a_channel("dense", "bias", bias, kernel.shape[1])
+    checks.one_per_channel("dense", "bias", bias, kernel.shape[1])
     return _affine(x, kernel, bias)
 
 

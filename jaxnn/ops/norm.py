@@ -112,7 +112,7 @@ def batch_norm_train(
     count = _count_over(op, x, scope)
     if not is_symbolic_dim(count) and count < 2:
         raise ValueError(
-            f"{op}: training needs at least two values a channel, got {count} from x of shape "
+            f"{op}: training needs at least two values per channel, got {count} from x of shape "
             f"{x.shape}; use a larger batch"
         )
     y, mean, var = _normalised(op, x, scope, scale, bias, epsilon)

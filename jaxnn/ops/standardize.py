@@ -45,7 +45,7 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
     feature_shape(op, x, axes)
     over = axes_of(op, axes, x.shape)
     if Scope(over).count(x) == 0:
-        raise ValueError(f"{op}: x must hold at least one value a feature, got shape {x.shape}")
+        raise ValueError(f"{op}: x must hold at least one value per feature, got shape {x.shape}")
     least, most = (widened(extreme(x, over, keepdims=True)) for extreme in (jnp.min, jnp.max))
     scale = power_of_two(jnp.maximum(jnp.abs(least), jnp.abs(most)))
     found = moments(widened(x) / scale, Scope(over))

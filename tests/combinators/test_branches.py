@@ -101,6 +101,6 @@ def test_split_has_one_branch_an_element(key):
 def test_split_of_another_number(key):
     net = nn.split(nn.dense(2), nn.relu)
     with pytest.raises(
-        ValueError, match=r"split: the input must be a tuple of 2, one element a layer, got float32"
+        ValueError, match=r"split: the input must be a tuple of 2, one element per layer, got float32"
     ):
         jax.eval_shape(net.apply, nn.Params({}, {}), jnp.ones((5, 4)))

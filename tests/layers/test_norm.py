@@ -180,9 +180,9 @@ BAD = {
     "momentum": (lambda key: batch_norm(momentum=1.5), r"^batch_norm: momentum must be in \[0, 1\], got 1.5"),
     "epsilon": (lambda key: layer_norm(epsilon=0), r"^layer_norm: epsilon must be positive, got 0"),
     "groups": (lambda key: group_norm(0), r"^group_norm: groups must be at least 1, got 0"),
-    "one value a channel": (
+    "one value per channel": (
         lambda key: batch_norm().train(batch_norm().init(key, (1, 3)), jnp.ones((1, 3))),
-        r"^batch_norm: training needs at least two values a channel, got 1 from x of shape \(1, 3\)",
+        r"^batch_norm: training needs at least two values per channel, got 1 from x of shape \(1, 3\)",
     ),
     "batch axis": (
         lambda key: layer_norm(axes=(0, 1)).init(key, (2, 3)),

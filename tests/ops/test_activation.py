@@ -211,7 +211,8 @@ BAD = {
     "slope of another shape": (
         lambda: ops.prelu(x, jnp.ones(5)),
         ValueError,
-        r"^prelu: slope must be one value, shape \(\), or one a channel, shape \(6,\), got shape \(5,\)",
+        r"^prelu: slope must be one value, shape \(\), or one value per channel, shape \(6,\), got "
+        r"shape \(5,\)",
     ),
     "slope of another dtype": (
         lambda: ops.prelu(x, jnp.ones(6, jnp.bfloat16)),

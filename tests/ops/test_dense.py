@@ -60,7 +60,12 @@ X, KERNEL = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)
         (X[0, 0], KERNEL, None, r"dense: x must have 3 features .* got shape \(\)"),
         (X, KERNEL[0], None, r"dense: kernel must be \(F, O\), got shape \(4,\)"),
         (X, KERNEL[:, :0], None, r"dense: kernel must have no axis of size 0, got shape \(3, 0\)"),
-        (X, KERNEL, X[0], r"dense: bias must have shape \(4,\), one an output channel, got shape \(3,\)"),
+        (
+            X,
+            KERNEL,
+            X[0],
+            r"dense: bias must have shape \(4,\), one value per output channel, got shape \(3,\)",
+        ),
     ],
 )
 def test_a_bad_shape_raises_a_sentence(x, kernel, bias, sentence):

@@ -412,17 +412,17 @@ BAD = {
     "one value": (
         lambda: norm.batch_norm_train(x[:1, :1]),
         ValueError,
-        r"^batch_norm: training needs at least two values a channel, got 1 from x of shape \(1, 1, 6\)",
+        r"^batch_norm: training needs at least two values per channel, got 1 from x of shape \(1, 1, 6\)",
     ),
     "no value": (
         lambda: norm.batch_norm_train(x[:0]),
         ValueError,
-        r"^batch_norm: training needs at least two values a channel, got 0",
+        r"^batch_norm: training needs at least two values per channel, got 0",
     ),
     "one value in all": (
         lambda: jax.vmap(lambda x: norm.batch_norm_train(x, axis_name="parts"), axis_name="parts")(x[:1, :1]),
         ValueError,
-        r"^batch_norm: training needs at least two values a channel, got 1",
+        r"^batch_norm: training needs at least two values per channel, got 1",
     ),
     "rank": (
         lambda: norm.batch_norm(six, six, six),
@@ -503,7 +503,7 @@ BAD = {
     "no data": (
         lambda: feature_statistics(x[:0]),
         ValueError,
-        r"^feature_statistics: x must hold at least one value a feature, got shape \(0, 4, 6\)",
+        r"^feature_statistics: x must hold at least one value per feature, got shape \(0, 4, 6\)",
     ),
     "without the batch axis": (
         lambda: feature_statistics(x, 1),
