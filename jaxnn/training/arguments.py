@@ -1,19 +1,20 @@
 """Checks of the arguments of training functions, before any work is done."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.data import is_array, length
+from jaxnn.data import examples_at_a_time, is_array, length
 from jaxnn.layer import Layer
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
 from jaxnn.params import Params
 from jaxnn.shapes import Spec, as_spec
+from jaxnn.training.best import Best
 
 
 def layer(owner: str, net: LayerLike) -> Layer:
@@ -77,6 +78,54 @@ def pair(owner: str, name: str, value: Any) -> int:
     if not jax.tree.leaves(value[0]):
         raise TypeError(refusal(owner, f"the inputs of {name}", "arrays", value[0]))
     return length(value, f"{owner}: {name}")
+
+
+def gives_batches(data: Any) -> bool:
+    """Whether ``data`` are no pair of arrays but an iterable of batches, or a function that makes one."""
+    if isinstance(data, tuple | list | dict | str | bytes | np.ndarray | jax.Array):
+        return False
+    return isinstance(data, Iterable) or callable(data)
+
+
+def scored(owner: str, name: str, data: Any, *, again: bool = False) -> None:
+    """Raises unless ``data`` are a pair of arrays or an iterable, one that starts ``again`` if it must."""
+    if not isinstance(data, Iterable) or not gives_batches(data):
+        pair(owner, name, data)
+    elif again and isinstance(data, Iterator):
+        rule = "arrays, or an iterable that can be gone through again after each epoch"
+        raise TypeError(refusal(owner, name, rule, data))
+
+
+def batching(
+    owner: str, n: int | None, batch_size: Any, steps_per_epoch: Any, accumulate: int
+) -> tuple[int | None, int | None]:
+    """The batch size, None where the data give batches (n is None), and the steps of an epoch, if known."""
+    if n is None:
+        if batch_size is not None:
+            rule = "left out where data give batches"
+            raise ValueError(refusal(owner, "batch_size", rule, batch_size))
+        if steps_per_epoch is None:
+            return None, None
+        return None, checks.integer(owner, "steps_per_epoch", steps_per_epoch, least=1)
+    if steps_per_epoch is not None:
+        raise ValueError(refusal(owner, "steps_per_epoch", "left out where data are arrays", steps_per_epoch))
+    size = examples_at_a_time(owner, batch_size, n)
+    if size % accumulate:
+        raise ValueError(f"{owner}: accumulate must divide batch_size {size}, got {accumulate}")
+    return size, -(-n // size)
+
+
+def best(owner: str, value: Any, names: Iterable[str]) -> None:
+    """Raises unless ``value`` is a ``Best`` of one of the scores called ``names``."""
+    if not isinstance(value, Best):
+        raise TypeError(refusal(owner, "best", 'a rule, such as nn.training.Best("val_loss")', value))
+    if value.score not in names:
+        raise ValueError(refusal(owner, "best", f"of one of the scores {', '.join(names)}", value.score))
+
+
+def decay(owner: str, name: str, value: Any) -> float:
+    """``value`` as a float; raises unless it is from 0 to below 1."""
+    return checks.number(owner, name, value, least=0, most=1 - 1e-12, rule="at least 0 and below 1")
 
 
 def of_layer(owner: str, net: Layer, params: Any, shape: Spec | None = None) -> None:

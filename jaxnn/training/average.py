@@ -59,7 +59,7 @@ def averaged(optimizer: optax.GradientTransformation, decay: float) -> optax.Gra
 
     owner = "averaged"
     arguments.optimizer(owner, optimizer)
-    decay = checks.number(owner, "decay", decay, least=0, most=1 - 1e-12, rule="at least 0 and below 1")
+    decay = arguments.decay(owner, "decay", decay)
 
     def init(weights: Any) -> Averaged:
         average = jax.tree.map(lambda w: jnp.asarray(w, _wide(w)), weights)

@@ -1,59 +1,96 @@
 """The scores of one epoch, fetched from the device every few steps."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import isfinite, isnan
+from typing import Any
 
 import jax
+import numpy as np
 
+from jaxnn.training.callbacks import Callback
 from jaxnn.training.progress import Reporter
-from jaxnn.training.score import Scores
+from jaxnn.training.source import Block
 
-#: Steps between two fetches of the scores. Each fetch waits for the device.
+#: Steps between two fetches of the scores, where each is dispatched alone.
 LOOK_EVERY = 50
 
 
+class NotFinite(FloatingPointError):
+    """A loss or params that are not finite; ``step`` is that of the run, counted from 1."""
+
+    def __init__(self, fault: str, step: int, epoch: int):
+        super().__init__(
+            f"fit: {fault} at step {step} (epoch {epoch}); a lower learning rate, clipped gradients "
+            "(optax.clip_by_global_norm) or standardised inputs may help"
+        )
+        self.step = step
+
+
 class Epoch:
-    """The scores of one epoch's steps, and whether each step left everything finite."""
+    """The scores of one epoch's steps, and whether each step left everything finite.
 
-    def __init__(self, report: Reporter, epoch: int = 1, first_step: int = 1):
-        self.report, self.epoch, self.first_step = report, epoch, first_step
-        self.waiting: list[tuple[Scores, jax.Array]] = []
-        self.counts: list[int] = []
-        self.scores: list[dict[str, float]] = []
+    Attributes:
+      names: of the scores, in the order in which they are told.
+      done: how many of its steps were fetched.
+      totals: for every score the sum of its means, each times the examples that it was taken over.
+      examples: how many those are.
+    """
 
-    def add(self, scores: Scores, broken: jax.Array, count: int) -> None:
-        """Adds the results of a step over ``count`` examples, still on the device."""
-        self.waiting.append((scores, broken))
-        self.counts.append(count)
-        if len(self.waiting) == LOOK_EVERY:
+    def __init__(
+        self,
+        report: Reporter,
+        names: Sequence[str],
+        epoch: int = 1,
+        first_step: int = 1,
+        on_step: Sequence[Callback] = (),
+    ):
+        self.report, self.names, self.on_step = report, names, on_step
+        self.epoch, self.first_step = epoch, first_step
+        self.waiting: list[Block] = []
+        self.done = self.examples = 0
+        self.totals: dict[str, float] = {}
+
+    def add(self, block: Block) -> None:
+        """Adds the results of a block of steps; fetches those before it if there are enough."""
+        if self.waiting and (len(block.counts) > 1 or len(self.waiting) >= LOOK_EVERY):
             self.look()
+        self.waiting.append(block)
 
-    def means(self, names: Iterable[str]) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """The mean of each score over the examples of the epoch."""
         self.look()
-        total = sum(self.counts)
-        weighted = list(zip(self.scores, self.counts, strict=True))
-        return {name: sum(scores[name] * n for scores, n in weighted) / total for name in names}
+        return {name: self.totals[name] / self.examples for name in self.names}
 
     def look(self) -> None:
         """Fetches pending scores; raises if the loss of a step, or the params after it, are not finite."""
         if not self.waiting:
             return
-        for scores, broken in jax.device_get(self.waiting):
-            self.scores.append({name: float(value) for name, value in scores.items()})
-            self._require_finite(self.scores[-1]["loss"], bool(broken))
-        self.waiting.clear()
-        self.report.steps(self.epoch, len(self.scores), self.scores[-1]["loss"])
+        waiting, self.waiting = self.waiting, []
+        scores: dict[str, float] = {}
+        for block in jax.device_get(waiting):
+            for i, count in enumerate(block.counts):
+                scores = {name: float(_row(block.scores[name])[i]) for name in self.names}
+                self._count(scores, int(count))
+                for call in self.on_step:
+                    call(self.first_step + self.done - 1, scores)
+                self._require_finite(scores["loss"], bool(_row(block.broken)[i]))
+        self.report.steps(self.epoch, self.done, scores["loss"])
+
+    def _count(self, scores: dict[str, float], count: int) -> None:
+        for name, value in scores.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value * count
+        self.examples += count
+        self.done += 1
 
     def _require_finite(self, loss: float, broken: bool) -> None:
         if isfinite(loss) and not broken:
             return
-        at = f"step {self.first_step + len(self.scores) - 1} (epoch {self.epoch})"
         if not isfinite(loss):
-            fault = f"the loss is {'NaN' if isnan(loss) else 'infinite'} at {at}"
+            fault = f"the loss is {'NaN' if isnan(loss) else 'infinite'}"
         else:
-            fault = f"the loss is finite, but the update makes params NaN or infinite at {at}"
-        raise FloatingPointError(
-            f"fit: {fault}; a lower learning rate, clipped gradients (optax.clip_by_global_norm) or "
-            "standardised inputs may help"
-        )
+            fault = "the loss is finite, but the update makes params NaN or infinite"
+        raise NotFinite(fault, self.first_step + self.done - 1, self.epoch)
+
+
+def _row(values: Any) -> np.ndarray:
+    return np.atleast_1d(values)

@@ -7,13 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnn.data import length, minibatches
 from jaxnn.lifting import LayerLike, as_layer
 from jaxnn.ops import checks
 from jaxnn.params import Params
 from jaxnn.training import arguments
+from jaxnn.training.gradient import Batch
 from jaxnn.training.score import Loss, Metrics, Scores, score
+from jaxnn.training.stream import as_batch, fitted, rows_of
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -68,14 +71,15 @@ _ONE_HOT = "; one-hot labels become integers by labels.argmax(axis=-1)"
 
 
 def evaluate(
-    net: LayerLike, params: Params, data: tuple[Any, Any], metrics: Metrics, *, batch_size: int = 256
+    net: LayerLike, params: Params, data: Any, metrics: Metrics, *, batch_size: int = 256
 ) -> dict[str, float]:
     """The mean of each metric over a whole data set, by ``net.apply``.
 
     Args:
       net: the layer.
       params: its parameters.
-      data: ``(inputs, targets)``, pytrees of arrays of one length.
+      data: ``(inputs, targets)``, pytrees of arrays of one length; or an iterable of batches, as ``fit`` has
+        them.
       metrics: functions ``metric(prediction, target)`` by name, each one value per example or a scalar; see
         ``make_step`` for the shapes.
       batch_size: rows at a time; more than there are means all at once. The last batch is padded and the
@@ -98,7 +102,7 @@ def evaluate(
     owner = "evaluate"
     layer = arguments.layer(owner, net)
     arguments.of_layer(owner, layer, params)
-    arguments.pair(owner, "data", data)
+    arguments.scored(owner, "data", data)
     arguments.metrics(owner, metrics)
     batch_size = checks.integer(owner, "batch_size", batch_size, least=1)
     found = means(scorer(net, metrics), params, data, batch_size)
@@ -108,26 +112,37 @@ def evaluate(
 def means(
     scores: Callable[..., Scores],
     params: Params,
-    data: tuple[Any, Any],
+    data: Any,
     batch_size: int,
     pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """The mean of ``scores`` over all batches; between two of them it calls ``pause``."""
     totals: dict[str, float] = defaultdict(float)
+    n = 0
     for (x, y, mask), count in batches(data, batch_size):
         for name, value in scores(params, x, y, mask).items():
             totals[name] += float(value) * count
         pause()
-    n = length(data)
+        n += count
+    if not n:
+        raise ValueError("evaluate: data must give at least one example, got none")
     return {name: total / n for name, total in totals.items()}
 
 
-def batches(data: tuple[Any, Any], batch_size: int) -> Iterator[tuple[tuple[Any, Any, Any], int]]:
-    """``(x, y, mask)`` and how many rows count; the mask is None where no batch has to be padded."""
+def batches(data: Any, batch_size: int) -> Iterator[tuple[Batch, int]]:
+    """Batches, and how many rows count in each; the mask is None where no batch has to be padded."""
+    if arguments.gives_batches(data):
+        like = None
+        for item in data:
+            batch = as_batch("evaluate", item)
+            like = batch if like is None else like
+            batch = fitted("evaluate", batch, like)
+            yield batch, rows_of(batch) if batch.mask is None else int(np.sum(batch.mask))
+        return
     n = length(data)
     batch_size = min(batch_size, n)
     for (x, y), mask in minibatches(data, batch_size):
-        yield (x, y, mask if n % batch_size else None), int(mask.sum())
+        yield Batch(x, y, mask if n % batch_size else None), int(mask.sum())
 
 
 def scorer(net: LayerLike, metrics: Metrics) -> Callable[..., Scores]:

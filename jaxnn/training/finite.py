@@ -1,4 +1,4 @@
-"""Checks that params stay finite: a flag computed on the device and fetched later."""
+"""Checks that params stay finite: a flag computed on the device with each step, and fetched later."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,17 +11,32 @@ import numpy as np
 from jax import lax
 
 from jaxnn.params import Params
+from jaxnn.training.score import Scores
+from jaxnn.training.source import CheckedStep
+from jaxnn.training.step import Step, TrainState
 
 #: Arrays of fewer values than this are searched together, in a copy: a separate search of each would take
 #: about 3 ms to compile.
 TOGETHER = 2**16
 
 
+def checked(step: Step, start: Params) -> CheckedStep:
+    """The step, jitted, which also says whether it left something that is not finite. It takes the state."""
+    broken = breakage(start)
+
+    def run(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores, jax.Array]:
+        state, scores = step(state, x, y, mask)
+        # Without the barrier XLA would compute the update again for each search of its results.
+        params = lax.optimization_barrier(state.params)
+        return state._replace(params=params), scores, broken(params)
+
+    return jax.jit(run, donate_argnums=0)
+
+
 def breakage(start: Params) -> Callable[[Params], jax.Array]:
     """``broken(params)``: whether a weight is NaN or infinite, or a state that was finite at the start.
 
-    A state may start from infinity, such as a running minimum. The flag is a program of its own, since as a
-    part of the step XLA would compute the update again for each search of its results.
+    A state may start from infinity, such as a running minimum.
     """
     watched = tuple(bool(_is_finite_here(leaf)) for leaf in jax.tree.leaves(start.state))
     return partial(_broken, watched)

@@ -2,80 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
-import jax
-
-from jaxnn.data import examples_at_a_time, minibatches
 from jaxnn.lifting import LayerLike
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, fold_name
 from jaxnn.training import arguments
-from jaxnn.training.epoch import Epoch
-from jaxnn.training.evaluate import batches, means, scorer
-from jaxnn.training.finite import breakage
-from jaxnn.training.interrupt import delayed_interrupt
+from jaxnn.training.average import averaged
+from jaxnn.training.best import Best, Keeper
+from jaxnn.training.callbacks import Callback, given
+from jaxnn.training.device_loop import DeviceLoop, fits
+from jaxnn.training.evaluate import scorer
+from jaxnn.training.finite import checked
 from jaxnn.training.progress import Progress, reporter, style
-from jaxnn.training.score import Loss, Metrics, Scores
+from jaxnn.training.run import Fit, Run, Validation
+from jaxnn.training.score import Loss, Metrics
+from jaxnn.training.source import Source
 from jaxnn.training.step import fresh_state, training_step
+from jaxnn.training.stream import Stream, of_arrays, of_iterable, rows_of
 
 if TYPE_CHECKING:
     import optax
-
-
-class Fit(NamedTuple):
-    """The result of a run.
-
-    Attributes:
-      params: those after the last step.
-      history: for ``"loss"``, each metric, and the same with ``val_`` in front, one float per epoch.
-    """
-
-    params: Params
-    history: dict[str, list[float]]
 
 
 def fit(
     net: LayerLike,
     optimizer: optax.GradientTransformation,
     loss: Loss,
-    data: tuple[Any, Any],
+    data: Any,
     *,
     key: Key,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
     params: Params | None = None,
-    validation: tuple[Any, Any] | None = None,
+    validation: Any = None,
     metrics: Metrics | None = None,
+    accumulate: int = 1,
+    average: float | None = None,
+    best: Best | None = None,
+    on_step: Callback | Sequence[Callback] | None = None,
+    on_epoch: Callback | Sequence[Callback] | None = None,
+    on_device: bool | None = None,
     progress: Progress = "auto",
 ) -> Fit:
     """Trains a net by mini-batch gradient descent.
 
     Each epoch goes through all examples once in an order drawn from ``key``. The same key gives the same
-    run, bit for bit, on the same machine. Ctrl-C ends the run after the current step, or validation
-    batch, and returns what was learnt so far; a second one ends it at once, as a ``KeyboardInterrupt``.
+    run, bit for bit, on the same machine. Ctrl-C ends the run within about a second, between two steps or
+    batches of the validation, and returns what was learnt so far; a second one ends it at once, as a
+    ``KeyboardInterrupt``.
+
+    Data that fit on the device stay there, and as many steps as take about a tenth of a second are one
+    dispatch. Other data, and those of an iterable, are read and sent in the background, one batch per step.
+    The steps are the same, to the bit on CPUs.
 
     Args:
       net: the layer to train.
-      optimizer: any optax gradient transformation; its schedules count steps.
+      optimizer: any optax optimiser, see ``make_step``; its schedules count steps.
       loss: ``loss(prediction, target)``, one value per example; see ``make_step``.
-      data: ``(inputs, targets)``, pytrees of arrays of one length, NumPy or JAX.
+      data: ``(inputs, targets)``, pytrees of arrays of one length, NumPy or JAX. Or batches: any iterable of
+        ``(x, y)`` or ``(x, y, mask)``, gone through again in each epoch (a loader), or a function
+        ``data(epoch)`` that gives one. All batches have the shape of the first; one with fewer rows is filled
+        up like the last one of arrays. What NumPy can read counts as an array.
       key: one key, for the initial weights, the order of the examples, and dropout.
       epochs: how many times to go through the data, 0 or more.
-      batch_size: examples per step, at most as many as there are. A short last batch is filled up with
-        other examples that are left out of the loss, so that nothing is compiled twice.
+      batch_size: examples per step, at most as many as there are; of arrays only. A short last batch is
+        filled up with other examples that are left out of the loss, so that nothing is compiled twice.
+      steps_per_epoch: of batches only: how many make an epoch. Without it an epoch ends with the iterable. An
+        iterator, which can't start again, goes on where the last epoch has ended.
       params: where to start from; without it, ``net.init``. They are copied, not consumed.
       validation: data of the same form, to be scored after each epoch.
       metrics: functions of the form of ``loss``, by name, reported beside it. No name is ``loss`` or
         ``epoch``, or starts with ``val_``.
+      accumulate: each batch goes through the net in this many pieces, see ``make_step``: the memory of a
+        piece, the gradient of the batch. It divides the batch size.
+      average: the decay of an exponential average of the weights, such as 0.999. The validation is scored,
+        and the params returned, with these weights: see ``nn.training.averaged``.
+      best: ``nn.training.Best("val_loss", patience=5)``: the params returned are those after the epoch with
+        the best score, and the run ends once that has not become better for so many epochs.
+      on_step: ``f(step, scores)``, or several such functions, called for every step in order, from 1, with
+        floats by name; a few steps late, as the scores are fetched together. ``nn.training`` has
+        ``JSONLines``, ``CSV`` and ``TensorBoard``.
+      on_epoch: ``f(epoch, means)``, or several, called after each epoch with what goes into the history.
+      on_device: whether arrays stay on the device. By default they do if they take less than a quarter of its
+        memory.
       progress: ``"auto"`` (a bar on a terminal with tqdm, else lines), ``"bar"``, ``"lines"``, or False.
 
     Raises:
       FloatingPointError: the loss is NaN or infinite, or an update makes the params so; the sentence names
         the step. Returned params are finite.
       TypeError, ValueError: an argument that is not as said above. All of them are checked before the first
-        step, including whether ``validation`` fits the net and the metrics.
+        step, including whether ``validation`` fits the net and the metrics. Batches that are not like the
+        first, or fewer than there should be, when they come.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn, optax
     >>> x = jnp.linspace(-1, 1, 64).reshape(64, 1)
@@ -90,64 +111,45 @@ def fit(
     arguments.function(owner, "loss", loss)
     metrics = {} if metrics is None else metrics
     arguments.metrics(owner, metrics, taken=("loss", "epoch"), prefix="val_")
-    n = arguments.pair(owner, "data", data)
+    streams = arguments.gives_batches(data)
+    n = None if streams else arguments.pair(owner, "data", data)
     checks.key(owner, key)
     epochs = checks.integer(owner, "epochs", epochs, least=0)
-    batch_size = examples_at_a_time(owner, batch_size, n)
+    accumulate = checks.integer(owner, "accumulate", accumulate, least=1)
+    batch_size, steps = arguments.batching(owner, n, batch_size, steps_per_epoch, accumulate)
+    on_device = None if on_device is None else checks.flag(owner, "on_device", on_device)
+    if on_device and streams:
+        raise ValueError(f"{owner}: on_device must be None or False where data give batches, got True")
     if params is not None:
-        arguments.of_layer(owner, layer, params, data[0])
+        arguments.of_layer(owner, layer, params, None if streams else data[0])
         arguments.finite(owner, params)
     if validation is not None:
-        arguments.pair(owner, "validation", validation)
+        arguments.scored(owner, "validation", validation, again=True)
     functions = {"loss": loss, **metrics}
-    steps = -(-n // batch_size)
+    names = [*functions, *(() if validation is None else (f"val_{name}" for name in functions))]
+    if best is not None:
+        arguments.best(owner, best, names)
+    told = given(owner, "on_step", on_step), given(owner, "on_epoch", on_epoch)
+    if average is not None:
+        optimizer = averaged(optimizer, arguments.decay(owner, "average", average))
     shown = style(progress)
 
-    state = fresh_state(layer, optimizer, fold_name(key, "state"), data[0], params)
-    step = jax.jit(training_step(layer, optimizer, functions), donate_argnums=0)
-    broken = breakage(state.params)
-    scores_of = scorer(net, functions)
-    history: dict[str, list[float]] = {}
-    report = reporter(shown, epochs, steps)
-    run = Epoch(report)
-    with delayed_interrupt() as interrupt:
-        try:
-            batch, _ = next(batches(data, batch_size))
-            jax.eval_shape(step, state, *batch)  # raises if something does not fit, and traces the first step
-            if validation is not None:
-                _require_fitting(scores_of, state.params, validation, batch_size)
-            for epoch in range(1, epochs + 1):
-                order = jax.random.fold_in(fold_name(key, "order"), epoch)
-                run = Epoch(report, epoch, (epoch - 1) * steps + 1)
-                for (x, y), mask in minibatches(data, batch_size, key=order):
-                    state, scores = step(state, x, y, mask if n % batch_size else None)
-                    run.add(scores, broken(state.params), int(mask.sum()))
-                    interrupt()
-                found = run.means(functions)
-                if validation is not None:
-                    values = means(scores_of, state.params, validation, batch_size, interrupt)
-                    found |= {f"val_{name}": values[name] for name in functions}
-                for name, value in found.items():
-                    history.setdefault(name, []).append(value)
-                report.epoch(epoch, found)
-                interrupt()
-        except KeyboardInterrupt:
-            if interrupt.insistent or arguments.is_deleted(state):
-                raise
-            run.look()
-            print(
-                f"fit: interrupted after {int(state.step)} steps; returning what was learnt so far",
-                flush=True,
-            )
-        finally:
-            report.close()
-    return Fit(state.params, history)
-
-
-def _require_fitting(scores_of: Callable[..., Scores], params: Params, validation: Any, size: int) -> None:
-    """Raises before the first epoch if the validation cannot be scored after it."""
-    batch, _ = next(batches(validation, size))
-    try:
-        jax.eval_shape(scores_of, params, *batch)
-    except Exception as error:
-        raise ValueError(f"fit: validation must fit the net, the loss and the metrics: {error}") from error
+    order = fold_name(key, "order")
+    source: Source
+    if batch_size is None:
+        source = Stream(of_iterable(data, steps), steps)
+    elif fits(data) if on_device is None else on_device:
+        source = DeviceLoop(data, batch_size, order)
+    else:
+        source = Stream(of_arrays(data, batch_size, order), steps)
+    with closing(source):
+        state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params)
+        step = checked(training_step(layer, optimizer, functions, accumulate), state.params)
+        validate = None
+        if validation is not None:
+            size = batch_size or rows_of(source.example)
+            validate = Validation(scorer(net, functions), validation, size)
+        keeper = None if best is None else Keeper(best)
+        report = reporter(shown, epochs, source.steps)
+        run = Run(source, state, step, report, [*functions], validate, keeper, *told)
+        return run.go(epochs)

@@ -36,7 +36,7 @@ def style(progress: Progress) -> Literal["bar", "lines", False]:
     return progress
 
 
-def reporter(style: Literal["bar", "lines", False], epochs: int, steps_per_epoch: int) -> Reporter:
+def reporter(style: Literal["bar", "lines", False], epochs: int, steps_per_epoch: int | None) -> Reporter:
     """The reporter of this style."""
     if style is False:
         return Silence()
@@ -69,20 +69,26 @@ class Lines(Silence):
 
 
 class Bar(Lines):
-    """A tqdm bar of the whole run, with a line above it per epoch."""
+    """A tqdm bar of the whole run, with a line above it per epoch; without an end where that is unknown."""
 
-    def __init__(self, epochs: int, steps_per_epoch: int):
+    def __init__(self, epochs: int, steps_per_epoch: int | None):
         from tqdm import tqdm
 
         super().__init__(epochs)
+        total = None if steps_per_epoch is None else epochs * steps_per_epoch
         self.steps_per_epoch = steps_per_epoch
-        self.bar: Any = tqdm(total=epochs * steps_per_epoch, unit="step", leave=False)
+        self.before = self.latest = 0  #: steps in the epochs before this one, and in this one
+        self.bar: Any = tqdm(total=total, unit="step", leave=False)
 
     def steps(self, epoch: int, done: int, loss: float) -> None:
-        self.bar.update((epoch - 1) * self.steps_per_epoch + done - self.bar.n)
+        self.latest = done
+        if self.steps_per_epoch is not None:
+            self.before = (epoch - 1) * self.steps_per_epoch
+        self.bar.update(self.before + done - self.bar.n)
         self.bar.set_postfix_str(f"epoch {epoch}/{self.epochs}, loss {loss:.4f}")
 
     def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+        self.before, self.latest = self.before + self.latest, 0
         self.bar.write(f"epoch {epoch:{len(str(self.epochs))}d}/{self.epochs}  {describe(scores)}")
 
     def close(self) -> None:

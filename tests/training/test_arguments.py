@@ -1,5 +1,6 @@
 """The arguments of training are checked before any work: each by its name, in one sentence."""
 
+import os
 from inspect import signature
 
 import jax
@@ -24,6 +25,8 @@ GOOD = {
         "net": NET, "optimizer": optax.sgd(0.1), "loss": never, "data": (X, Y), "key": KEY, "epochs": 1,
         "batch_size": 2, "params": PARAMS, "validation": (X, Y), "metrics": {"metric": never},
         "progress": False,
+        "steps_per_epoch": None, "accumulate": 1, "average": 0.9, "best": nn.training.Best("loss"),
+        "on_step": print, "on_epoch": [print], "on_device": True,
     },
     nn.init_state: {"net": NET, "optimizer": optax.sgd(0.1), "key": KEY, "shape": X, "params": PARAMS},
     nn.make_step: {
@@ -36,6 +39,10 @@ GOOD = {
         "state": nn.init_state(NET, nn.training.averaged(optax.sgd(0.1), 0.9), KEY, X),
     },
     nn.training.with_inputs: {"function": never},
+    nn.training.Best: {"score": "loss", "higher": False, "patience": 2, "margin": 0.0},
+    nn.training.prefetch: {"batches": [], "ahead": 1, "put": never},
+    nn.training.JSONLines: {"path": os.devnull, "name": "step"},
+    nn.training.CSV: {"path": os.devnull, "name": "step"},
     nn.evaluate: {
         "net": NET, "params": PARAMS, "data": (X, Y), "metrics": {"metric": never}, "batch_size": 2,
     },
@@ -47,9 +54,13 @@ GOOD = {
     nn.accuracy: {"logits": np.eye(4, dtype=np.float32), "labels": Y},
 }  # fmt: skip
 OPTIONAL = {
-    (nn.fit, "params"), (nn.fit, "validation"), (nn.fit, "metrics"), (nn.make_step, "metrics"),
+    *((nn.fit, name) for name in (
+        "params", "validation", "steps_per_epoch", "average", "best", "on_step", "on_epoch", "on_device"
+    )),
+    (nn.fit, "metrics"), (nn.make_step, "metrics"),
     (nn.init_state, "params"), (nn.init_state, "shape"), (nn.diagnose, "optimizer"), (nn.diagnose, "key"),
     (nn.diagnose, "target"), (nn.data.minibatches, "key"),
+    (nn.training.Best, "patience"), (nn.training.prefetch, "put"),
 }  # fmt: skip
 
 PAIRS = {
@@ -97,6 +108,23 @@ BAD = {
         "no average": nn.init_state(NET, optax.sgd(0.1), KEY, X),
     },
     "function": FUNCTIONS,
+    "steps_per_epoch": {**WHOLE, "for arrays": 3},
+    "average": {"None": None, "one": 1.0, "negative": -0.1, "NaN": np.nan, "a text": "0.9", "a bool": True},
+    "best": {
+        "None": None, "a name": "val_loss", "another score": nn.training.Best("val_accuracy"), "a number": 3,
+    },
+    "on_step": {"None": None, "a number": 1, "a text": "print", "of texts": ["print"], "a dict": {}},
+    "on_epoch": {"None": None, "a number": 1, "a text": "print", "of None": [None], "a dict": {}},
+    "on_device": {"None": None, "a number": 1, "a text": "yes"},
+    "score": {"None": None, "a number": 1},
+    "higher": {"None": None, "a number": 1, "a text": "yes"},
+    "patience": {**WHOLE, "zero": 0},
+    "margin": {"None": None, "negative": -1.0, "infinite": np.inf, "a text": "0", "NaN": np.nan},
+    "batches": {"None": None, "a number": 1, "a function": never},
+    "ahead": {**WHOLE, "zero": 0},
+    "put": {"None": None, "a number": 1},
+    "path": {"None": None, "a number": 1, "a list": []},
+    "name": {"None": None, "a number": 1},
     "progress": {"None": None, "another word": "loud", "a number": 2, "a function": never},
     "shape": {"a text": "28", "a number": 3, "a function": never},
     "x": {"a text": "x", "None": None, "texts": np.array(["a"]), "no example": X[:0], "a function": never},
@@ -144,6 +172,8 @@ ANY_TREE = ("an array", "one part", "three parts", "a dict", "no inputs")
 def is_good(function, name, kind):
     if function is nn.data.minibatches and name == "data":
         return kind in ANY_TREE
+    if function is nn.fit and name == "data":
+        return kind == "a function"  # of the epoch, which gives batches
     return kind == "None" and (function, name) in OPTIONAL
 
 

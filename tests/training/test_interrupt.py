@@ -1,7 +1,6 @@
 """Ctrl-C at any moment of a run: the first ends it with what was learnt, the second ends it at once."""
 
 import signal
-import sys
 from contextlib import suppress
 
 import jax
@@ -10,8 +9,7 @@ import optax
 import pytest
 
 import jaxnn as nn
-
-module = sys.modules["jaxnn.training.fit"]  # the package's attribute of this name is the function
+from jaxnn.training.device_loop import DeviceLoop
 
 X = np.ones((8, 1), np.float32)
 
@@ -110,11 +108,11 @@ def test_a_second_one_while_what_was_learnt_is_gathered(monkeypatch):
 def test_an_interrupt_that_lost_the_state_returns_nothing(monkeypatch):
     """Where the handler is another's, it may raise within a step, which has taken the state by then."""
 
-    def broken(params):
-        for leaf in jax.tree.leaves(params):
+    def broken(self, state):
+        for leaf in jax.tree.leaves(state.params):
             leaf.delete()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "breakage", lambda start: broken)
+    monkeypatch.setattr(DeviceLoop, "advance", broken)
     with pytest.raises(KeyboardInterrupt):
         fit()

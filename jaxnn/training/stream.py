@@ -1,0 +1,189 @@
+"""One step per batch, over batches that come from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnn.data import is_array, length, minibatches
+from jaxnn.ops.checks import refusal
+from jaxnn.params import Key
+from jaxnn.training.gradient import Batch
+from jaxnn.training.prefetch import as_array, on_device, prefetch
+from jaxnn.training.source import Block, CheckedStep
+from jaxnn.training.step import TrainState
+
+#: ``batches(epoch)``: those of an epoch, counted from 1
+Batches = Callable[[int], Iterable[Any]]
+
+
+class Stream:
+    """One step per batch; the next batches are read and sent to the device meanwhile.
+
+    All batches have the shape of the first. One with fewer rows is filled up with its own, which the mask
+    leaves out, so that no program is compiled for its size.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        steps: int | None = None,
+    ):
+        self.batches, self.steps = batches, steps
+        self.pause: Callable[[], None] = lambda: None
+        self.epoch, self.made = 0, 0
+        self.waited = 0.0
+        self.reader: prefetch | None = None
+        self.like: Batch | None = None
+        self.peeked: tuple[Batch, int] | None = None
+        self.start(1)
+        self.peeked = self._next()
+        if self.peeked is None:
+            raise self._too_few()
+        self.example = self.peeked[0]
+
+    def prepare(self, step: CheckedStep, state: TrainState) -> None:
+        self.step = step
+        jax.eval_shape(step, state, *self.example)
+
+    def start(self, epoch: int, done: int = 0) -> None:
+        if (epoch, done) == (self.epoch, self.made) and self.peeked is not None:
+            return  # its first batch was looked at before
+        self.close()
+        self.epoch, self.made = epoch, done
+        self.reader = prefetch(islice(self.batches(epoch), done, self.steps), put=self._ready)
+        self.reader.pause = lambda: self.pause()
+
+    def advance(self, state: TrainState) -> tuple[TrainState, Block] | None:
+        found = self._next()
+        if found is None:
+            if self.made == 0 or (self.steps is not None and self.made < self.steps):
+                raise self._too_few()
+            return None
+        batch, count = found
+        state, scores, broken = self.step(state, *batch)
+        self.made += 1
+        return state, Block(scores, broken, np.array([count]))
+
+    def batch(self, step: int) -> None:
+        return None
+
+    def close(self) -> None:
+        if self.reader is not None:
+            self.waited += self.reader.waited
+            self.reader.close()
+        self.reader = self.peeked = None
+
+    def _next(self) -> tuple[Batch, int] | None:
+        """A batch on the device, and how many of its rows count."""
+        if self.peeked is not None:
+            peeked, self.peeked = self.peeked, None
+            return peeked
+        return None if self.reader is None else next(self.reader, None)
+
+    def _too_few(self) -> ValueError:
+        wanted = "at least one batch" if self.steps is None else f"{self.steps} batches"
+        return ValueError(
+            f"fit: data must give {wanted} in every epoch, got {self.made or 'none'} in epoch {self.epoch}; "
+            "a generator ends once and for all: pass a function of the epoch that makes one"
+        )
+
+    def _ready(self, item: Any) -> tuple[Batch, int]:
+        """A batch as it goes to the device; raises unless it is one, and like the first."""
+        batch = as_batch("fit", item)
+        self.like = batch if self.like is None else self.like
+        batch = fitted("fit", batch, self.like)
+        return on_device(batch), rows_of(batch) if batch.mask is None else int(np.sum(batch.mask))
+
+
+def as_batch(owner: str, item: Any) -> Batch:
+    """What an iterable gave, as a batch; raises unless it is ``(x, y)`` or ``(x, y, mask)``, of arrays."""
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        came = f"a {type(item).__name__} of {len(item)}" if isinstance(item, tuple | list | dict) else None
+        rule = "pairs (inputs, targets), or with a mask after them"
+        raise TypeError(
+            f"{owner}: data must give {rule}, got {came}"
+            if came
+            else f"{owner}: data must give {rule}, got " + refusal("", "", "", item).rpartition(", got ")[2]
+        )
+    batch = Batch(*(jax.tree.map(as_array, part) for part in item))
+    leaves = jax.tree.leaves(batch)
+    for leaf in leaves:
+        if not is_array(leaf):
+            raise TypeError(refusal(owner, "all that data give", "arrays of numbers", leaf))
+    lengths = {leaf.shape[0] if leaf.shape else None for leaf in leaves}
+    if not jax.tree.leaves(batch.x) or len(lengths) != 1 or lengths & {None, 0}:
+        shapes = ", ".join(str(leaf.shape) for leaf in leaves[:6])
+        raise ValueError(
+            f"{owner}: data must give inputs and targets of one length, at least one row, got shapes {shapes}"
+        )
+    return batch
+
+
+def fitted(owner: str, batch: Batch, like: Batch) -> Batch:
+    """The batch, filled up with its own rows to the length of ``like``; raises where it differs otherwise."""
+    own: Any = jax.tree.structure((batch.x, batch.y))
+    other: Any = jax.tree.structure((like.x, like.y))
+    pairs = list(
+        zip(jax.tree.leaves((batch.x, batch.y)), jax.tree.leaves((like.x, like.y)), strict=own == other)
+    )
+    if own != other or any(a.shape[1:] != b.shape[1:] or a.dtype != b.dtype for a, b in pairs):
+        raise ValueError(f"{owner}: data must give batches like the first, {_told(like)}, got {_told(batch)}")
+    n, size = rows_of(batch), rows_of(like)
+    if n > size:
+        raise ValueError(
+            f"{owner}: data must give no batch larger than the first, of {size} rows, got one of {n}"
+        )
+    if n == size:
+        return batch
+    rows = np.arange(size) % n
+    mask = rows >= 0 if batch.mask is None else np.asarray(batch.mask)[rows]
+    x, y = jax.tree.map(lambda array: array[rows], (batch.x, batch.y))
+    return Batch(x, y, mask & (np.arange(size) < n))
+
+
+def of_arrays(data: Any, batch_size: int, key: Key) -> Batches:
+    """The shuffled minibatches of arrays that don't fit on the device."""
+    n = length(data)
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        order = jax.random.fold_in(key, epoch)
+        for (x, y), mask in minibatches(data, batch_size, key=order):
+            yield Batch(x, y, mask if n % batch_size else None)
+
+    return batches
+
+
+def of_iterable(data: Any, steps: int | None) -> Batches:
+    """Those of an iterable, gone through again in each epoch, or of a function of the epoch.
+
+    An iterator, which can't start again, goes on in each epoch where the last has ended; the epochs before
+    the first that is asked for are skipped.
+    """
+    if not isinstance(data, Iterable):
+        return data
+    if not isinstance(data, Iterator):
+        return lambda epoch: data
+    skipped = 0 if steps is None else steps
+
+    def go_on(epoch: int) -> Iterator[Any]:
+        nonlocal skipped
+        before, skipped = skipped * (epoch - 1), 0
+        return islice(data, before, None)
+
+    return go_on
+
+
+def rows_of(batch: Batch) -> int:
+    """How many rows a batch has."""
+    return int(jax.tree.leaves(batch.x)[0].shape[0])
+
+
+def _told(batch: Batch) -> str:
+    return ", ".join(
+        f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for leaf in jax.tree.leaves((batch.x, batch.y))[:6]
+    )

@@ -1,0 +1,216 @@
+"""Batches from anywhere: loaders, generators, functions of the epoch."""
+
+import signal
+import threading
+import time
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import jaxnn as nn
+from tests.support import assert_close
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
+Y = X.sum(axis=1, keepdims=True)
+
+
+def cut(size=4, n=10):
+    return [(X[i : min(i + size, n)], Y[i : min(i + size, n)]) for i in range(0, n, size)]
+
+
+class Loader:
+    """Like a loader of PyTorch: gone through anew each time, lists of what NumPy can read."""
+
+    def __init__(self, batches):
+        self.batches, self.begun = batches, 0
+
+    def __iter__(self):
+        self.begun += 1
+        return ([Readable(array) for array in batch] for batch in self.batches)
+
+
+class Readable:
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def fit(data, **settings):
+    run = {"key": KEY, "epochs": 2, "progress": False, **settings}
+    return nn.fit(nn.dense(1), optax.sgd(0.1, momentum=0.9), optax.squared_error, data, **run)
+
+
+def by_hand(batches, epochs=2):
+    """Steps over the batches, the last filled up with its own rows under a mask."""
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    step = nn.make_step(nn.dense(1), optimizer, optax.squared_error)
+    params = fit(lambda epoch: cut(), epochs=0).params
+    state = nn.init_state(nn.dense(1), optimizer, KEY, params=params)
+    for _ in range(epochs):
+        for x, y in batches:
+            state, _ = step(state, x, y)
+    return state.params
+
+
+@pytest.mark.parametrize("kind", ["loader", "function", "generators", "iterator", "with masks"])
+def test_batches_of_every_kind(kind):
+    data, settings = {
+        "loader": (Loader(cut()), {}),
+        "function": (lambda epoch: cut(), {}),
+        "generators": (lambda epoch: (batch for batch in cut()), {}),
+        "iterator": (iter(cut() * 2), {"steps_per_epoch": 3}),
+        "with masks": (lambda epoch: [(x, y, np.ones(len(x), bool)) for x, y in cut()], {}),
+    }[kind]
+    result = fit(data, **settings)
+    assert_close(result.params, by_hand(cut()))
+    assert len(result.history["loss"]) == 2
+
+
+def test_an_epoch_of_its_own_length():
+    assert_close(
+        fit(lambda epoch: cut()[:2], epochs=1).params, fit(Loader(cut()), epochs=1, steps_per_epoch=2).params
+    )
+    seen = []
+    fit(lambda epoch: cut()[:epoch], epochs=3, on_step=lambda step, _: seen.append(step))
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_validation_of_batches_is_that_of_arrays():
+    arrays = fit((X, Y), batch_size=4, validation=(X, Y)).history["val_loss"]
+    assert_close(fit((X, Y), batch_size=4, validation=Loader(cut(3))).history["val_loss"], arrays)
+    params, metrics = nn.dense(1).init(KEY, X), {"error": optax.squared_error}
+    expected = nn.evaluate(nn.dense(1), params, (X, Y), metrics)
+    assert_close(nn.evaluate(nn.dense(1), params, iter(cut(4)), metrics), expected)
+
+
+def test_batches_are_read_ahead_and_the_thread_ends():
+    read, steps = [], []
+
+    def batches(epoch):
+        for i, batch in enumerate(cut() * 20):
+            read.append(i)
+            yield batch
+
+    def behind(step, scores):
+        steps.append(len(read) - step)
+
+    fit(batches, epochs=1, on_step=behind)
+    deadline = time.monotonic() + 10
+    while any(thread.name == "jaxnn-prefetch" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    reader = nn.training.prefetch(iter(range(10)), ahead=3, put=lambda batch: read.append(batch) or batch)
+    assert next(reader) == 0
+    while len(read) < 60 + 1 + 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert list(reader) == list(range(1, 10))
+    assert list(reader) == []
+    assert reader.waited >= 0
+
+
+def test_an_error_in_the_data_is_raised_as_it_is():
+    def broken(epoch):
+        yield cut()[0]
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        fit(broken)
+
+
+def test_ctrl_c_while_a_batch_is_waited_for(capsys):
+    """The thread that reads may hang: the run ends all the same, with what was learnt."""
+    hang = threading.Event()
+
+    def batches(epoch):
+        yield from cut()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        hang.wait(20)
+
+    result = fit(batches, epochs=1)
+    hang.set()
+    steps = int(capsys.readouterr().out.split()[3])
+    assert 1 <= steps <= 3
+    assert_close(result.params, by_hand(cut()[:steps], epochs=1))
+
+
+def test_a_bar_without_an_end(capsys):
+    fit(Loader(cut()), progress="bar")
+    captured = capsys.readouterr()
+    assert "epoch 2/2  loss" in captured.out
+
+
+LESS = "a generator ends once and for all: pass a function of the epoch that makes one"
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "message"),
+    [
+        (lambda e: [], {}, f"data must give at least one batch in every epoch, got none in epoch 1; {LESS}"),
+        (iter(cut()), {}, "data must give at least one batch in every epoch, got none in epoch 2"),
+        (
+            lambda e: cut(),
+            {"steps_per_epoch": 4},
+            "data must give 4 batches in every epoch, got 3 in epoch 1",
+        ),
+        (
+            lambda e: [X],
+            {},
+            r"data must give pairs \(inputs, targets\), or with a mask after them, got an array",
+        ),
+        (lambda e: [(X,)], {}, "data must give pairs .* got a tuple of 1"),
+        (
+            lambda e: [(X, Y[:3])],
+            {},
+            r"data must give inputs and targets of one length, at least one row, got sh",
+        ),
+        (
+            lambda e: [(X[:0], Y[:0])],
+            {},
+            "data must give inputs and targets of one length, at least one",
+        ),
+        (lambda e: [(X, np.array(["a"] * 10))], {}, "all that data give must be arrays of numbers, got"),
+        (
+            lambda e: [(X, Y), (X[:, :2], Y)],
+            {},
+            r"data must give batches like the first, float32\[10,3\], float32\[10,1\], got float32\[10,2\]",
+        ),
+        (lambda e: [(X, Y), ((X, X), Y)], {}, "data must give batches like the first"),
+        (lambda e: [(X, Y), (X.astype(int), Y)], {}, "data must give batches like the first"),
+        (
+            lambda e: [(X[:4], Y[:4]), (X, Y)],
+            {},
+            "data must give no batch larger than the first, of 4 rows, got one of 10",
+        ),
+        (lambda e: cut(), {"batch_size": 4}, "batch_size must be left out where data give batches, got 4"),
+        (
+            lambda e: cut(),
+            {"on_device": True},
+            "on_device must be None or False where data give batches, got True",
+        ),
+        (
+            (X, Y),
+            {"batch_size": 4, "steps_per_epoch": 2},
+            "steps_per_epoch must be left out where data are arrays",
+        ),
+        (
+            (X, Y),
+            {"batch_size": 4, "validation": iter(cut())},
+            "validation must be arrays, or an iterable that can be gone through again after each epoch, got",
+        ),
+        ((X, Y), {"batch_size": 4, "accumulate": 3}, "accumulate must divide batch_size 4, got 3"),
+    ],
+)
+def test_batches_that_do_not_fit(data, settings, message):
+    with pytest.raises((TypeError, ValueError), match=f"^fit: {message}"):
+        fit(data, **settings)
+
+
+def test_what_fits_nothing_ends_the_thread_too():
+    with pytest.raises(ValueError, match="x must have 2 features"):
+        fit(lambda epoch: cut(), params=nn.dense(1).init(KEY, X[:, :2]))
