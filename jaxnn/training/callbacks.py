@@ -44,10 +44,10 @@ class JSONLines:
     Raises:
       OSError: the file can't be written.
 
-    >>> import os, tempfile, jaxnn as nn
-    >>> path = os.path.join(tempfile.mkdtemp(), "run.jsonl")
+    >>> import pathlib, tempfile, jaxnn as nn
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.jsonl"
     >>> nn.training.JSONLines(path)(1, {"loss": 0.5})
-    >>> print(open(path).read())
+    >>> print(path.read_text())
     {"step": 1, "loss": 0.5}
     <BLANKLINE>
     """
@@ -74,10 +74,10 @@ class CSV:
       OSError: the file can't be written.
       ValueError: when called, scores of other names than the file's first line has.
 
-    >>> import os, tempfile, jaxnn as nn
-    >>> path = os.path.join(tempfile.mkdtemp(), "run.csv")
+    >>> import pathlib, tempfile, jaxnn as nn
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.csv"
     >>> nn.training.CSV(path, "epoch")(1, {"loss": 0.5, "val_loss": 0.75})
-    >>> print(open(path).read())
+    >>> print(path.read_text())
     epoch,loss,val_loss
     1,0.5,0.75
     <BLANKLINE>

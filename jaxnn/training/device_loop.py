@@ -100,8 +100,8 @@ class DeviceLoop:
         counts = np.minimum(self.n - np.arange(start, stop) * self.batch_size, self.batch_size)
         return state, Block(scores, broken, counts)
 
-    def batch(self, step: int) -> Batch:
-        return self._taken(self.data, self.order, step)
+    def latest(self) -> Batch:
+        return self._taken(self.data, self.order, self.next - 1)
 
     def close(self) -> None:
         self.data = self.order = None

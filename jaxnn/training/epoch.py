@@ -1,5 +1,7 @@
 """The scores of one epoch, fetched from the device every few steps."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import isfinite, isnan
 from typing import Any
@@ -16,14 +18,18 @@ LOOK_EVERY = 50
 
 
 class NotFinite(FloatingPointError):
-    """A loss or params that are not finite; ``step`` is that of the run, counted from 1."""
+    """A loss or params that are not finite."""
 
-    def __init__(self, fault: str, step: int, epoch: int):
+    def __init__(self, fault: str, cause: str = ""):
         super().__init__(
-            f"fit: {fault} at step {step} (epoch {epoch}); a lower learning rate, clipped gradients "
-            "(optax.clip_by_global_norm) or standardised inputs may help"
+            f"fit: {fault}; {cause}a lower learning rate, clipped gradients (optax.clip_by_global_norm) or "
+            "standardised inputs may help"
         )
-        self.step = step
+        self.fault = fault
+
+    def because(self, cause: str) -> NotFinite:
+        """The same with its cause, a sentence."""
+        return NotFinite(self.fault, f"{cause[0].lower()}{cause[1:].rstrip('.')}; ")
 
 
 class Epoch:
@@ -89,7 +95,7 @@ class Epoch:
             fault = f"the loss is {'NaN' if isnan(loss) else 'infinite'}"
         else:
             fault = "the loss is finite, but the update makes params NaN or infinite"
-        raise NotFinite(fault, self.first_step + self.done - 1, self.epoch)
+        raise NotFinite(f"{fault} at step {self.first_step + self.done - 1} (epoch {self.epoch})")
 
 
 def _row(values: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jaxnn.lifting import LayerLike
@@ -16,6 +17,7 @@ from jaxnn.training.callbacks import Callback, given
 from jaxnn.training.device_loop import DeviceLoop, fits
 from jaxnn.training.evaluate import scorer
 from jaxnn.training.finite import checked
+from jaxnn.training.locate import located
 from jaxnn.training.progress import Progress, reporter, style
 from jaxnn.training.run import Fit, Run, Validation
 from jaxnn.training.score import Loss, Metrics
@@ -46,6 +48,7 @@ def fit(
     on_step: Callback | Sequence[Callback] | None = None,
     on_epoch: Callback | Sequence[Callback] | None = None,
     on_device: bool | None = None,
+    find_nan: bool = False,
     progress: Progress = "auto",
 ) -> Fit:
     """Trains a net by mini-batch gradient descent.
@@ -89,6 +92,10 @@ def fit(
       on_epoch: ``f(epoch, means)``, or several, called after each epoch with what goes into the history.
       on_device: whether arrays stay on the device. By default they do if they take less than a quarter of its
         memory.
+      find_nan: when a loss or an update is not finite, the error names the layer where that starts, and
+        whether in its values or in its gradient, as ``diagnose`` finds it. Each step is then dispatched and
+        looked at alone, and a copy of the params kept: the same run, but slower. Dropout's masks are drawn
+        anew for the search.
       progress: ``"auto"`` (a bar on a terminal with tqdm, else lines), ``"bar"``, ``"lines"``, or False.
 
     Raises:
@@ -132,6 +139,7 @@ def fit(
     told = given(owner, "on_step", on_step), given(owner, "on_epoch", on_epoch)
     if average is not None:
         optimizer = averaged(optimizer, arguments.decay(owner, "average", average))
+    find_nan = checks.flag(owner, "find_nan", find_nan)
     shown = style(progress)
 
     order = fold_name(key, "order")
@@ -139,7 +147,7 @@ def fit(
     if batch_size is None:
         source = Stream(of_iterable(data, steps), steps)
     elif fits(data) if on_device is None else on_device:
-        source = DeviceLoop(data, batch_size, order)
+        source = DeviceLoop(data, batch_size, order, limit=1 if find_nan else None)
     else:
         source = Stream(of_arrays(data, batch_size, order), steps)
     with closing(source):
@@ -149,7 +157,10 @@ def fit(
         if validation is not None:
             size = batch_size or rows_of(source.example)
             validate = Validation(scorer(net, functions), validation, size)
+        locate = None
+        if find_nan:
+            locate = partial(located, net=layer, loss=loss)
         keeper = None if best is None else Keeper(best)
         report = reporter(shown, epochs, source.steps)
-        run = Run(source, state, step, report, [*functions], validate, keeper, *told)
+        run = Run(source, state, step, report, [*functions], validate, keeper, *told, locate)
         return run.go(epochs)

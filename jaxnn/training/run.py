@@ -12,9 +12,11 @@ from jaxnn.training import arguments
 from jaxnn.training.average import Averaged, average_of
 from jaxnn.training.best import Keeper
 from jaxnn.training.callbacks import Callback
-from jaxnn.training.epoch import Epoch
+from jaxnn.training.epoch import Epoch, NotFinite
 from jaxnn.training.evaluate import batches, means
+from jaxnn.training.gradient import Batch
 from jaxnn.training.interrupt import Interrupt, delayed_interrupt
+from jaxnn.training.locate import Before, kept
 from jaxnn.training.optimizer import found
 from jaxnn.training.progress import Reporter
 from jaxnn.training.score import Scores
@@ -71,6 +73,7 @@ class Run:
         keeper: Keeper | None = None,
         on_step: Sequence[Callback] = (),
         on_epoch: Sequence[Callback] = (),
+        locate: Callable[[NotFinite, Before, Batch], NotFinite] | None = None,
     ):
         self.source, self.state, self.report, self.validate, self.keeper = (
             source,
@@ -80,6 +83,7 @@ class Run:
             keeper,
         )
         self.step, self.on_step, self.on_epoch = step, on_step, on_epoch
+        self.locate = locate
         self.history: dict[str, list[float]] = {}
         self.scores = Epoch(report, names)
 
@@ -112,14 +116,27 @@ class Run:
         best = None if self.keeper is None else self.keeper.params
         return Fit(self.params if best is None else best, self.history)
 
+    def advance(self) -> bool:
+        """The next steps of the epoch; False where it has ended."""
+        before = None if self.locate is None else kept(self.state)
+        made = self.source.advance(self.state)
+        if made is None:
+            return False
+        self.state, block = made
+        self.scores.add(block)
+        if before is not None and self.locate is not None:
+            try:
+                self.scores.look()
+            except NotFinite as error:
+                raise self.locate(error, before, self.source.latest()) from None
+        return True
+
     def epoch(self, epoch: int, interrupt: Interrupt) -> bool:
         """One epoch; whether the run is to end after it."""
         first = self.scores.first_step + self.scores.done
         self.scores = Epoch(self.report, self.scores.names, epoch, first, self.on_step)
         self.source.start(epoch)
-        while (made := self.source.advance(self.state)) is not None:
-            self.state, block = made
-            self.scores.add(block)
+        while self.advance():
             interrupt()
         found = self.scores.means()
         if self.validate is not None:

@@ -51,8 +51,8 @@ class Source(Protocol):
     def advance(self, state: TrainState) -> tuple[TrainState, Block] | None:
         """Makes the next steps, which consume ``state``; None where the epoch has ended."""
 
-    def batch(self, step: int) -> Batch | None:
-        """The batch of a step of this epoch, counted from 0, if it is still there."""
+    def latest(self) -> Batch:
+        """The last batch of the latest block."""
 
     def close(self) -> None:
         """The run has ended."""

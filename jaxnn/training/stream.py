@@ -65,12 +65,13 @@ class Stream:
                 raise self._too_few()
             return None
         batch, count = found
+        self.example = batch
         state, scores, broken = self.step(state, *batch)
         self.made += 1
         return state, Block(scores, broken, np.array([count]))
 
-    def batch(self, step: int) -> None:
-        return None
+    def latest(self) -> Batch:
+        return self.example
 
     def close(self) -> None:
         if self.reader is not None:

@@ -27,6 +27,7 @@ GOOD = {
         "progress": False,
         "steps_per_epoch": None, "accumulate": 1, "average": 0.9, "best": nn.training.Best("loss"),
         "on_step": print, "on_epoch": [print], "on_device": True,
+        "find_nan": False,
     },
     nn.init_state: {"net": NET, "optimizer": optax.sgd(0.1), "key": KEY, "shape": X, "params": PARAMS},
     nn.make_step: {
@@ -115,6 +116,7 @@ BAD = {
     },
     "on_step": {"None": None, "a number": 1, "a text": "print", "of texts": ["print"], "a dict": {}},
     "on_epoch": {"None": None, "a number": 1, "a text": "print", "of None": [None], "a dict": {}},
+    "find_nan": {"None": None, "a number": 1, "a text": "yes"},
     "on_device": {"None": None, "a number": 1, "a text": "yes"},
     "score": {"None": None, "a number": 1},
     "higher": {"None": None, "a number": 1, "a text": "yes"},

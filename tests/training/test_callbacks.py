@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_written_is_found_out_at_once(writer, tmp_path):
 
 def test_the_best_epoch_is_kept_and_the_rest_not_waited_for(capsys):
     """The rate is so large from epoch 3 on that things only get worse."""
-    rate = lambda count: jnp.where(count < 6, 0.05, 1.0)  # noqa: E731
+    rate = lambda count: jnp.where(count < 6, 0.05, 3.0)  # noqa: E731
     shown = []
 
     def run(epochs, **settings):

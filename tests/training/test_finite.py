@@ -132,3 +132,61 @@ def test_the_scores_wait_on_the_device(monkeypatch):
     looks.clear()
     nn.fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, (x, x), **run)
     assert 1 <= len(looks) < 60
+
+
+def bent(where):
+    """A function whose value, or only the derivative, is not finite at its input's first step below 0."""
+
+    @jax.custom_jvp
+    def f(x):
+        return jnp.where(where == "value", jnp.sqrt(-1 - x**2), x)
+
+    @f.defjvp
+    def _(primals, tangents):
+        return f(*primals), tangents[0] * (jnp.nan if where == "gradient" else 1.0)
+
+    return f
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            "value",
+            r"the loss is NaN at step 1 \(epoch 1\); second: 100.0 % of its values are not finite, the f",
+        ),
+        (
+            "gradient",
+            r"at step 1 \(epoch 1\); first: its gradient is not finite; on the way back it is the first; a l",
+        ),
+    ],
+)
+def test_the_layer_is_named_and_whether_it_was_the_value_or_the_gradient(where, message, on_device):
+    net = nn.serial(first=nn.dense(2), second=nn.named("second", bent(where)), third=nn.dense(1))
+    with pytest.raises(FloatingPointError, match=message):
+        fit(net, optax.sgd(0.1), optax.squared_error, find_nan=True, on_device=on_device)
+
+
+def test_the_step_that_breaks_is_looked_into_and_not_the_first():
+    """The weights, a million times too large after step 2, overflow in step 3."""
+    net = nn.serial(nn.dense(4), nn.serial(jnp.exp, inner=nn.dense(1)))
+    with pytest.raises(
+        FloatingPointError, match=r"at step 3 \(epoch 1\); serial_0/exp_0: .* are not finite, the f"
+    ):
+        fit(net, optax.sgd(rate(2, -1e6)), optax.squared_error, find_nan=True)
+
+
+def test_an_update_that_alone_is_not_finite():
+    cause = (
+        "all values and gradients of this step are finite: it is the optimiser's update that is not; a lower"
+    )
+    with pytest.raises(FloatingPointError, match=rf"at step 3 \(epoch 1\); {cause}"):
+        fit(nn.dense(1), optax.sgd(rate(3, jnp.nan)), optax.squared_error, find_nan=True)
+
+
+def test_looking_changes_nothing():
+    plain, looked = (
+        fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, find_nan=find) for find in (False, True)
+    )
+    assert looked.history == plain.history
