@@ -136,13 +136,20 @@ def _checked(name: str, values: Any, prediction: Any, target: Any, minimised: bo
 def _explains(target: Shape, values: Shape) -> bool:
     """Whether ``values`` has the batch's axis, and after it axes of the target in their order.
 
-    Trailing axes of size 1 don't matter. A prediction (N, 1) minus a target (N,) is (N, N): that is detected,
-    since the second N is not an axis of the target.
+    Trailing axes of size 1 don't matter; three or more axes may be shorter if all are there, as in a loss of
+    the inner part of a picture. A prediction (N, 1) minus a target (N,) is (N, N): that is detected, since the
+    second N is not an axis of the target, and since broadcasting makes no axis shorter.
     """
+    if target[0] != values[0]:
+        return False
+    if len(values) == len(target) > 2 and all(
+        size <= most for size, most in zip(values, target, strict=True)
+    ):
+        return True
     while len(values) > 1 and values[-1] == 1:
         values = values[:-1]
     axes = iter(target[1:])
-    return target[0] == values[0] and all(size in axes for size in values[1:])
+    return all(size in axes for size in values[1:])
 
 
 def _told(tree: Any) -> str:

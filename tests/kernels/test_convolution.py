@@ -81,6 +81,11 @@ def test_every_form_is_the_plain_one(s, c_in, c_out, n, chunks):
         check(s, c_in * s.groups, c_out * s.groups, n)
 
 
+def test_every_form_takes_an_empty_batch():
+    check(Settings((3, 3), (1, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 1, 1, n=0)
+    check(Settings((5, 4), (3, 2), (2, 1), ((1, 1),) * 2, (1, 2)), 2, 3, n=0)
+
+
 def test_every_form_of_three_axes():
     check(Settings((4, 3, 5), (2, 1, 3), (1, 2, 2), ((1, 0), (0, 0), (1, 2)), (1, 1, 2)), 2, 3)
 

@@ -26,5 +26,5 @@ def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.A
     lines = Settings(
         s.space[:-1], s.window[:-1], s.strides[:-1], s.padding[:-1], s.dilation[:-1], precision=s.precision
     )
-    y = dense(x.reshape(*x.shape[:-2], -1), band, lines)
+    y = dense(x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1]), band, lines)
     return y.reshape(x.shape[0], *s.out, c_out)

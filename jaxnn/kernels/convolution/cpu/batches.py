@@ -13,14 +13,14 @@ FLOATS = 1_900_000
 
 
 def examples(batch: int, floats: int) -> int:
-    """How many examples to take per chunk if each writes out ``floats``: a divisor of ``batch``."""
+    """How many examples to take per chunk if each writes out ``floats``: a divisor of ``batch``, 1 if that is empty."""
     return max((m for m in range(1, batch + 1) if batch % m == 0 and m * floats <= FLOATS), default=1)
 
 
 def mapped(form: Callable[[jax.Array], jax.Array], x: jax.Array, floats: int) -> jax.Array:
     """``form(x)``, in chunks of examples that write out ``floats`` each."""
     few = examples(x.shape[0], floats)
-    if few == x.shape[0]:
+    if few >= x.shape[0]:
         return form(x)
     chunks = lax.map(form, _chunked(x, few))
     return chunks.reshape(x.shape[0], *chunks.shape[2:])
@@ -31,7 +31,7 @@ def summed(
 ) -> jax.Array:
     """``form(x, y)``, which is a sum over the examples, in the same chunks."""
     few = examples(x.shape[0], floats)
-    if few == x.shape[0]:
+    if few >= x.shape[0]:
         return form(x, y)
     chunks = _chunked(x, few), _chunked(y, few)
     kernel = jax.eval_shape(form, *(chunk[0] for chunk in chunks))

@@ -54,7 +54,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     x, space = padded(x, s), y.shape[-2:]
     if s.strides[-1] == 1 and space[-1] < _CHANNELS:
         # The last axis and the channels are merged into one line: one place further is all channels further.
-        x, y = x.reshape(*x.shape[:-2], -1, 1), y.reshape(*y.shape[:-2], -1, 1)
+        x, y = (a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1], 1) for a in (x, y))
         s = s._replace(dilation=(*s.dilation[:-1], s.dilation[-1] * space[-1]))
     rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
     # The taps of all axes but the last side by side: one fused loop per tap would compile slowly.
