@@ -137,8 +137,8 @@ def _explains(target: Shape, values: Shape) -> bool:
     """Whether ``values`` has the batch's axis, and after it axes of the target in their order.
 
     Trailing axes of size 1 don't matter; three or more axes may be shorter if all are there, as in a loss of
-    the inner part of a picture. A prediction (N, 1) minus a target (N,) is (N, N): that is detected, since the
-    second N is not an axis of the target, and since broadcasting makes no axis shorter.
+    the inner part of a picture. A prediction (N, 1) minus a target (N,) is (N, N): that is detected, since
+    the second N is not an axis of the target, and since broadcasting makes no axis shorter.
     """
     if target[0] != values[0]:
         return False

@@ -13,7 +13,7 @@ FLOATS = 1_900_000
 
 
 def examples(batch: int, floats: int) -> int:
-    """How many examples to take per chunk if each writes out ``floats``: a divisor of ``batch``, 1 if that is empty."""
+    """Examples per chunk if each writes out ``floats``: a divisor of ``batch``, 1 if that is empty."""
     return max((m for m in range(1, batch + 1) if batch % m == 0 and m * floats <= FLOATS), default=1)
 
 
