@@ -3,9 +3,9 @@
 python -m benchmarks.compare before.json after.json
 python -m benchmarks.compare before.json after.json --against lax
 
-A row counts as changed if its median moved by more than the threshold and the quartiles of the two runs lie
-apart. With ``--against`` the figures compared are ratios to that contender within each run, which removes the
-machine's own drift. Exits with 1 if jaxnn (or the named contender) became slower anywhere.
+A row counts as changed if its median moved by more than the threshold and the quartiles of the two runs do
+not overlap. With ``--against`` the figures compared are ratios to that contender within each run, which
+removes the machine's own drift. Exits with 1 if jaxnn (or the named contender) became slower anywhere.
 """
 
 import argparse

@@ -17,7 +17,7 @@ PACKAGES = ("jaxnn-functional", "jax", "jaxlib", "numpy", "optax", "flax", "equi
 
 
 def describe(**options: Any) -> dict[str, Any]:
-    """All that a number must be read with; ``options`` are those of the program."""
+    """The conditions under which a number holds; ``options`` are those of the program."""
     device = jax.devices()[0]
     return {
         "device": processor() if device.platform == "cpu" else device.device_kind,
@@ -30,7 +30,7 @@ def describe(**options: Any) -> dict[str, Any]:
         "revision": revision(),
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        # Where the file lies says nothing about its numbers, and may name a private folder.
+        # Where the file was written says nothing about its numbers, and may name a private folder.
         "command": "python -m " + shlex.join([*_module(), *without_out(sys.argv[1:])]),
         "options": {name: str(value) for name, value in options.items() if name != "out"},
     }
@@ -79,7 +79,7 @@ def threads() -> int:
 
 
 def processor() -> str:
-    """The processor's name as far as the system tells it."""
+    """The processor's name, as far as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -35,7 +35,7 @@ class Net:
     Attributes:
       name: of the net.
       spec, shape: the net and one batch of its input.
-      classes: the labels lie below this; 0 where the target is an image.
+      classes: labels are below this; 0 where the target is an image.
       copies: independent nets trained side by side; 0 for one.
     """
 

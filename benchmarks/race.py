@@ -70,7 +70,7 @@ def race(
 
 
 def same(a: Program, b: Program) -> bool:
-    """Whether the compiler made the same of both, so that any difference in time is the machine's."""
+    """Whether the compiler made the same of both, so that any difference in time is noise."""
     return a.code is not None and b.code is not None and a.code() == b.code()
 
 

@@ -64,7 +64,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells this row from all others of a run."""
+        """What distinguishes this row from all others of a run."""
         return (*self.group, self.contender)
 
 

@@ -102,7 +102,7 @@ def behind(run: Run, *, brief: bool = False) -> str:
 
 
 def gradients(run: Run) -> Run:
-    """What of a run tells a reader in a hurry most: forward+backward, or a training step, at top level."""
+    """The part of a run that says most in a few rows: forward+backward, or a training step, at top level."""
     chosen = (row for row in run.rows if row.mode in ("both", "step") and row.place == "top")
     return replace(run, rows=tuple(chosen))
 
@@ -210,7 +210,7 @@ def markdown(
 
 
 def conditions(run: Run) -> str:
-    """What the numbers must be read with, and what is missing from them."""
+    """The conditions under which the numbers hold, and what is missing from them."""
     n = [row.n for row in run.rows if row.n]
     missing = [row for row in run.rows if row.status in ("wrong", "failed")]
     count = f"medians of {min(n)} to {max(n)} rounds" if n else "no rounds"
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", type=Path, help="runs; by default the latest of each program")
-    parser.add_argument("--results", type=Path, default=record.RESULTS, help="where the runs lie")
+    parser.add_argument("--results", type=Path, default=record.RESULTS, help="where the runs are")
     parser.add_argument("--charts", action="store_true", help="draw the charts into that folder")
     parser.add_argument(
         "--insert", type=Path, metavar="FILE", help="put the text between the markers of FILE"

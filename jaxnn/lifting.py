@@ -28,7 +28,7 @@ def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
         return layer
     checks.function(owner, argument, layer, "a Layer or a function of one array")
     function, name = layer, _function_name(layer)
-    if address := _address(function):  # it is sent to another process by this, not as code
+    if address := _address(function):  # pickled by this address, not as code
         check = checks.array if _is_activation(layer) else checks.arrays
         lifted = stateless(
             name,
@@ -50,7 +50,7 @@ def _address(function: Callable[..., Any]) -> tuple[str, str] | None:
 
 
 def _is_activation(function: Callable[..., Any]) -> bool:
-    """Whether it is a function of ``jax.nn``: given several arrays these raise, few with a clear sentence."""
+    """Whether it is a function of ``jax.nn``: few of these reject several arrays with a clear sentence."""
     return ".nn." in f"{getattr(function, '__module__', '')}."
 
 

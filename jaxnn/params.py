@@ -70,24 +70,24 @@ def _missing(function: Callable[..., Any], params: Params, args: tuple[Any, ...]
     """
     failed: list[tuple[KeyError, str]] = []
 
-    class Telling(dict[str, Any]):
+    class Reporting(dict[str, Any]):
         def __missing__(self, name: str) -> Any:
             error = KeyError(name)
             failed.append((error, f"they have no entry {name!r}, only {sorted(self)}"))
             raise error
 
-    def telling(tree: Any) -> Any:
-        return Telling({k: telling(v) for k, v in tree.items()}) if type(tree) is dict else tree
+    def reporting(tree: Any) -> Any:
+        return Reporting({k: reporting(v) for k, v in tree.items()}) if type(tree) is dict else tree
 
     try:
-        function(Params(*map(telling, params)), *args)
+        function(Params(*map(reporting, params)), *args)
     except Exception as error:
         return next((sentence for known, sentence in failed if known is error), None)
     return None
 
 
 def require_params(name: str, params: Any) -> None:
-    """Raises unless ``params`` are ``Params`` at all."""
+    """Raises unless ``params`` is a ``Params``."""
     if not isinstance(params, Params):
         raise TypeError(
             f"{name}: params must be Params(weights, state), as init gives, got {type(params).__name__}"
@@ -95,7 +95,7 @@ def require_params(name: str, params: Any) -> None:
 
 
 def require_arguments(name: str, params: Any, x: Any, key: Any = None) -> None:
-    """Raises unless these are what JAX's functions of functions can take: params, arrays, a key."""
+    """Raises unless these are what JAX's transformations can take: params, arrays, a key."""
     require_params(name, params)
     if jax.tree.leaves(x):  # a part may be made for None or ()
         checks.arrays(name, x)

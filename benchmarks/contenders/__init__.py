@@ -50,7 +50,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Contender:
-    """Turns a task into a program to time, or raises ``Unsupported``; ``library`` for JAX's own."""
+    """Makes a program to time out of a task, or raises ``Unsupported``; ``library`` for JAX's own."""
 
     name: str
     op: Callable[[OpTask], Program]

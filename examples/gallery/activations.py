@@ -3,8 +3,9 @@
 A unit applies a function to a weighted sum. The first page shows all of the library's that map one number to
 one number, with their derivatives by `jax.grad`: what flows back through a unit is multiplied by f′(x). Where
 f′ is nearly 0 the unit *saturates* and learns nothing. `step` is flat everywhere, so the net behind it never
-learns by gradients. `tanh` and `sigmoid` flatten exponentially; `arctan`, their like, flattens as 1/(1 + x²)
-and is still awake where they are asleep. ReLU is flat on one side only; leaky ReLU, PReLU and ELU on none.
+learns by gradients. `tanh` and `sigmoid` flatten exponentially; `arctan` looks like them, but flattens as
+1/(1 + x²) and still learns where they no longer do. ReLU is flat on one side only; leaky ReLU, PReLU and ELU
+on none.
 
 *Maxout* (Goodfellow et al., 2013) takes the largest of several weighted sums, so a unit learns its own convex
 function; two pieces give ReLU and |x| exactly. *Softmax* makes probabilities of a whole vector; shifted by

@@ -94,7 +94,7 @@ def draw(quick: bool = False) -> Exhibit:
     counted, (pixels, *_, second, last) = 1 - wrong / len(labels), shares
     facts = [
         fact(
-            accuracy > 0.88, f"Of {len(labels)} test images {accuracy:.1%} are read right: {wrong} mistakes."
+            accuracy > 0.88, f"Of {len(labels)} test images {accuracy:.1%} are read right; mistakes: {wrong}."
         ),
         fact(abs(accuracy - counted) < 1e-6, f"Looking inside changes nothing: {counted:.1%} there too."),
         fact(pixels < 0.5 < second, f"Of the pixels' variance {pixels:.0%} lies between the classes."),

@@ -2,7 +2,7 @@
 
 One net gives one answer, however little it has seen. Nets that start from other weights and learn from other
 draws of the data (a *bootstrap*: each point counted as often as it is drawn) agree where the data are and
-part where they are not: their spread is an honest sign of ignorance (Breiman, "Bagging predictors", 1996;
+differ where they are not: how much is an honest measure of ignorance (Breiman, "Bagging predictors", 1996;
 Lakshminarayanan et al., 2017). `nn.ensemble(net, 64)` is a layer whose weights have a leading axis of 64 and
 whose output has it too; one loss, one gradient and one optimiser train them all, each as if alone.
 """

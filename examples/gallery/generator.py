@@ -3,10 +3,10 @@
 Two nets play against each other (Goodfellow et al., 2014; with convolutions, as here, DCGAN: Radford, Metz
 and Chintala, 2016). The *generator* grows 16 random numbers into an image by transposed convolutions; the
 *critic* is shown real and generated images and says which is which. Each step moves the critic towards the
-right answer and the generator towards the critic's mistakes. Neither loss tells how good the digits are, as
+right answer and the generator towards the critic's mistakes. Neither loss says how good the digits are, as
 each depends on the other net. What draws them is a running average of the generator's weights.
 
-Two distances tell more than looking. From an image to the nearest real one: far means badly drawn, nearer
+Two distances say more than looking. From an image to the nearest real one: far means badly drawn, nearer
 than new real digits are means copied. From new real digits to the nearest image: far means that some kind is
 never drawn. Beside them stand a normal distribution with the digits' mean and covariance, digits whose pixels
 are drawn one by one, and a walk around half a circle of the generator's codes.

@@ -7,8 +7,8 @@ tanh is nearly linear. ReLU sets half of its inputs to 0, and with them half of 
 σ = √(2/n) doubles it in advance.
 
 Standardised handwritten digits go through ten dense layers of 256 units that have learnt nothing yet. The
-panels show how the outputs of a layer are spread (of ReLU those that are not 0), with mean ± deviation. The
-curves are their root mean square; black and dashed, what the weights alone predict: a factor of σ·√n per
+panels show how the outputs of a layer are distributed (of ReLU those that are not 0), with mean ± deviation.
+The curves are their root mean square; black and dashed, what the weights alone predict: a factor of σ·√n per
 layer, with ReLU σ·√(n/2).
 
 Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; He et

@@ -12,7 +12,7 @@ be learnt from the gradient that comes back through all later steps, and each mu
   biases drawn as the log of times up to the longest sequence, so it starts with all these memories (Tallec
   and Ollivier, Can Recurrent Neural Networks Warp Time?, 2018). It is one argument, `bias_init`.
 
-All sequences lie in arrays of one size, `lengths` says where each ends, and one program serves all lengths.
+All sequences are in arrays of one size, `lengths` says where each ends, and one program serves all lengths.
 The maps show how much the loss depends on what came at each step, while the nets learn.
 """
 
@@ -98,7 +98,7 @@ def draw(quick: bool = False) -> Exhibit:
     worst = min(scores[0] for scores in end.values())
     left = [(norm[0, 0] / norm[0, -1]) ** (1 / (lengths[-1] - 1)) for norm in norms.values()]
     facts = [
-        fact(worst > 0.95, f"Of sequences of {lengths[0]} steps each net gets {worst:.0%} right or more."),
+        fact(worst > 0.95, f"Of sequences of {lengths[0]} steps each net gets at least {worst:.0%} right."),
         fact(max(rnn, gru, lstm) < 0.3, f"{longest} RNN {rnn:.1%}, GRU {gru:.1%}, LSTM {lstm:.1%}."),
         fact(slow > 0.8, f"{longest} the LSTM with slow gates, else the same, {slow:.1%}."),
         fact(

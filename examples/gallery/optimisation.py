@@ -68,11 +68,11 @@ def draw_noise(bottom: np.ndarray) -> tuple[Any, list[str]]:
         axes.set_title(f"40 passes: {len(path):,} steps of {size}")
         away.append(np.linalg.norm(path[-1] - bottom))
         cloud.append(np.linalg.norm(path[len(path) // 2 :].std(axis=0)))
-    near = f"40 passes end {away[0]:.2g} from the bottom with all patients a step, {away[1]:.2g} with 34."
-    noise = f"One patient a step ends in a cloud of deviation {cloud[2]:.2g}, 34 in one of {cloud[1]:.2g}."
+    near = f"40 passes end {away[0]:.2g} from the bottom with all patients per step, {away[1]:.2g} with 34."
+    noise = f"One patient per step ends in a cloud of deviation {cloud[2]:.2g}, 34 in one of {cloud[1]:.2g}."
     hand = jax.lax.scan(lambda w, _: (w - 0.05 * jax.grad(cost)(w), w), START, length=40)[1]
     apart = np.abs(hand - walk(optax.sgd(0.05), shuffled)).max()
-    same = f"`w - 0.05 * jax.grad(cost)(w)` and `optax.sgd(0.05)` never part by more than {apart:.0e}."
+    same = f"`w - 0.05 * jax.grad(cost)(w)` and `optax.sgd(0.05)` never differ by more than {apart:.0e}."
     closer, calmer = away[0] > 5 * away[1], 3 < cloud[2] / cloud[1] < 15  # √34 = 5.8
     return figure, [fact(closer, near), fact(calmer, noise), fact(apart < 1e-5, same)]
 

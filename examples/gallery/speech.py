@@ -2,13 +2,13 @@
 
 Nine men say the Japanese vowels /ae/; each utterance is 7 to 29 frames of 12 numbers that describe the shape
 of the spectrum (`examples/data/README.md`). An array has one length, so short utterances are filled up with
-zeros, and `lengths` tells how many frames are real. A bidirectional GRU (Schuster and Paliwal, 1997; Cho et
+zeros, and `lengths` says how many frames are real. A bidirectional GRU (Schuster and Paliwal, 1997; Cho et
 al., 2014) reads each utterance from its first frame to its last and from its last to its first: the backward
 pass starts at the last *real* frame. A dense layer names the speaker from the two final states:
 
 `nn.serial(nn.bidirectional(nn.gru(32, outputs="last")), nn.dropout(0.3), head=nn.dense(9))`
 
-What stands in the padding must not matter. A net that is not told the lengths takes zeros for speech.
+What stands in the padding must not matter. A net without the lengths takes zeros for speech.
 """
 
 import jax

@@ -106,7 +106,7 @@ def draw(quick: bool = False) -> Exhibit:
             nearest < linear < cubic < best - 0.1, f"Learnt stamps beat the cubic by {best - cubic:.1f} dB."
         ),
         fact(max(even) == 0, f"The {len(even)} kernels whose size the stride divides fall evenly."),
-        fact(min(uneven) > 0.1, f"The {len(uneven)} others spread by {min(uneven):.0%} of the mean or more."),
+        fact(min(uneven) > 0.1, f"The {len(uneven)} others vary by at least {min(uneven):.0%} of the mean."),
         fact(three > 0.5, f"Random stamps of size 3 put {three:.0%} of their power on the four lines."),
         fact(four > 0.5, f"Random stamps of size 4, which 2 divides, put {four:.0%} of their power there."),
         fact(none < 0.05, f"Random upsampling and convolution puts {none:.1%} of its power there."),

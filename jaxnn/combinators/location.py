@@ -10,7 +10,7 @@ _NOTE = "in layer "
 
 
 def add_location(error: Exception, owner: str, part: str, x: Any) -> None:
-    """Notes on ``error`` that it came from ``part`` of the composite ``owner``, which was given ``x``.
+    """Adds a note to ``error``: it came from ``part`` of the composite ``owner``, which was given ``x``.
 
     The innermost composite writes the note; each composite around it puts its own name in front of the path.
     """

@@ -127,7 +127,7 @@ class _Seen(NamedTuple):
 def _step(
     net: Layer, loss: Any, optimizer: Any, params: Params, x: Any, target: Any, key: Key | None
 ) -> tuple[jax.Array, dict[tuple[int, str], _Seen]]:
-    """The loss, and what each layer gives and gets; the numbers keep the order of the calls."""
+    """The loss, and what each layer returns and receives; the numbers keep the order of the calls."""
 
     # To differentiate by the layers' outputs, a zero (``nothing``) is added to each.
     def objective(weights: Any, nothing: dict[str, Any]) -> tuple[jax.Array, dict[str, Any]]:
@@ -165,7 +165,7 @@ def _step(
             parts[path] = params.weights
             return outputs[path]
 
-        # What a layer takes from the state, as a frozen one does, is none of the net's weights.
+        # What a layer takes from the state, as a frozen one does, is not among the net's weights.
         walk(net, Params(weights, jax.tree.map(jnp.zeros_like, params.state)), x, call)
         return parts
 

@@ -1,6 +1,7 @@
 """Counts the floating-point operations of a program as it was traced.
 
-XLA's own cost analysis counts what one platform's form of the program does; this counts what is asked for.
+XLA's own cost analysis counts what one platform's form of the program does; this counts the operations that
+the program asks for, on any platform.
 """
 
 from math import prod

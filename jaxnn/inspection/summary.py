@@ -45,7 +45,7 @@ class Summary:
     """The layers of a net in the order in which they are called; prints as a table, as HTML in a notebook.
 
     ``weights`` and ``state`` count what is shared once; ``flops`` is that of the whole net, including what is
-    computed between the layers. ``spatial`` tells whether the input has axes for receptive fields.
+    computed between the layers. ``spatial`` says whether the input has axes for receptive fields.
     """
 
     rows: tuple[Row, ...]
@@ -84,14 +84,14 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
     products with padding, but not those with the zeros that a transposed convolution puts between its inputs;
     a reduction counts 1 per input value, a sliding window 1 per value under it, any other function 1 per
     output value, whether it is a sum or a tanh; a scan counts its body times its length, a condition its most
-    expensive branch. Moving and casting values and integer arithmetic count
-    nothing. The total is that of the whole net, with what is computed between its layers.
+    expensive branch. Moving and casting values and integer arithmetic count nothing. The total is that of the
+    whole net, with what is computed between its layers.
 
     The receptive field is how many places of each spatial axis of the input, (N, *space, C), the centre of a
     layer's output depends on: from the first to the last, within the given input, for the channel that sees
-    most. The field is followed through the program exactly: through strides, dilation,
-    transposed convolutions, resizing, skips, and step by step through recurrences. A dash stands where that
-    is impossible (in a loop of unknown length, say). An input without spatial axes has no such column.
+    most. The field is followed through the program exactly: through strides, dilation, transposed
+    convolutions, resizing, skips, and step by step through recurrences. A dash stands where that is
+    impossible (in a loop of unknown length, say). An input without spatial axes has no such column.
 
     >>> import jaxnn as nn
     >>> print(nn.summary(nn.serial(nn.conv(8, 3), nn.relu, nn.max_pool(2), nn.flatten, head=nn.dense(2)),

@@ -107,7 +107,7 @@ def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding | None)
     """Integers from 0 to RESOLUTION − 1, all as likely.
 
     Random bits cost more than all else here, so each 32-bit word gives two draws; unless the last axis is
-    sharded, since the two halves would have to move between devices.
+    sharded, since half of the draws would have to move between devices.
     """
     if not shape or (sharding and sharding.spec[-1] is not None):
         return jax.random.bits(key, shape, jnp.uint32, out_sharding=sharding) >> 16

@@ -273,7 +273,7 @@ def _layer(
     reverse: bool,
     return_carry: bool,
 ) -> Layer:
-    """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: inputs and outputs, for all alike."""
+    """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: what all three share."""
     checks.choice(name, "outputs", outputs, ("all", "last"))
     checks.flags(name, reverse=reverse, return_carry=return_carry)
 

@@ -23,7 +23,7 @@ def flatten(x: ArrayLike) -> jax.Array:
 
     Row-major, so channels vary fastest: y[n, (h·W + w)·C + c] = x[n, h, w, c]. PyTorch's channels-first
     order differs; a dense layer imported from there needs its kernel permuted. A plain function of one array,
-    hence a layer as it is: ``nn.serial(nn.conv(8, 3), nn.flatten, nn.dense(10))``. Every dtype is kept.
+    so it can be used as a layer: ``nn.serial(nn.conv(8, 3), nn.flatten, nn.dense(10))``. Every dtype is kept.
 
     Raises:
       ValueError: if ``x`` has no batch axis.

@@ -5,7 +5,7 @@ called. A value of the wrong kind is a ``TypeError``, one out of range a ``Value
 
 Settings are Python or NumPy scalars, or arrays without axes; their values must be known when a program is
 traced. They come back as Python's own ``int``, ``float`` and ``bool``, which take part in no promotion of
-dtypes. All of this runs at trace time, often for hundreds of layers, so the good path is short.
+dtypes. All of this runs at trace time, often for hundreds of layers, so the path without an error is short.
 """
 
 from collections.abc import Sequence

@@ -91,7 +91,7 @@ def _convolved(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, settings
 
 
 def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
-    """``x`` with its spatial axes extended by values of its own, as the name of a value padding says."""
+    """``x`` with its spatial axes extended by its own values, as the value padding ``padding`` says."""
     mode = windows.VALUE_PADDINGS[padding]
     # One example at a time, since jnp.pad slices even axes it doesn't pad, which a sharded batch forbids.
     return jax.vmap(lambda row: jnp.pad(row, (*pairs, (0, 0)), mode=mode))(x)

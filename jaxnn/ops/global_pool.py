@@ -19,7 +19,7 @@ def global_max_pool(x: ArrayLike) -> jax.Array:
 
     y[n, c] = max_i x[n, i, c] over all positions i. NaN propagates; at a tie the derivative belongs to the
     first maximum in row-major order. Integers and booleans keep their dtype. A plain function of one array,
-    hence a layer as it is.
+    so it can be used as a layer.
 
     Raises:
       ValueError: no spatial axis, or an empty one.
@@ -40,7 +40,7 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
     """The average of each channel: ``(N, *space, C) → (N, C)``; the spatial axes are gone.
 
     y[n, c] = Σ_i x[n, i, c] / ∏ space over all positions i. The sum is taken in float32 at least; the result
-    has the input's dtype. A plain function of one array, hence a layer as it is.
+    has the input's dtype. A plain function of one array, so it can be used as a layer.
 
     Raises:
       ValueError: no spatial axis, or an empty one.

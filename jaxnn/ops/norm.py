@@ -61,7 +61,7 @@ def batch_norm(
     var = fitted(op, "var", var, x, (x.ndim - 1,))
     epsilon = positive(op, epsilon, x.dtype)
     gain = lax.rsqrt(var + epsilon)
-    # One pass over x less.
+    # Saves one pass over x.
     gain = gain if scale is None else gain * fitted(op, "scale", scale, x, (x.ndim - 1,))
     return finished(op, x, (widened(x) - mean) * gain, (x.ndim - 1,), None, bias)
 

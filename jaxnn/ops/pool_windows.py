@@ -1,4 +1,4 @@
-"""Turns the settings of pools, sizes, strides and padding, into windows on each axis."""
+"""Converts the settings of pools (sizes, strides, padding) into windows on each axis."""
 
 import jax
 

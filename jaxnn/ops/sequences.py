@@ -68,8 +68,8 @@ def _stacked(lengths: Any) -> Any:
 
 def real_steps(lengths: jax.Array, x: jax.Array) -> jax.Array:
     """True where a step lies within its sequence's length: (N, T, 1) for ``x: (N, T, F)``."""
-    # A select takes operands of one sharding only, and ``lengths`` may come without any: adding a zero that
-    # is made from x gives it that of x. The same holds for the axes of a shard_map.
+    # A select takes operands of one sharding only, and ``lengths`` may come without any: adding a zero
+    # made from x gives it the sharding of x. The same holds for the axes of a shard_map.
     lengths = lengths + jnp.zeros_like(x[:, 0, 0], dtype=jnp.int32)
     step = jnp.arange(x.shape[1], dtype=jnp.int32)
     return jnp.expand_dims(step, (0, 2)) < jnp.expand_dims(lengths, (1, 2))

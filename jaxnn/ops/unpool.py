@@ -30,8 +30,8 @@ def max_pool_with_indices(
 
     The index is int32 and counts the positions of the unpadded spatial axes in row-major order, so h·W + w
     for two axes (as in PyTorch; TensorFlow counts batch and channels too). At a tie it is the first, and a
-    NaN stands above every number. The maxima are differentiable as in ``max_pool``; the settings and errors
-    are the same too.
+    NaN counts as larger than every number. The maxima are differentiable as in ``max_pool``; the settings and
+    errors are the same too.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> x = jnp.asarray([[1.0, 5.0, 2.0], [7.0, 5.0, 5.0]]).reshape(1, 2, 3, 1)
@@ -52,11 +52,11 @@ def max_pool_with_indices(
 def max_unpool(x: ArrayLike, indices: ArrayLike, output_size: Ints) -> jax.Array:
     """Puts each value back where it was: ``(N, *space, C) → (N, *output_size, C)``, 0 elsewhere.
 
-    ``y[n, indices[n, i, c], c] = x[n, i, c]``, with indices as ``max_pool_with_indices`` gives them. Pooling
-    forgets the size of its input, so it must be said here (PyTorch takes the window and strides, which leave
-    it ambiguous, and ``output_size`` to decide). Where several values go to one place, the last in row-major
-    order stays, and it alone has a derivative; after overlapping windows they are all equal. An index outside
-    the output is left out. Every dtype is kept.
+    ``y[n, indices[n, i, c], c] = x[n, i, c]``, with indices as ``max_pool_with_indices`` gives them. The
+    result of pooling does not determine the size of its input, so that is an argument (PyTorch takes the
+    window and strides, which leave it ambiguous, and ``output_size`` to decide). Where several values go to
+    one place, the last in row-major order stays, and it alone has a derivative; after overlapping windows
+    they are all equal. An index outside the output is left out. Every dtype is kept.
 
     Args:
       x: the pooled values, ``(N, *space, C)``.

@@ -1,4 +1,4 @@
-"""``histograms``: how the values of many arrays are spread, side by side."""
+"""``histograms``: how the values of many arrays are distributed, side by side."""
 
 from collections.abc import Mapping
 
@@ -20,10 +20,10 @@ def histograms(
     columns: int = 5,
     xlabel: str = "",
 ) -> Figure:
-    """How values are spread: one panel per array, with its mean ± deviation, over one shared range.
+    """How values are distributed: one panel per array, with its mean ± deviation, over one shared range.
 
     The height of a bar is its share of all values of that array, in per cent; values outside ``limits`` and
-    values that are not finite have no bar but count in the whole. Heights are scaled panel by panel.
+    values that are not finite have no bar but count in the total. Heights are scaled panel by panel.
 
     Args:
       values: arrays of any shapes by title, such as ``activations(net, params, x)``.
@@ -58,8 +58,8 @@ def histograms(
         shares = 100 * counts / max(array.size, 1)
         axes.stairs(shares, edges, fill=True, color=COLOURS[0])
         axes.set_xlim(low, high)
-        spread = _spread(array, finite[name])
-        axes.set_title(f"{name}\n{spread}", fontsize=8)
+        moments = _moments(array, finite[name])
+        axes.set_title(f"{name}\n{moments}", fontsize=8)
         axes.locator_params(nbins=3)
         if counts.any():
             axes.set_ylim(bottom=0)
@@ -78,7 +78,7 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
-def _spread(array: np.ndarray, finite: np.ndarray) -> str:
+def _moments(array: np.ndarray, finite: np.ndarray) -> str:
     if finite.size < array.size:
         return f"{100 * (1 - finite.size / array.size):.3g} % not finite"
     return f"{finite.mean():.2g} ± {finite.std():.2g}".replace("-", "−") if finite.size else "empty"

@@ -1,4 +1,4 @@
-"""``learning_curves``: what was recorded while a net learnt."""
+"""``learning_curves``: what was recorded while a net was trained."""
 
 from collections.abc import Mapping, Sequence
 

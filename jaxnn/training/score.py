@@ -106,14 +106,14 @@ def _mean(name: str, values: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 def _checked_mask(mask: Any) -> jax.Array:
     if not isinstance(mask, jax.Array | np.ndarray) or mask.dtype != bool or mask.ndim != 1:
-        raise TypeError(f"mask: must be booleans, one per example, shape (N,), got {_told(mask)}")
+        raise TypeError(f"mask: must be booleans, one per example, shape (N,), got {_described(mask)}")
     return jnp.asarray(mask)
 
 
 def _checked(name: str, values: Any, prediction: Any, target: Any, minimised: bool) -> jax.Array:
     """The result of a function; raises unless it is a scalar or has the axes of the examples."""
     if not isinstance(values, jax.Array | np.ndarray | np.generic | int | float):
-        raise TypeError(f"{name}: must return one array, one value per example, got {_told(values)}")
+        raise TypeError(f"{name}: must return one array, one value per example, got {_described(values)}")
     values = jnp.asarray(values)
     if jnp.issubdtype(values.dtype, jnp.complexfloating) or (
         minimised and not jnp.issubdtype(values.dtype, jnp.floating)
@@ -124,8 +124,9 @@ def _checked(name: str, values: Any, prediction: Any, target: Any, minimised: bo
     if values.ndim and shapes and not any(_explains(shape, values.shape) for shape in shapes):
         raise ValueError(
             f"{name}: must return one value per example, (N,) with N = {shapes[0][0]}, or (N, …) with axes "
-            f"that the target has, or a scalar, got shape {values.shape} from prediction {_told(prediction)} "
-            f"and target {_told(target)}; if the two were broadcast against each other, give them one shape, "
+            f"that the target has, or a scalar, got shape {values.shape} from prediction "
+            f"{_described(prediction)} and target {_described(target)}; if the two were broadcast against "
+            "each other, give them one shape, "
             "else take the mean over the other axes"
         )
     if 0 in values.shape[1:]:
@@ -152,7 +153,7 @@ def _explains(target: Shape, values: Shape) -> bool:
     return all(size in axes for size in values[1:])
 
 
-def _told(tree: Any) -> str:
+def _described(tree: Any) -> str:
     """The shape of an array, the leaves of a pytree, or a short form of anything else."""
     if isinstance(tree, jax.Array | np.ndarray):
         return f"{tree.dtype} {tree.shape}"

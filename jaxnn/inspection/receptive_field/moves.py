@@ -14,7 +14,7 @@ def _reshape(a: Array, eqn: JaxprEqn) -> Array:
     """Axes that are merged or split are broadcast first, if the values vary along any of them."""
     old, new = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
     shape: list[int] = []
-    spread: list[int] = []
+    full: list[int] = []
     i = j = 0
     while i < len(old) or j < len(new):
         start, first = i, j
@@ -22,9 +22,9 @@ def _reshape(a: Array, eqn: JaxprEqn) -> Array:
         while prod(old[start:i]) != prod(new[first:j]):
             i, j = (i + 1, j) if prod(old[start:i]) < prod(new[first:j]) else (i, j + 1)
         constant = prod(a.shape[start:i]) == 1
-        spread += a.shape[start:i] if constant else old[start:i]
+        full += a.shape[start:i] if constant else old[start:i]
         shape += [1] * (j - first) if constant else new[first:j]
-    return np.broadcast_to(a, spread).reshape(shape)
+    return np.broadcast_to(a, full).reshape(shape)
 
 
 def _broadcast(a: Array, eqn: JaxprEqn) -> Array:

@@ -10,14 +10,14 @@ from jaxnn.inspection.receptive_field.field import LOST, NOTHING, Array, Rule, V
 
 
 def _positions(
-    out: int, window: int, size: int, stride: int = 1, dilation: int = 1, low: int = 0, spread: int = 1
+    out: int, window: int, size: int, stride: int = 1, dilation: int = 1, low: int = 0, gap: int = 1
 ) -> Array:
     """Which value of an axis is under each place of each window: (out, window), −1 for none.
 
-    The axis has ``size`` values, ``spread`` apart, after ``low`` places of padding.
+    The axis has ``size`` values, ``gap`` apart, after ``low`` places of padding.
     """
     places = stride * np.arange(out)[:, None] + dilation * np.arange(window) - low
-    index, rest = np.divmod(places, spread)
+    index, rest = np.divmod(places, gap)
     return np.where((rest == 0) & (index >= 0) & (index < size), index, -1)
 
 
@@ -31,10 +31,10 @@ def _windows(value: Value, positions: dict[int, Array]) -> Value:
 def _windows_along(end: Array, axis: int, at: Array) -> Array:
     if end.shape[axis] == 1 and (at >= 0).any(axis=1).all():
         return end
-    spread = np.broadcast_to(
+    full = np.broadcast_to(
         end, [*end.shape[:axis], max(end.shape[axis], at.max() + 1), *end.shape[axis + 1 :]]
     )
-    taps = [np.where(along(tap >= 0, axis, end.ndim), np.take(spread, tap, axis), NOTHING) for tap in at.T]
+    taps = [np.where(along(tap >= 0, axis, end.ndim), np.take(full, tap, axis), NOTHING) for tap in at.T]
     return least(taps)
 
 
@@ -44,7 +44,7 @@ def _pad(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
         return [LOST]
     shapes = zip(shape_of(eqn.outvars[0]), shape_of(eqn.invars[0]), eqn.params["padding_config"], strict=True)
     padded = {
-        axis: _positions(out, 1, size, low=low, spread=inner + 1)
+        axis: _positions(out, 1, size, low=low, gap=inner + 1)
         for axis, (out, size, (low, high, inner)) in enumerate(shapes)
         if low or high or inner
     }
@@ -60,9 +60,9 @@ def _reduce_window(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
         strict=True,
     )
     positions = {
-        axis: _positions(out, k, size, s, d, low, spread)
-        for axis, (out, size, k, s, d, (low, _), spread) in enumerate(settings)
-        if k > 1 or s > 1 or spread > 1 or out != size
+        axis: _positions(out, k, size, s, d, low, gap)
+        for axis, (out, size, k, s, d, (low, _), gap) in enumerate(settings)
+        if k > 1 or s > 1 or gap > 1 or out != size
     }
     return [_windows(values[0], positions)]
 
