@@ -107,10 +107,7 @@ def draw(quick: bool = False) -> Exhibit:
     )
     facts = [
         fact(bad < bad_normal < bad_pixels, f"{drawn}, a draw from the normal {bad_normal:.1f}."),
-        fact(
-            near < bad,
-            f"A new real one is {near:.1f} from it: the generated ones are not copies, nor as good.",
-        ),
+        fact(near < bad, f"A new real one is {near:.1f} from it: the others are not copies, nor as good."),
         fact(near < far < far_normal, f"{kinds}, to the nearest normal draw {far_normal:.1f}."),
     ]
     images = draw_images({"new, real": new, **sets, "a walk": generated[:12]})
