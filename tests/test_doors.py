@@ -311,11 +311,12 @@ OPS = {
     "prelu": op(nn.ops.prelu, x=ROW, slope=ones(6)),
     "threshold": op(nn.ops.threshold, x=ROW, threshold=1.0, value=0.0),
 }
-FUNCTIONS_OF_ONE_ARRAY = [
-    "arctan", "gelu", "hard_shrink", "hard_silu", "linear", "mish", "silu", "soft_shrink", "soft_sign",
-    "softmax", "softmin", "sparsemax", "step", "tanh_shrink",
-]  # fmt: skip
-OPS |= {name: op(getattr(nn.ops, name), x=ROW) for name in FUNCTIONS_OF_ONE_ARRAY}
+#: All others take one array, and settings that have defaults.
+OPS |= {
+    name: op(getattr(nn.ops, name), x=ROW)
+    for name in nn.ops.__all__
+    if name not in {*OPS, "conv_general_dilated"} and getattr(nn.ops, name).__module__.startswith("jaxnn.")
+}
 OTHERS = {
     "flatten": op(nn.flatten, x=ROW),
     "attend": op(nn.attend, embedding=nn.Params({"embedding": ones(4, 6)}, {}), x=ROW),
