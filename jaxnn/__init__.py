@@ -10,6 +10,7 @@
 from jaxnn import checkpoint as checkpoint
 from jaxnn import combinators as combinators
 from jaxnn import data as data
+from jaxnn import interop as interop
 from jaxnn import kernels as kernels
 from jaxnn import layers as layers
 from jaxnn import models as models
@@ -31,6 +32,9 @@ from jaxnn.combinators import serial as serial
 from jaxnn.combinators import spectral_norm as spectral_norm
 from jaxnn.combinators import split as split
 from jaxnn.combinators import weight_norm as weight_norm
+from jaxnn.export import export as export
+from jaxnn.export import load_exported as load_exported
+from jaxnn.export import stablehlo as stablehlo
 from jaxnn.exports import public
 from jaxnn.inspection import activations as activations
 from jaxnn.inspection import diagnose as diagnose
@@ -112,4 +116,4 @@ from jaxnn.training import fit as fit
 from jaxnn.training import init_state as init_state
 from jaxnn.training import make_step as make_step
 
-__all__ = public(globals(), checkpoint, combinators, data, kernels, layers, models, ops, training)
+__all__ = public(globals(), checkpoint, combinators, data, interop, kernels, layers, models, ops, training)

@@ -358,6 +358,9 @@ DOORS = {
 ELSEWHERE = {
     "ops.conv_general_dilated": "its errors are those of jax.lax, see tests/ops/test_conv_general.py",
     **dict.fromkeys(("layers.Layer", "layers.Params", "layers.Sequences"), "a record of what it is given"),
+    **dict.fromkeys(
+        ("layers.export", "layers.load_exported", "layers.stablehlo"), "see tests/test_export.py"
+    ),
     **dict.fromkeys(("layers.Fit", "layers.TrainState"), "a record of what it is given"),
     **dict.fromkeys(
         (f"layers.{name}" for name in ("accuracy", "evaluate", "fit", "init_state", "make_step")),

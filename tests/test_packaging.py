@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("jaxnn", "examples", "benchmarks", "docs")
-EXTRAS = ("matplotlib", "sklearn", "tqdm", "chex", "hypothesis", "pytest", "torch", "flax")
+EXTRAS = ("matplotlib", "sklearn", "tqdm", "chex", "hypothesis", "pytest", "torch", "flax", "safetensors")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -69,9 +69,9 @@ def test_the_distribution_has_a_name_of_its_own(wheel, metadata):
     own = [line for lines in extras.values() for line in lines if line.startswith("jaxnn")]
     assert own
     for line in own:
-        named = re.fullmatch(rf"{name}\[(\w+)\]", line)
+        named = re.fullmatch(rf"{name}\[([\w,]+)\]", line)
         assert named, line
-        assert named[1] in metadata.get_all("Provides-Extra")
+        assert set(named[1].split(",")) <= set(metadata.get_all("Provides-Extra"))
 
 
 def test_no_hint_installs_what_is_not_ours():

@@ -118,9 +118,7 @@ class TensorBoard:
         try:
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "TensorBoard: needs tensorboardX: pip install 'jaxnn-functional[tensorboard]'"
-            ) from error
+            raise ModuleNotFoundError("TensorBoard: needs tensorboardX: pip install tensorboardX") from error
         checks.text("TensorBoard", "prefix", prefix)
         self.prefix = prefix
         self.writer = SummaryWriter(str(_path("TensorBoard", folder)), flush_secs=1)

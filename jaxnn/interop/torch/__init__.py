@@ -1,0 +1,10 @@
+"""PyTorch's state dicts in and out, without PyTorch."""
+
+from jaxnn.exports import public
+from jaxnn.interop.torch.exchange import load_state_dict as load_state_dict
+from jaxnn.interop.torch.exchange import to_state_dict as to_state_dict
+from jaxnn.interop.torch.matching import Match as Match
+from jaxnn.interop.torch.matching import Row as Row
+from jaxnn.interop.torch.matching import match as match
+
+__all__ = public(globals())
