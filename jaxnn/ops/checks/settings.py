@@ -1,16 +1,12 @@
-"""Checks of the arguments of public functions, and the sentences that they raise.
-
-A sentence reads ``<owner>: <name> must be <rule>, got <value>``, where the owner is the op or layer that was
-called. A value of the wrong kind is a ``TypeError``, one out of range a ``ValueError``.
+"""Checks of settings: numbers, flags, names, axes, functions, dtypes, keys.
 
 Settings are Python or NumPy scalars, or arrays without axes; their values must be known when a program is
 traced. They come back as Python's own ``int``, ``float`` and ``bool``, which take part in no promotion of
-dtypes. All of this runs at trace time, often for hundreds of layers, so the path without an error is short.
+dtypes.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from inspect import isfunction
 from math import inf
 from numbers import Real
 from operator import index
@@ -19,9 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-# --- settings ---
+from jaxnn.ops.checks.sentences import has_no_number, refusal, wrong_kind
 
 
 def integer(owner: str, name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
@@ -213,7 +208,7 @@ def integers(value: Any) -> tuple[int, ...] | None:
 
 def _plain(value: Any) -> Any:
     """A NumPy scalar, or an array without axes, as Python's own number; all else as it is."""
-    if isinstance(value, np.generic | np.ndarray | jax.Array) and not _described(value):
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and not has_no_number(value):
         return value.item()
     return value
 
@@ -226,152 +221,3 @@ def _range(least: float | None, most: float | None, above: float | None = None) 
     if least is not None and most is not None:
         return f"in [{least}, {most}]"
     return f"at least {least}" if most is None else f"at most {most}"
-
-
-def refusal(owner: str, name: str, rule: str, value: Any) -> str:
-    """The sentence: ``<owner>: <name> must be <rule>, got <value>``."""
-    return f"{owner}: {name} must be {rule}, got {shown(value)}"
-
-
-def wrong_kind(owner: str, name: str, rule: str, value: Any) -> TypeError:
-    """The error for a setting that breaks ``rule``, perhaps only because its value is traced."""
-    known = " whose value is known when the program is traced" if isinstance(value, jax.core.Tracer) else ""
-    return TypeError(refusal(owner, name, rule + known, value))
-
-
-def shown(value: Any) -> str:
-    """``value`` as a sentence shows it: short, whatever it is."""
-    if isinstance(value, np.ndarray | jax.Array) and _described(value):
-        kind = "a traced" if isinstance(value, jax.core.Tracer) else "an array"
-        return f"{kind} {value.dtype}[{','.join(map(str, value.shape))}]"
-    text = f"the function {value.__name__}" if isfunction(value) else " ".join(repr(value).split())
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _described(value: np.generic | np.ndarray | jax.Array) -> bool:
-    """Whether an array has no single number to show: it has axes, is traced, or holds a key."""
-    traced = isinstance(value, jax.core.Tracer)
-    return traced or value.ndim > 0 or jnp.issubdtype(value.dtype, jax.dtypes.extended)
-
-
-# --- arrays ---
-
-
-def array(owner: str, value: Any, name: str = "x") -> jax.Array:
-    """``value`` as a JAX array; raises unless it is an array or a number.
-
-    A list or a tuple is not: several arrays where one was meant would be stacked silently to a wrong shape.
-    """
-    if isinstance(value, jax.Array):
-        return value
-    if isinstance(value, tuple | list):
-        raise TypeError(f"{owner}: {name} must be one array, got {described(value)}")
-    try:
-        if value is not None:
-            return jnp.asarray(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise TypeError(refusal(owner, name, "an array", value)) from None
-
-
-def arrays(owner: str, value: Any, name: str = "x") -> Any:
-    """``value``, a pytree; raises unless its leaves are arrays or numbers, at least one."""
-    leaves = [value] if isinstance(value, jax.Array) else jax.tree.leaves(value)
-    for leaf in leaves or [value]:
-        array(owner, leaf, name)
-    return value
-
-
-def one_shape(owner: str, spec: Any) -> Any:
-    """``spec``, the shape and dtype of an input; raises unless it describes a single array."""
-    if not hasattr(spec, "shape"):
-        what = (
-            f"a {type(spec).__name__} of {len(spec)}"
-            if isinstance(spec, tuple | list | dict)
-            else shown(spec)
-        )
-        raise TypeError(f"{owner}: shape must be that of one array, got {what}")
-    return spec
-
-
-def floating(op: str, x: ArrayLike, name: str = "x") -> jax.Array:
-    """``x`` as a JAX array; raises unless its dtype is a real floating-point one."""
-    result = x if isinstance(x, jax.Array) else array(op, x, name)
-    floating_dtype(op, result.dtype, name)
-    return result
-
-
-def described(value: Any) -> str:
-    """What was passed instead of an array: kinds, dtypes and shapes rather than numbers."""
-    if isinstance(value, tuple | list):
-        few = ", ".join(map(described, value[:3])) + (", ..." if len(value) > 3 else "")
-        return f"a {type(value).__name__} of {len(value)}" + (f" ({few})" if value else "")
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
-    return shown(value)
-
-
-def floating_dtype(op: str, dtype: jnp.dtype, name: str = "x") -> None:
-    """Raises unless ``dtype`` is a real floating-point one."""
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"{op}: {name} must be floating-point, got {dtype}; cast it first, for example "
-            f"{name}.astype(jnp.float32)"
-        )
-
-
-def same_dtype(op: str, x: jax.Array, **others: jax.Array | None) -> None:
-    """Raises unless every array in ``others`` has the dtype of ``x``: nothing is cast silently."""
-    for name, other in others.items():
-        if other is not None and other.dtype != x.dtype:
-            raise TypeError(
-                f"{op}: {name} is {other.dtype} but x is {x.dtype}; cast one of them, or wrap the layer in "
-                "mixed_precision"
-            )
-
-
-def operands(
-    op: str, x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """The three as floating-point arrays of one dtype; raises if the kernel has an axis of size 0."""
-    x, kernel = floating(op, x), floating(op, kernel, "kernel")
-    bias = None if bias is None else floating(op, bias, "bias")
-    same_dtype(op, x, kernel=kernel, bias=bias)
-    if 0 in kernel.shape:
-        raise ValueError(f"{op}: kernel must have no axis of size 0, got shape {kernel.shape}")
-    return x, kernel, bias
-
-
-def groups_divide(op: str, groups: int, what: str, count: int) -> None:
-    """Raises unless ``groups`` divides the ``count`` channels that ``what`` names."""
-    if count % groups:
-        raise ValueError(f"{op}: groups must divide the {what}, got groups={groups} and {count}")
-
-
-def one_per_channel(op: str, name: str, value: jax.Array | None, channels: int) -> None:
-    """Raises unless ``value`` is None or of shape ``(channels,)``."""
-    if value is not None and value.shape != (channels,):
-        raise ValueError(
-            f"{op}: {name} must have shape ({channels},), one value per output channel, "
-            f"got shape {value.shape}"
-        )
-
-
-def spatial(op: str, x: jax.Array, name: str = "x") -> tuple[int, ...]:
-    """The sizes of the spatial axes of ``x: (N, *space, C)``; raises if there are none or one is empty."""
-    if x.ndim < 3:
-        raise ValueError(
-            f"{op}: {name} must be (N, *space, C) with at least one spatial axis, got shape {x.shape}"
-        )
-    if any(isinstance(size, int) and size == 0 for size in x.shape[1:-1]):
-        raise ValueError(f"{op}: {name} must have no spatial axis of size 0, got shape {x.shape}")
-    return x.shape[1:-1]
-
-
-def ordered(op: str, x: ArrayLike) -> jax.Array:
-    """``x`` as a JAX array; raises unless its values have an order."""
-    values = array(op, x)
-    kinds = (jnp.floating, jnp.integer, jnp.bool_)
-    if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
-        raise TypeError(f"{op}: x must be floating-point, integer or boolean, got {values.dtype}")
-    return values
