@@ -64,14 +64,17 @@ from jaxnn.layers import lp_pool as lp_pool
 from jaxnn.layers import lstm as lstm
 from jaxnn.layers import max_pool as max_pool
 from jaxnn.layers import min_pool as min_pool
+from jaxnn.layers import multi_head_attention as multi_head_attention
 from jaxnn.layers import pad as pad
 from jaxnn.layers import pixel_shuffle as pixel_shuffle
 from jaxnn.layers import pixel_unshuffle as pixel_unshuffle
+from jaxnn.layers import position_embedding as position_embedding
 from jaxnn.layers import prelu as prelu
 from jaxnn.layers import reshape as reshape
 from jaxnn.layers import resize as resize
 from jaxnn.layers import rms_norm as rms_norm
 from jaxnn.layers import rnn as rnn
+from jaxnn.layers import sinusoidal_positions as sinusoidal_positions
 from jaxnn.layers import spatial_dropout as spatial_dropout
 from jaxnn.layers import standardize as standardize
 from jaxnn.layers import upsample as upsample

@@ -52,6 +52,16 @@ class Visit(Protocol):
     def __call__(self, params: Params, x: Any, call: Call, /) -> Any: ...
 
 
+class Stream(Protocol):
+    """``stream(params, x, carry, room) -> (y, carry)``: ``apply`` to the next piece of a sequence.
+
+    The first piece has the carry None; pieces, one after the other, give what ``apply`` gives for the whole.
+    ``room`` is how many steps there will be in all: carries have one size from the first piece on.
+    """
+
+    def __call__(self, params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]: ...
+
+
 Call = Callable[[str, "Layer", Params, Any], Any]
 Cast = Callable[[Params, DTypeLike], Params]
 P = ParamSpec("P")
@@ -72,6 +82,8 @@ class Layer:
         folding in a name takes time to trace. ``replace`` keeps it: set it where the new ``train`` differs.
       made: the constructor's call that made it, which is how it prints; None for a bare ``Layer(...)``.
       parts: the layers that a composite calls by name, in the order given; None for any other layer.
+      stream: for a layer that carries something from one piece of a sequence to the next, see ``Stream``. A
+        layer without it is taken to treat each step on its own.
       cast: for a layer that keeps weights in its state: ``cast(params, dtype)`` gives params with all weights
         in that dtype. None where ``params.weights`` are all weights.
 
@@ -92,11 +104,17 @@ class Layer:
     exact_name: bool = False
     draws: bool = True
     cast: Cast | None = None
+    stream: Stream | None = None
     made: Made | None = field(default=None, compare=False)
     parts: Mapping[str, Layer] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r})" if self.made is None else repr(self.made)
+
+
+def next_piece(layer: Layer, params: Params, x: Any, carry: Any, room: int) -> tuple[Any, Any]:
+    """What ``layer`` makes of the next piece of a sequence, and its carry: () if it has none."""
+    return (layer.apply(params, x), ()) if layer.stream is None else layer.stream(params, x, carry, room)
 
 
 def constructor(function: Callable[P, Layer]) -> Callable[P, Layer]:

@@ -116,37 +116,48 @@ WRONG: dict[str, tuple[Any, ...]] = {
         "3", True, 2.5, nan, 1j, [3], {}, (), (1,), (1, 2, 3), (1, -1), ("1", 1), NOTHING, WHOLE, -1,
         np.int64(-1),
     ),
+    "whole_or_none": (
+        "3", True, 2.5, nan, inf, 1j, [3], (3,), {}, np.float32(3), NOTHING, WHOLE, TRACED, 0, -1,
+    ),
+    "fraction": (None, "0.1", True, 1j, [0.1], {}, nan, inf, NOTHING, TRACED, 0, -0.1, 1.1, np.float32(2)),
+    "part": (None, "0.1", True, 1j, [0.1], {}, nan, inf, NOTHING, TRACED, -0.1, 1, 1.1, np.float32(2)),
+    "function_or_flag": (None, "abc", 3, [], {}, NOTHING),
     "implementation": (3, "abc", True, [], {}, nan, b"lax"),
     "matplotlib": (3, "abc", ARRAY, NOTHING),
 }  # fmt: skip
 
 #: The kind of an argument, by its name; under "callable.argument" where one differs.
 KINDS = {
-    "integer": "features pieces groups multiplier vocabulary iterations n columns bins resolution levels "
+    "integer": "heads features pieces groups multiplier vocabulary iterations n columns bins resolution "
+    "levels alibi_bias.keys position_embedding.room "
     "classes hidden width depth channels doublings halvings growth stem models.bottleneck tags",
     "integers": "window strides dilation output_size size scale",
     "whole_or_zero": "output_padding",
-    "positive": "epsilon width_mult",
+    "positive": "base epsilon width_mult",
+    "fraction": "fraction",
+    "part": "multi_head_attention.dropout",
     "share": "momentum rate dropout_rate stochastic_depth_rate",
     "level": "hard_shrink.threshold soft_shrink.threshold",
     "number": "threshold value",
+    "whole_or_none": "kv_heads head_features multi_head_attention.room",
     "finite": "cubic_coefficient convnext.scale convnext_tiny.scale attention.scale",
-    "reach": "attention.window",
+    "reach": "attention.window multi_head_attention.window",
     "exponent": "p",
     "factors": "upsample.scale",
     "scalar": "pad.value",
     "flag": "ceil_mode count_include_pad align_corners antialias approximate shared reverse return_carry "
     "logarithmic batch_norm.scale layer_norm.scale rms_norm.scale group_norm.scale instance_norm.scale bias "
-    "resnet.bottleneck causal",
+    "resnet.bottleneck causal alibi qk_norm",
     "counts": "blocks",
     "rows": "stages",
-    "choice": "method mode outputs merge",
+    "choice": "layout to method mode outputs merge",
     "axis": "axis",
     "axes": "axes",
     "padding": "padding",
     "array": "x kernel mean var deviation slope input_kernel recurrent_kernel recurrent_bias carry lengths "
-    "q k v mask key_lengths offset indices where data ops.scale ops.bias target",
+    "positions q k v mask key_lengths offset indices where data ops.scale ops.bias target",
     "initialiser": "kernel_init bias_init scale_init slope_init embedding_init recurrent_kernel_init",
+    "function_or_flag": "rotary",
     "function": "activation fn loss init apply stochastic.train predict",
     "layer": "layer net shortcut layers named",
     "dtype": "dtype compute",
@@ -260,6 +271,9 @@ LAYERS = {
     "remat": layer(nn.remat, ROW, layer=NET),
     "frozen": layer(nn.frozen, ROW, layer=NET),
     "mixed_precision": layer(nn.mixed_precision, ROW, layer=NET),
+    "multi_head_attention": layer(nn.multi_head_attention, ones(2, 5, 6), features=6, heads=2),
+    "position_embedding": layer(nn.position_embedding, STEPS, room=5),
+    "sinusoidal_positions": layer(nn.sinusoidal_positions, ones(2, 5, 6)),
     "bidirectional": layer(nn.bidirectional, STEPS, layer=nn.gru(3)),
     "named": layer(nn.named, ROW, name="stem", layer=NET),
     "as_layer": layer(nn.as_layer, ROW, layer=nn.flatten),
@@ -273,6 +287,10 @@ STATE = ones(2, 4)
 HEADS = ones(2, 5, 2, 3)
 OPS = {
     "attention": op(nn.ops.attention, q=HEADS, k=HEADS, v=HEADS),
+    "alibi_bias": op(nn.ops.alibi_bias, heads=2, keys=5),
+    "rotary": op(nn.ops.rotary, x=ones(2, 5, 2, 4)),
+    "rotary_layout": op(nn.ops.rotary_layout, kernel=ones(3, 8), heads=2, to="pairs"),
+    "sinusoidal_positions": op(nn.ops.sinusoidal_positions, positions=ones(5, dtype=np.int32), features=4),
     "dense": op(nn.ops.dense, x=ROW, kernel=ones(6, 3)),
     "conv": op(nn.ops.conv, x=IMAGE, kernel=ones(3, 3, 4, 4)),
     "conv_transpose": op(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxnn.combinators.location import describe
 from jaxnn.draft import Draft, Drafted, Draw, draft
 from jaxnn.kernels.lowering.varying import varying_as
-from jaxnn.layer import Apply, Call, Layer, Train, Visit, constructor
+from jaxnn.layer import Apply, Call, Layer, Stream, Train, Visit, constructor, next_piece
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, require_arguments
@@ -68,7 +68,14 @@ def repeat(layer: LayerLike, n: int) -> Layer:
             x = call(str(i), layer, member, x)
         return x
 
-    return _copies("repeat", layer, drafted, apply, train, visit)
+    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
+        def step(x: Any, copy: tuple[Params, Any]) -> tuple[Any, Any]:
+            return next_piece(layer, copy[0], x, copy[1], room)
+
+        _require_copies("repeat", n, params)
+        return jax.lax.scan(step, varying_as(x, (x, params, carry)), (params, carry), length=n)
+
+    return _copies("repeat", layer, drafted, apply, train, visit, stream)
 
 
 @constructor
@@ -109,12 +116,30 @@ def ensemble(layer: LayerLike, n: int) -> Layer:
         y, draw = draft(layer, key, x)
         return jax.vmap(lambda y: y, in_axes=None, axis_size=n)(y), _drawn(draw, n)
 
-    return _copies("ensemble", layer, drafted, apply, train, visit)
+    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
+        def member(params: Params, carry: Any) -> tuple[Any, Any]:
+            return next_piece(layer, params, x, carry, room)
+
+        _require_copies("ensemble", n, params)
+        return jax.vmap(member, in_axes=(0, None if carry is None else 0), axis_size=n)(params, carry)
+
+    return _copies("ensemble", layer, drafted, apply, train, visit, stream)
 
 
-def _copies(name: str, layer: Layer, drafted: Draft, apply: Apply, train: Train, visit: Visit) -> Layer:
+def _copies(
+    name: str, layer: Layer, drafted: Draft, apply: Apply, train: Train, visit: Visit, stream: Stream
+) -> Layer:
     """A layer of many copies of ``layer``: what is true of one is true of all."""
-    return Layer(name, Drafted(drafted, apply), apply, train, visit, draws=layer.draws, cast=layer.cast)
+    return Layer(
+        name,
+        Drafted(drafted, apply),
+        apply,
+        train,
+        visit,
+        draws=layer.draws,
+        cast=layer.cast,
+        stream=stream if layer.stream else None,
+    )
 
 
 def _drawn(draw: Draw, n: int) -> Draw:

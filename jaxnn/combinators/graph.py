@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from jaxnn.combinators.location import add_location
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import Call, Layer, constructor
+from jaxnn.layer import Call, Layer, constructor, next_piece
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, fold_name, require_params
@@ -97,6 +97,7 @@ class Composite:
             self.visit,
             draws=any(part.draws for part in parts),
             cast=self.cast if any(part.cast for part in parts) else None,
+            stream=self.stream if any(part.stream for part in parts) else None,
             parts=self.parts,
         )
 
@@ -157,6 +158,20 @@ class Composite:
         return _joined(
             {part: cast_weights(layer, _own(params, part), dtype) for part, layer in self.parts.items()}
         )
+
+    def stream(self, params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
+        """The carry has, for each part, one entry per call."""
+        self._check(params)
+        carries: dict[str, tuple[Any, ...]] = {}
+
+        def call(part: str, x: Any) -> Any:
+            done = carries.get(part, ())
+            own = None if carry is None else carry[part][len(done)]
+            y, new = next_piece(self.parts[part], _own(params, part), x, own, room)
+            carries[part] = (*done, new)
+            return y
+
+        return self._run(call, x), carries
 
     def _run(self, call: Callable[[str, Any], Any], x: Any) -> Any:
         return self.fn(Parts(self.name, self.parts.keys(), partial(self._located, call)), x)

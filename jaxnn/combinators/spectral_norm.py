@@ -18,7 +18,7 @@ from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.scale import length, scale_of
-from jaxnn.layer import Call, Layer, Visit, constructor
+from jaxnn.layer import Call, Layer, Visit, constructor, next_piece
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops.checks import integer, number
 from jaxnn.params import Key, Params, State, fold_name, require_params
@@ -107,12 +107,16 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
     def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
         return inner(stored(params), x, call)
 
+    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
+        return next_piece(layer, stored(params), x, carry, room)
+
     return replace(
         layer,
         init=Drafted(drafted, apply),
         apply=apply,
         train=train,
         visit=layer.visit and partial(visit, layer.visit),
+        stream=layer.stream and stream,
         cast=layer.cast and checked(narrowed),
     )
 

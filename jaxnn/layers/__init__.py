@@ -2,6 +2,7 @@
 
 from jaxnn.exports import public
 from jaxnn.layers.activation import prelu as prelu
+from jaxnn.layers.attention import multi_head_attention as multi_head_attention
 from jaxnn.layers.conv import conv as conv
 from jaxnn.layers.conv import depthwise_conv as depthwise_conv
 from jaxnn.layers.conv_transpose import conv_transpose as conv_transpose
@@ -23,6 +24,8 @@ from jaxnn.layers.pool import global_max_pool as global_max_pool
 from jaxnn.layers.pool import lp_pool as lp_pool
 from jaxnn.layers.pool import max_pool as max_pool
 from jaxnn.layers.pool import min_pool as min_pool
+from jaxnn.layers.positions import position_embedding as position_embedding
+from jaxnn.layers.positions import sinusoidal_positions as sinusoidal_positions
 from jaxnn.layers.recurrent import gru as gru
 from jaxnn.layers.recurrent import lstm as lstm
 from jaxnn.layers.recurrent import rnn as rnn

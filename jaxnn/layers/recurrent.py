@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from jaxnn.kernels.recurrence.cells import Activation
 from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
-from jaxnn.params import Key, Weights, fold_name
+from jaxnn.params import Key, Params, Weights, fold_name
 
 Outputs = Literal["all", "last"]
 Op = Callable[..., tuple[jax.Array, Any]]
@@ -294,7 +295,20 @@ def _layer(
             result = y if lengths is None else (y, lengths)
         return (result, final) if return_carry else result
 
-    return stateless(name, init_input, apply, entries=entries)
+    def stream(params: Params, inputs: Any, carry: Any, room: int) -> tuple[Any, Any]:
+        if reverse or outputs == "last":
+            raise ValueError(
+                f"{name}: reverse must be False and outputs 'all' where a sequence comes in pieces, got "
+                f"{reverse} and {outputs!r}"
+            )
+        x, lengths, own = as_sequences(name, inputs)
+        y, final = op(
+            params.weights, x, carry=own if carry is None else carry, lengths=lengths, reverse=False
+        )
+        result = y if lengths is None else (y, lengths)
+        return ((result, final) if return_carry else result), final
+
+    return replace(stateless(name, init_input, apply, entries=entries), stream=stream)
 
 
 def _entries(features: int, gates: int, *biases: str) -> Entries:

@@ -55,6 +55,10 @@ from jaxnn.ops.pixel_shuffle import pixel_unshuffle as pixel_unshuffle
 from jaxnn.ops.pool import avg_pool as avg_pool
 from jaxnn.ops.pool import max_pool as max_pool
 from jaxnn.ops.pool import min_pool as min_pool
+from jaxnn.ops.positions import alibi_bias as alibi_bias
+from jaxnn.ops.positions import rotary as rotary
+from jaxnn.ops.positions import rotary_layout as rotary_layout
+from jaxnn.ops.positions import sinusoidal_positions as sinusoidal_positions
 from jaxnn.ops.recurrent import gru as gru
 from jaxnn.ops.recurrent import gru_step as gru_step
 from jaxnn.ops.recurrent import lstm as lstm

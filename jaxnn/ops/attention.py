@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.attention.primitives import attention as attention_of
-from jaxnn.kernels.attention.primitives import check_implementation
+from jaxnn.kernels.attention.primitives import check_implementation, dropped
 from jaxnn.kernels.attention.problem import Settings
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import checked_lengths
@@ -79,9 +79,72 @@ def attention(
     Vaswani et al., "Attention is all you need", 2017; Ainslie et al., "GQA", 2023 (arXiv:2305.13245). The
     blocks: Dao et al., "FlashAttention", 2022 (arXiv:2205.14135).
     """
+    operands, settings = _problem(
+        q, k, v, bias, mask, causal, scale, lengths, key_lengths, window, offset, implementation
+    )
+    check_implementation("attention", implementation)
+    return attention_of(operands, settings)
+
+
+def dropped_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    rate: float,
+    key: jax.Array,
+    *,
+    bias: jax.Array | None = None,
+    causal: bool = False,
+    lengths: jax.Array | None = None,
+    key_lengths: jax.Array | None = None,
+    window: Window = None,
+    implementation: str | None = None,
+) -> jax.Array:
+    """``attention`` with dropout of its weights: all of them are held at once."""
+    operands, settings = _problem(
+        q, k, v, bias, None, causal, None, lengths, key_lengths, window, None, implementation
+    )
+    return dropped(operands, settings, rate, key)
+
+
+def cached_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    offset: jax.Array,
+    key_lengths: jax.Array,
+    bias: jax.Array | None,
+    window: Window,
+    implementation: str | None,
+) -> jax.Array:
+    """Causal ``attention`` to the keys of a cache, which are finite past ``key_lengths``; these may be ()."""
+    one_step = q.shape[1] == 1 and window is None  # no key lies after the only query
+    lengths = jnp.broadcast_to(key_lengths, q.shape[:1])
+    operands, settings = _problem(
+        q, k, v, bias, None, not one_step, None, None, lengths, window, offset, implementation
+    )
+    return attention_of(operands, settings._replace(finite=True))
+
+
+def _problem(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    bias: ArrayLike | None,
+    mask: ArrayLike | None,
+    causal: bool,
+    scale: float | None,
+    lengths: ArrayLike | None,
+    key_lengths: ArrayLike | None,
+    window: Window,
+    offset: ArrayLike | None,
+    implementation: str | None,
+) -> tuple[tuple[jax.Array, ...], Settings]:
+    """The operands and settings of the kernel; raises unless all fit together."""
     q, k, v = _queries_keys_values(q, k, v)
     checks.flags("attention", causal=causal)
-    left, right = _reach(window)
+    left, right = reach("attention", window)
     right = min(right, 0) if causal and right is not None else 0 if causal else right
     size = q.shape[3] ** -0.5 if scale is None else checks.number("attention", "scale", scale)
     full = (q.shape[0], q.shape[2], q.shape[1], k.shape[1])
@@ -98,9 +161,7 @@ def attention(
     if start is not None and (left is not None or right is not None):
         extras["offset"] = start
     settings = Settings(size, left, right, tuple(extras), implementation)
-    operands = (q, k, v, *extras.values())
-    check_implementation("attention", operands, settings)
-    return attention_of(operands, settings)
+    return (q, k, v, *extras.values()), settings
 
 
 def _queries_keys_values(q: ArrayLike, k: ArrayLike, v: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -134,7 +195,8 @@ def _lengths(name: str, lengths: ArrayLike, a: jax.Array) -> jax.Array:
     return array
 
 
-def _reach(window: Any) -> tuple[int | None, int | None]:
+def reach(owner: str, window: Any) -> tuple[int | None, int | None]:
+    """How many keys before and after its own position a query reads; None for all."""
     if window is None:
         return None, None
     rule = "an integer at least 0, or a pair (left, right) of such or None"
@@ -143,9 +205,9 @@ def _reach(window: Any) -> tuple[int | None, int | None]:
     if len(pair) != 2 or any(
         side is not None and found is None for side, found in zip(pair, sides, strict=True)
     ):
-        raise checks.wrong_kind("attention", "window", rule, window)
+        raise checks.wrong_kind(owner, "window", rule, window)
     if any(side is not None and side < 0 for side in sides):
-        raise ValueError(checks.refusal("attention", "window", rule, window))
+        raise ValueError(checks.refusal(owner, "window", rule, window))
     return sides[0], sides[1]
 
 

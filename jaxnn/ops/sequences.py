@@ -73,3 +73,11 @@ def real_steps(lengths: jax.Array, x: jax.Array) -> jax.Array:
     lengths = lengths + jnp.zeros_like(x[:, 0, 0], dtype=jnp.int32)
     step = jnp.arange(x.shape[1], dtype=jnp.int32)
     return jnp.expand_dims(step, (0, 2)) < jnp.expand_dims(lengths, (1, 2))
+
+
+def places(steps: jax.Array | None, count: int) -> jax.Array:
+    """The places of the next ``count`` steps after ``steps``, () or (N,): (count,) or (N, count)."""
+    following = jnp.arange(count, dtype=jnp.int32)
+    if steps is None:
+        return following
+    return steps + following if steps.ndim == 0 else jnp.expand_dims(steps, 1) + jnp.expand_dims(following, 0)

@@ -13,6 +13,7 @@ from tests.support import deep
 IMAGE = (2, 6, 5, 4)
 ROW = (2, 6)
 SEQUENCE = (2, 5, 3)
+HEADS = (2, 5, 4)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,16 @@ ENTRIES = [
     Entry("lstm", lambda: nn.lstm(4), SEQUENCE),
     Entry("gru", lambda: nn.gru(4), SEQUENCE),
     Entry("bidirectional", lambda: nn.bidirectional(nn.gru(4)), SEQUENCE),
+    Entry("multi_head_attention", lambda: nn.multi_head_attention(4, 2), HEADS),
+    Entry(
+        "multi_head_attention-causal",
+        lambda: nn.multi_head_attention(
+            4, 2, kv_heads=1, causal=True, rotary=True, qk_norm=True, dropout=0.2
+        ),
+        HEADS,
+    ),
+    Entry("position_embedding", lambda: nn.position_embedding(7), SEQUENCE),
+    Entry("sinusoidal_positions", lambda: nn.sinusoidal_positions(), HEADS),
     Entry("layer_norm-image", lambda: nn.layer_norm(axes=(1, 2, 3)), IMAGE),
     Entry("lstm-last-reverse", lambda: nn.lstm(4, outputs="last", reverse=True), SEQUENCE),
     Entry(
@@ -102,7 +113,7 @@ ENTRIES = [
 FEW = {
     "dense", "conv-2d", "conv-grouped-dilated", "conv_transpose", "max_pool-overlapping", "lp_pool",
     "upsample-linear", "batch_norm", "dropout", "embedding", "lstm-last-reverse", "gru", "weight_norm",
-    "spectral_norm", "softmin", "residual", "repeat",
+    "spectral_norm", "softmin", "multi_head_attention-causal", "residual", "repeat",
 }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def forward(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.
     """See ``plain.forward``."""
 
     def compute(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
-        y, logarithms = _forward(p, exact, without_ends(on_five_axes(p, operands)))
+        y, logarithms = _forward(p, exact, without_ends(p, on_five_axes(p, operands)))
         return from_queries(y).astype(operands[0].dtype), from_statistics(logarithms)
 
     y, logarithms = _by_lane(p, compute, operands, p.settings.names(), (2, 1))
@@ -82,7 +82,7 @@ def tangent(p: Problem, *operands: jax.Array, exact: bool = False) -> jax.Array:
     count = 3 + len(p.settings.extras)
 
     def compute(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
-        given = without_ends(on_five_axes(p, operands[:count]))
+        given = without_ends(p, on_five_axes(p, operands[:count]))
         y, logarithms, d_q, d_k, d_v, *d_bias = operands[count:]
         tangents = Operands(
             zeros_past(given.lengths, queries(p, d_q)),
@@ -101,7 +101,7 @@ def gradient(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax
     count = 3 + len(p.settings.extras)
 
     def compute(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
-        given = without_ends(on_five_axes(p, operands[:count]))
+        given = without_ends(p, on_five_axes(p, operands[:count]))
         y, logarithms, cotangent = operands[count:]
         d_y = zeros_past(given.lengths, queries(p, cotangent))
         d_q, d_k, d_v = _gradient(p, exact, given, queries(p, y), statistics(p, logarithms), d_y)

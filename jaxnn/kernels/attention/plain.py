@@ -19,13 +19,23 @@ from jaxnn.kernels.attention.problem import (
 
 def forward(p: Problem, *operands: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The output (N, T, H, D), and the logarithm of each softmax's sum, (N, H, T): 0 if nothing is read."""
-    given = without_ends(on_five_axes(p, operands))
+    given = without_ends(p, on_five_axes(p, operands))
     values, largest, total = weights(p, given)
     empty = total == 0
     total = jnp.where(empty, jnp.ones_like(total), total)
     y = jnp.einsum("nkrts,nkisd->nkrtd", values, given.v.astype(p.wide), precision=p.settings.precision)
     logarithms = jnp.where(empty, jnp.zeros_like(total), largest + jnp.log(total))
     return from_queries(y / total).astype(operands[0].dtype), from_statistics(logarithms)
+
+
+def dropped(p: Problem, kept: jax.Array, rate: float, *operands: jax.Array) -> jax.Array:
+    """The output where the weights that are not ``kept``, (N, K, R, T, S), are 0 and the others larger."""
+    given = without_ends(p, on_five_axes(p, operands))
+    values, _, total = weights(p, given)
+    values = jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
+    total = jnp.where(total == 0, jnp.ones_like(total), total)
+    y = jnp.einsum("nkrts,nkisd->nkrtd", values, given.v.astype(p.wide), precision=p.settings.precision)
+    return from_queries(y / total).astype(operands[0].dtype)
 
 
 def weights(p: Problem, given: Operands) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -33,10 +33,17 @@ def attention(operands: Sequence[jax.Array], settings: Settings) -> jax.Array:
     return result
 
 
-def check_implementation(owner: str, operands: Sequence[jax.Array], settings: Settings) -> None:
-    """Raises unless ``settings`` name no form, or one that fits."""
-    problem = _describe(tuple(map(jax.typeof, operands)), {"settings": settings}, 1)
-    check_name(owner, FORMS["cpu"]["forward"], problem, settings.implementation)
+def dropped(operands: Sequence[jax.Array], settings: Settings, rate: float, key: jax.Array) -> jax.Array:
+    """The same where each weight is dropped with probability ``rate``; it holds all of them."""
+    settings = settings._replace(precision=jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
+    p = _describe(tuple(map(jax.typeof, operands)), {"settings": settings}, 1)
+    shape = (p.batch, p.kv_heads, p.heads // p.kv_heads, p.queries, p.keys)
+    return plain.dropped(p, jax.random.bernoulli(key, 1 - rate, shape), rate, *operands)
+
+
+def check_implementation(owner: str, name: str | None) -> None:
+    """Raises unless ``name`` is None or that of a form; all fit everywhere."""
+    check_name(owner, FORMS["cpu"]["forward"], None, name)
 
 
 def _describe(types: tuple[Any, ...], params: Mapping[str, Any], devices: int) -> Problem:

@@ -27,6 +27,7 @@ class Settings(NamedTuple):
       extras: which of ``EXTRAS`` follow q, k and v.
       implementation: the name of a form; None chooses.
       precision: of the products.
+      finite: whether what stands past the ends of the sequences is known to be finite.
     """
 
     scale: float
@@ -35,6 +36,7 @@ class Settings(NamedTuple):
     extras: tuple[str, ...] = ()
     implementation: str | None = None
     precision: Any = None
+    finite: bool = False
 
     def names(self, *others: str) -> tuple[str, ...]:
         """The names of the operands of a pass: those of the attention, and ``others`` after them."""
@@ -153,8 +155,10 @@ def seen(s: Settings, given: Operands, rows: jax.Array, columns: jax.Array) -> j
     return result
 
 
-def without_ends(given: Operands) -> Operands:
+def without_ends(p: Problem, given: Operands) -> Operands:
     """The operands, with zeros past the ends of the sequences: what stands there, even NaN, is not read."""
+    if p.settings.finite:
+        return given
     return given._replace(
         q=zeros_past(given.lengths, given.q),
         k=zeros_past(given.key_lengths, given.k),
