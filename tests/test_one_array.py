@@ -13,6 +13,7 @@ from tests.layers.catalogue import ENTRIES
 IMAGE = jnp.ones((2, 4, 4, 4))
 ROW = jnp.ones((2, 4))
 SEQUENCE = jnp.ones((2, 3, 4))
+HEADS = jnp.ones((2, 5, 2, 4))
 KERNEL = jnp.ones((3, 3, 4, 2))
 
 #: These take the carry first, or are exactly a function of JAX.
@@ -40,6 +41,11 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "lstm": (SEQUENCE, jnp.ones((4, 8)), jnp.ones((2, 8))),
     "gru": (SEQUENCE, jnp.ones((4, 6)), jnp.ones((2, 6))),
     "reverse_sequences": (SEQUENCE,),
+    "attention": (HEADS, HEADS, HEADS),
+    "rotary": (HEADS,),
+    "rotary_layout": (ROW, 2, "pairs"),
+    "alibi_bias": (2, 5),
+    "sinusoidal_positions": (jnp.arange(5), 4),
 }
 
 
@@ -80,7 +86,8 @@ def test_a_layer_of_one_array(entry):
     layer = as_layer(entry.make())
     x = jnp.zeros(entry.shape, jnp.int32 if entry.integers else jnp.float32)
     params = jax.eval_shape(layer.init, jax.random.key(0), x)
-    for wrong in [(x, x), Pair(x, x), ((x, x), x)]:
+    wrongs = [(x, x), Pair(x, x), ((x, x), x)]
+    for wrong in wrongs[1:] if entry.name.startswith("multi_head_attention") else wrongs:  # (query, memory)
         for function in (layer.apply, lambda *args: layer.train(*args, jax.random.key(0))):
             with pytest.raises((TypeError, ValueError), match=r"must be|requires ndarray"):
                 jax.eval_shape(function, params, wrong)

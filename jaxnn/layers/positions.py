@@ -88,8 +88,8 @@ def position_embedding(
         table = jnp.asarray(weights["embedding"])
         if table.dtype != x.dtype or table.shape[1] != x.shape[2]:
             raise ValueError(
-                f"{name}: x must have the features and the dtype of the rows, {checks.described(table)}, got "
-                f"{checks.described(x)}"
+                f"{name}: x must have the features and the dtype of the embedding, "
+                f"{checks.described(table)}, got {checks.described(x)}"
             )
         return table.at[place].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 

@@ -71,7 +71,7 @@ def rotary(
     return jnp.concatenate([pair, rest], axis=-1) if rest.shape[-1] else pair
 
 
-def rotary_layout(kernel: ArrayLike, heads: int, *, to: Layout, fraction: float = 1.0) -> jax.Array:
+def rotary_layout(kernel: ArrayLike, heads: int, to: Layout, *, fraction: float = 1.0) -> jax.Array:
     """The kernel of queries or keys for the other layout of ``rotary``: (..., heads · D) → the same.
 
     Its last axis is reordered head by head, so that a net trained with one layout computes the same with the

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnn.kernels.attention.problem import (
@@ -15,6 +16,7 @@ from jaxnn.kernels.attention.problem import (
     seen,
     without_ends,
 )
+from jaxnn.kernels.lowering.varying import sharding_as
 
 
 def forward(p: Problem, *operands: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -28,10 +30,13 @@ def forward(p: Problem, *operands: jax.Array) -> tuple[jax.Array, jax.Array]:
     return from_queries(y / total).astype(operands[0].dtype), from_statistics(logarithms)
 
 
-def dropped(p: Problem, kept: jax.Array, rate: float, *operands: jax.Array) -> jax.Array:
-    """The output where the weights that are not ``kept``, (N, K, R, T, S), are 0 and the others larger."""
+def dropped(p: Problem, rate: float, key: jax.Array, *operands: jax.Array) -> jax.Array:
+    """The output where each weight is 0 with probability ``rate``, and the others are larger for it."""
     given = without_ends(p, on_five_axes(p, operands))
     values, _, total = weights(p, given)
+    like = sharding_as(values, values.shape)
+    bits = jax.random.bits(key, values.shape, jnp.uint32, out_sharding=like)
+    kept = bits >= np.uint32(round(rate * (1 << 32)))
     values = jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
     total = jnp.where(total == 0, jnp.ones_like(total), total)
     y = jnp.einsum("nkrts,nkisd->nkrtd", values, given.v.astype(p.wide), precision=p.settings.precision)
@@ -49,12 +54,16 @@ def weights(p: Problem, given: Operands) -> tuple[jax.Array, jax.Array, jax.Arra
     if given.bias is not None:
         scores = scores + given.bias.astype(p.wide)
     rows, columns = (jnp.arange(size, dtype=jnp.int32) for size in (p.queries, p.keys))
+    # Without −∞: that would be the step to blame under jax.debug_infs.
+    lowest = np.finfo(p.wide).min
     read = seen(p.settings, given, rows, columns)
-    if read is not None:
-        scores = jnp.where(read, scores, -jnp.inf)
-    largest = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
-    largest = jnp.where(largest == -jnp.inf, jnp.zeros_like(largest), largest)
-    values = jnp.exp(scores - largest)
+    here = scores if read is None else jnp.where(read, scores, lowest)
+    largest = lax.stop_gradient(jnp.max(here, axis=-1, keepdims=True, initial=lowest))
+    if read is None:
+        values = jnp.exp(scores - largest)
+    else:
+        below = jnp.where(read, scores - largest, jnp.zeros_like(scores))
+        values = jnp.where(read, jnp.exp(below), jnp.zeros_like(scores))
     return values, largest, jnp.sum(values, axis=-1, keepdims=True)
 
 

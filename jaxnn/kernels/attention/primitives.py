@@ -37,8 +37,7 @@ def dropped(operands: Sequence[jax.Array], settings: Settings, rate: float, key:
     """The same where each weight is dropped with probability ``rate``; it holds all of them."""
     settings = settings._replace(precision=jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
     p = _describe(tuple(map(jax.typeof, operands)), {"settings": settings}, 1)
-    shape = (p.batch, p.kv_heads, p.heads // p.kv_heads, p.queries, p.keys)
-    return plain.dropped(p, jax.random.bernoulli(key, 1 - rate, shape), rate, *operands)
+    return plain.dropped(p, rate, key, *operands)
 
 
 def check_implementation(owner: str, name: str | None) -> None:
