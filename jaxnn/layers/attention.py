@@ -175,8 +175,8 @@ def multi_head_attention(
     def project(weights: Weights, part: str, x: jax.Array) -> jax.Array:
         if x.shape[-1] != jnp.shape(weights[f"{part}_kernel"])[0]:
             raise ValueError(
-                f"{name}: params of another net: {part}_kernel must have a row per feature of an input of shape "
-                f"{x.shape}, got shape {jnp.shape(weights[f'{part}_kernel'])}"
+                f"{name}: params of another net: {part}_kernel must have one row per feature of "
+                f"an input of shape {x.shape}, got shape {jnp.shape(weights[f'{part}_kernel'])}"
             )
         return dense(x, weights[f"{part}_kernel"], weights[f"{part}_bias"] if bias else None)
 
