@@ -29,7 +29,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings, dtype: jnp.dtype, *, d
         feature_group_count=s.groups,
         precision=s.precision,
     )
-    return y.astype(dtype)
+    return lax.convert_element_type(y, dtype)
 
 
 def input_gradient(
@@ -58,7 +58,8 @@ def input_gradient(
         feature_group_count=s.groups,
         precision=s.precision,
     )
-    return pad(x, tuple((-low, -high) for low, high in beforehand)).astype(dtype)
+    x = pad(x, tuple((-low, -high) for low, high in beforehand))
+    return lax.convert_element_type(x, dtype)
 
 
 def kernel_gradient(
@@ -82,7 +83,7 @@ def kernel_gradient(
         batch_group_count=s.groups,
         precision=s.precision,
     )
-    return kernel.astype(dtype)
+    return lax.convert_element_type(kernel, dtype)
 
 
 def split_padding(s: Settings) -> tuple[Pairs, Pairs]:
@@ -101,4 +102,4 @@ def split_padding(s: Settings) -> tuple[Pairs, Pairs]:
 def _alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both in the narrower dtype: a float32 sum that meets half-precision values was rounded to them."""
     narrow = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
-    return a.astype(narrow), b.astype(narrow)
+    return lax.convert_element_type(a, narrow), lax.convert_element_type(b, narrow)

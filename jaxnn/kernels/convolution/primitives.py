@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -140,7 +141,7 @@ def _batch(face: Face) -> Callable[..., tuple[jax.Array, int]]:
         result = _bind(face, first, second, settings, dtype)
         axis = folds[face.result] % result.ndim
         shape = (*result.shape[:axis], size, result.shape[axis] // size, *result.shape[axis + 1 :])
-        return result.reshape(shape), axis
+        return lax.reshape(result, shape), axis
 
     return rule
 
@@ -148,10 +149,12 @@ def _batch(face: Face) -> Callable[..., tuple[jax.Array, int]]:
 def _fold(a: jax.Array, mapped: int | None, axis: int, size: int) -> jax.Array:
     """``a`` with its mapped axis merged into ``axis`` of the rest, as the slower one."""
     if mapped is None:
-        a, mapped = jnp.broadcast_to(jnp.expand_dims(a, 0), (size, *a.shape)), 0
+        a, mapped = lax.broadcast(a, (size,)), 0
     axis %= a.ndim - 1
-    a = jnp.moveaxis(a, mapped, axis)
-    return a.reshape(*a.shape[:axis], size * a.shape[axis + 1], *a.shape[axis + 2 :])
+    order = [i for i in range(a.ndim) if i != mapped]
+    order.insert(axis, mapped)
+    a = lax.transpose(a, order)
+    return lax.reshape(a, (*a.shape[:axis], size * a.shape[axis + 1], *a.shape[axis + 2 :]))
 
 
 def _face(name: str, roles: tuple[int, int], result: int) -> Face:

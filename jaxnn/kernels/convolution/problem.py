@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnn.kernels.matrix_product import NARROW, gradient, narrow_gradient, product
@@ -91,7 +92,7 @@ def pad(x: jax.Array, pairs: Pairs) -> jax.Array:
     """``x`` with its spatial axes extended by zeros, or cropped where a pair is negative."""
     if not any(map(any, pairs)):
         return x
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pair, 0) for pair in pairs), (0, 0, 0)))
+    return lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), *((*pair, 0) for pair in pairs), (0, 0, 0)))
 
 
 def fit(x: jax.Array, low: Sequence[int], sizes: Sequence[int]) -> jax.Array:
@@ -108,6 +109,8 @@ def padded(x: jax.Array, s: Settings) -> jax.Array:
 
 def shifted(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -> jax.Array:
     """The values of the padded ``x`` that one tap reads in the first ``out`` windows of each axis."""
+    if (*out, max(s.strides)) == (*x.shape[1:-1], 1):
+        return x
     starts = [j * d for j, d in zip(tap, s.dilation, strict=True)]
     ends = [start + (n - 1) * step + 1 for start, n, step in zip(starts, out, s.strides, strict=True)]
     return lax.slice(x, (0, *starts, 0), (x.shape[0], *ends, x.shape[-1]), (1, *s.strides, 1))
@@ -128,7 +131,9 @@ def summed_products(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
 def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
     """``(*window, I, g·O)`` as ``(*window, O, g·I)``, each group on its own."""
     *window, c_in, c_out = kernel.shape
+    rank = len(window)
     if groups == 1:
-        return jnp.swapaxes(kernel, -1, -2)
-    split = kernel.reshape(*window, c_in, groups, c_out // groups)
-    return jnp.swapaxes(split, -1, -3).reshape(*window, c_out // groups, groups * c_in)
+        return lax.transpose(kernel, (*range(rank), rank + 1, rank))
+    split = lax.reshape(kernel, (*window, c_in, groups, c_out // groups))
+    swapped = lax.transpose(split, (*range(rank), rank + 2, rank + 1, rank))
+    return lax.reshape(swapped, (*window, c_out // groups, groups * c_in))

@@ -22,9 +22,10 @@ def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.A
     # (places, outputs, *window, C_in, C_out), with the channels of a line varying fastest.
     rank = len(window)
     order = (*range(2, rank + 2), 0, rank + 2, 1, rank + 3)
-    band = band.transpose(order).reshape(*window, s.space[-1] * c_in, s.out[-1] * c_out)
+    shape = (*window, s.space[-1] * c_in, s.out[-1] * c_out)
+    band = lax.reshape(lax.transpose(band, order), shape)
     lines = Settings(
         s.space[:-1], s.window[:-1], s.strides[:-1], s.padding[:-1], s.dilation[:-1], precision=s.precision
     )
-    y = dense(x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1]), band, lines)
-    return y.reshape(x.shape[0], *s.out, c_out)
+    y = dense(lax.reshape(x, (*x.shape[:-2], s.space[-1] * c_in)), band, lines)
+    return lax.reshape(y, (x.shape[0], *s.out, c_out))

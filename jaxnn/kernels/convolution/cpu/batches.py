@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels.lowering.varying import varying_as
@@ -23,7 +22,7 @@ def mapped(form: Callable[[jax.Array], jax.Array], x: jax.Array, floats: int) ->
     if few >= x.shape[0]:
         return form(x)
     chunks = lax.map(form, _chunked(x, few))
-    return chunks.reshape(x.shape[0], *chunks.shape[2:])
+    return lax.reshape(chunks, (x.shape[0], *chunks.shape[2:]))
 
 
 def summed(
@@ -35,9 +34,9 @@ def summed(
         return form(x, y)
     chunks = _chunked(x, few), _chunked(y, few)
     kernel = jax.eval_shape(form, *(chunk[0] for chunk in chunks))
-    zeros = varying_as(jnp.zeros(kernel.shape, kernel.dtype), chunks)
-    return lax.scan(lambda total, chunk: (total + form(*chunk), None), zeros, chunks)[0]
+    zeros = varying_as(lax.full(kernel.shape, 0, kernel.dtype), chunks)
+    return lax.scan(lambda total, chunk: (lax.add(total, form(*chunk)), None), zeros, chunks)[0]
 
 
 def _chunked(x: jax.Array, few: int) -> jax.Array:
-    return x.reshape(x.shape[0] // few, few, *x.shape[1:])
+    return lax.reshape(x, (x.shape[0] // few, few, *x.shape[1:]))

@@ -6,7 +6,7 @@ products are computed, but the rate rises by more than their number.
 """
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings
@@ -15,26 +15,33 @@ from jaxnn.kernels.convolution.problem import Dense, Settings
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o], ``m`` outputs at a time."""
     *window, _, c_in, c_out = kernel.shape
-    blocks = _blocks(s, m)
+    blocks, last = _blocks(s, m), s.rank - 1
+    span = blocks.window[-1]
     kernel = _with_zeros(kernel, s.strides[-1] * m, s.dilation[-1] - 1)
-    kernel = jnp.broadcast_to(jnp.expand_dims(kernel, -4), (*window, m, *kernel.shape[-3:]))
+    own = (*range(last), *range(last + 1, last + 4))
+    kernel = lax.broadcast_in_dim(kernel, (*window, m, *kernel.shape[-3:]), own)
     # Rows one stride longer than the wide window, cut anew to its length: each begins a stride later.
-    kernel = kernel.reshape(*window, -1, c_in, c_out)[..., : m * blocks.window[-1], :, :]
-    kernel = jnp.moveaxis(kernel.reshape(*window, m, -1, c_in, c_out), -4, -2)
-    y = dense(x, kernel.reshape(*blocks.window, c_in, m * c_out), blocks)
-    return y.reshape(x.shape[0], *s.out, c_out)
+    kernel = lax.reshape(kernel, (*window, m * kernel.shape[last + 1], c_in, c_out))
+    kernel = lax.slice_in_dim(kernel, 0, m * span, axis=last)
+    kernel = lax.reshape(kernel, (*window, m, span, c_in, c_out))
+    kernel = lax.transpose(kernel, (*range(last), last + 1, last + 2, last, last + 3))
+    y = dense(x, lax.reshape(kernel, (*window, span, c_in, m * c_out)), blocks)
+    return lax.reshape(y, (x.shape[0], *s.out, c_out))
 
 
 def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: int) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o], a sum over the places in a block."""
     window, c_in, c_out = s.window[:-1], x.shape[-1], y.shape[-1]
-    blocks = _blocks(s, m)
-    kernel = dense(x, y.reshape(*y.shape[:-2], s.out[-1] // m, m * c_out), blocks)
-    kernel = jnp.moveaxis(kernel.reshape(*blocks.window, c_in, m, c_out), -2, -4)
+    blocks, last = _blocks(s, m), s.rank - 1
+    span = blocks.window[-1]
+    kernel = dense(x, lax.reshape(y, (*y.shape[:-2], s.out[-1] // m, m * c_out)), blocks)
+    kernel = lax.reshape(kernel, (*window, span, c_in, m, c_out))
+    kernel = lax.transpose(kernel, (*range(last), last + 2, last, last + 1, last + 3))
     # The reverse of the above: rows one stride longer align the taps of all outputs.
-    kernel = _with_zeros(kernel.reshape(*window, -1, c_in, c_out), s.strides[-1] * m)
-    kernel = kernel.reshape(*window, m, -1, c_in, c_out)
-    return lax.slice_in_dim(kernel, 0, s.span[-1], s.dilation[-1], kernel.ndim - 3).sum(-4)
+    kernel = _with_zeros(lax.reshape(kernel, (*window, m * span, c_in, c_out)), s.strides[-1] * m)
+    kernel = lax.reshape(kernel, (*window, m, span + s.strides[-1], c_in, c_out))
+    kernel = lax.slice_in_dim(kernel, 0, s.span[-1], s.dilation[-1], last + 1)
+    return lax.reduce_sum(kernel, (last,))
 
 
 def _blocks(s: Settings, m: int) -> Settings:
@@ -51,4 +58,4 @@ def _with_zeros(kernel: jax.Array, after: int, between: int = 0) -> jax.Array:
     """The kernel with zeros after the taps of its last axis, and between them."""
     pairs = [(0, 0, 0)] * kernel.ndim
     pairs[-3] = (0, after, between)
-    return lax.pad(kernel, jnp.zeros((), kernel.dtype), pairs)
+    return lax.pad(kernel, np.zeros((), kernel.dtype), pairs)

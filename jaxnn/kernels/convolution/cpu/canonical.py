@@ -5,7 +5,6 @@ naive nest of loops; so transposes and flips are written out here.
 """
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, channels_last, pad
@@ -31,7 +30,8 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     pairs = tuple(
         (low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes
     )
-    by_channel, window = jnp.swapaxes(x, 0, -1), jnp.moveaxis(y, 0, -2)
+    space = tuple(range(1, s.rank + 1))
+    by_channel = lax.transpose(x, (s.rank + 1, *space, 0))
+    window = lax.transpose(y, (*space, 0, s.rank + 1))
     transposed = s._replace(strides=s.dilation, padding=pairs, dilation=s.strides)
-    kernel = forward(by_channel, window, transposed)
-    return jnp.moveaxis(kernel, 0, -2)
+    return lax.transpose(forward(by_channel, window, transposed), (*space, 0, s.rank + 1))

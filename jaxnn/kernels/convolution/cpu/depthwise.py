@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, padded, shifted
@@ -24,21 +24,23 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, c] = Σ_j x[n, s·i + d·j − low, c] · kernel[j, 0, c]: one fused loop."""
     multiplier = kernel.shape[-1] // s.groups
     if multiplier > 1:
-        outputs = [forward(x, kernel[..., i::multiplier], s) for i in range(multiplier)]
-        return jnp.stack(outputs, -1).reshape(*outputs[0].shape[:-1], kernel.shape[-1])
+        kernels = (_every(kernel, i, multiplier) for i in range(multiplier))
+        return _interleaved([forward(x, kernel, s) for kernel in kernels])
     x = padded(x, s)
+    kernel = lax.reshape(kernel, (prod(s.window), kernel.shape[-1]))
+    places = np.arange(prod(s.window)).reshape(s.window)
     if prod(s.window) > _PADDED:
         x = stored(x)
 
     def line(first: tuple[int, ...]) -> jax.Array:
-        taps = [(*first, j) for j in range(s.window[-1])]
-        return reduce(jnp.add, (shifted(x, tap, s.out, s) * one_each(kernel[tap][0]) for tap in taps))
+        return reduce(lax.add, (term((*first, j)) for j in range(s.window[-1])))
 
-    def one_each(k: jax.Array) -> jax.Array:
-        return jnp.expand_dims(k, range(x.ndim - 1))
+    def term(tap: tuple[int, ...]) -> jax.Array:
+        read, factor = shifted(x, tap, s.out, s), lax.index_in_dim(kernel, places[tap], 0, keepdims=False)
+        return lax.mul(read, lax.broadcast_in_dim(factor, read.shape, (read.ndim - 1,)))
 
     # One sum per line of the window: shorter chains of additions than one sum for all taps.
-    return reduce(jnp.add, map(line, product(*map(range, s.window[:-1]))))
+    return reduce(lax.add, map(line, product(*map(range, s.window[:-1]))))
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
@@ -49,17 +51,21 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """
     multiplier = y.shape[-1] // s.groups
     if multiplier > 1:
-        kernels = [kernel_gradient(x, y[..., i::multiplier], s) for i in range(multiplier)]
-        return jnp.stack(kernels, -1).reshape(*s.window, 1, -1)
+        parts = (_every(y, i, multiplier) for i in range(multiplier))
+        return _interleaved([kernel_gradient(x, part, s) for part in parts])
     x, space = padded(x, s), y.shape[-2:]
     if s.strides[-1] == 1 and space[-1] < _CHANNELS:
         # The last axis and the channels are merged into one line: one place further is all channels further.
-        x, y = (a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1], 1) for a in (x, y))
+        x, y = (lax.reshape(a, (*a.shape[:-2], a.shape[-2] * a.shape[-1], 1)) for a in (x, y))
         s = s._replace(dilation=(*s.dilation[:-1], s.dilation[-1] * space[-1]))
     rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
     # The taps of all axes but the last side by side: one fused loop per tap would compile slowly.
     beside = s._replace(strides=(*s.dilation[:-1], s.strides[-1]))
     taps = [(*(0,) * (s.rank - 1), j) for j in range(s.window[-1])]
+
+    def times(one_x: jax.Array, one_y: jax.Array) -> jax.Array:
+        one_y = lax.broadcast_in_dim(one_y, one_x.shape, range(one_x.ndim))
+        return lax.squeeze(lax.mul(one_x, one_y), (0,))
 
     def add(t: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         at = _unravel(t, rows)
@@ -68,14 +74,27 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
         one_x = lax.dynamic_slice(x, starts, (1, *s.span[:-1], *x.shape[-2:]))
         size = (*s.window[:-1], row[0])
         return tuple(
-            total + (shifted(one_x, tap, size, beside) * one_y)[0]
+            lax.add(total, times(shifted(one_x, tap, size, beside), one_y))
             for total, tap in zip(sums, taps, strict=True)
         )
 
-    zeros = varying_as((jnp.zeros((*s.window[:-1], *row), y.dtype),) * len(taps), (x, y))
+    zeros = varying_as((lax.full((*s.window[:-1], *row), 0, y.dtype),) * len(taps), (x, y))
     sums = lax.fori_loop(0, prod(rows), add, zeros)
-    taps_and_lines = jnp.stack(sums, -3).reshape(*s.window, *space)
-    return jnp.expand_dims(taps_and_lines.sum(-2), -2)
+    beside_each_other = lax.concatenate([lax.expand_dims(a, (s.rank - 1,)) for a in sums], s.rank - 1)
+    taps_and_lines = lax.reshape(beside_each_other, (*s.window, *space))
+    return lax.expand_dims(lax.reduce_sum(taps_and_lines, (s.rank,)), (s.rank,))
+
+
+def _every(a: jax.Array, first: int, step: int) -> jax.Array:
+    """Every ``step``-th channel from ``first`` on."""
+    return lax.slice_in_dim(a, first, None, step, a.ndim - 1)
+
+
+def _interleaved(parts: Sequence[jax.Array]) -> jax.Array:
+    """The first channel of each part, then the second of each, and so on."""
+    *rest, channels = parts[0].shape
+    beside = lax.concatenate([lax.expand_dims(part, (part.ndim,)) for part in parts], len(rest) + 1)
+    return lax.reshape(beside, (*rest, channels * len(parts)))
 
 
 def _unravel(t: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:

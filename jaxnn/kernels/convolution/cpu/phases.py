@@ -6,10 +6,10 @@ an ordinary convolution of y with these taps.
 
 from collections.abc import Callable
 from itertools import product
-from math import gcd
+from math import gcd, prod
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings, fit, swap_channels
@@ -46,15 +46,17 @@ def _phase(
         common = gcd(d, step)
         first = next((j for j in range(min(k, step // common)) if (p + low - d * j) % step == 0), None)
         if first is None:
-            return jnp.zeros((y.shape[0], *sizes, kernel.shape[-1]), y.dtype)
+            return lax.full((y.shape[0], *sizes, kernel.shape[-1]), 0, y.dtype)
         taps.append(range(first, k, step // common))
         reach = d // common * (len(taps[-1]) - 1)
         before = reach - (p + low - d * first) // step
         padding.append((before, size + reach - n - before))
         dilation.append(d // common)
-    for axis, js in enumerate(taps):
-        kernel = lax.rev(lax.slice_in_dim(kernel, js.start, js[-1] + 1, js.step, axis), (axis,))
     window = tuple(map(len, taps))
+    if window != kernel.shape[:-2]:
+        starts, ends, steps = zip(*((js.start, js[-1] + 1, js.step) for js in taps), strict=True)
+        kernel = lax.slice(kernel, (*starts, 0, 0), (*ends, *kernel.shape[-2:]), (*steps, 1, 1))
+    kernel = lax.rev(kernel, [axis for axis, n in enumerate(window) if n > 1])
     one = (1,) * s.rank
     phase_only = Settings(y.shape[1:-1], window, one, tuple(padding), tuple(dilation), s.groups, s.precision)
     return forward(y, kernel, phase_only)
@@ -65,7 +67,8 @@ def _interleave(parts: list[jax.Array], axis: int) -> jax.Array:
     if len(parts) == 1:
         return parts[0]
     shape = parts[0].shape
-    return jnp.stack(parts, axis + 1).reshape(*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :])
+    beside = lax.concatenate([lax.expand_dims(part, (axis + 1,)) for part in parts], axis + 1)
+    return lax.reshape(beside, (*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :]))
 
 
 def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
@@ -80,19 +83,21 @@ def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.A
         spans.append((before, taps[-1] * step - before - k, 0))
         first = taps[-1] - 1 - (low + before) // step
         padding.append((first, sizes[-1] + taps[-1] - 1 - out - first))
-    kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), (*spans, (0, 0, 0), (0, 0, 0)))
-    kernel = kernel.reshape(*(n for pair in zip(taps, s.strides, strict=True) for n in pair), c_in, c_out)
+    kernel = lax.pad(kernel, np.zeros((), kernel.dtype), (*spans, (0, 0, 0), (0, 0, 0)))
+    pairs = (n for pair in zip(taps, s.strides, strict=True) for n in pair)
+    kernel = lax.reshape(kernel, (*pairs, c_in, c_out))
     # (taps, stride, taps, stride, …, I, O) to (taps, taps, …, O, strides and I), the taps reversed.
     rank = s.rank
     axes = (*range(0, 2 * rank, 2), 2 * rank + 1, *range(1, 2 * rank, 2), 2 * rank)
-    kernel = lax.rev(kernel, range(0, 2 * rank, 2)).transpose(axes).reshape(*taps, c_out, -1)
+    kernel = lax.transpose(lax.rev(kernel, range(0, 2 * rank, 2)), axes)
+    kernel = lax.reshape(kernel, (*taps, c_out, prod(s.strides) * c_in))
     one = (1,) * rank
     x = dense(y, kernel, Settings(s.out, tuple(taps), one, tuple(padding), one, precision=s.precision))
-    x = x.reshape(x.shape[0], *sizes, *s.strides, c_in)
+    x = lax.reshape(x, (x.shape[0], *sizes, *s.strides, c_in))
     beside = (axis for i in range(1, rank + 1) for axis in (i, rank + i))
-    x = x.transpose(0, *beside, 2 * rank + 1)
+    x = lax.transpose(x, (0, *beside, 2 * rank + 1))
     shape = (size * step for size, step in zip(sizes, s.strides, strict=True))
-    return fit(x.reshape(x.shape[0], *shape, c_in), [0] * rank, s.space)
+    return fit(lax.reshape(x, (x.shape[0], *shape, c_in)), [0] * rank, s.space)
 
 
 def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
@@ -102,10 +107,11 @@ def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     x = lax.dot_general(y, kernel, (contracted, ((), ())), precision=s.precision)
     order = [axis for i in range(1, s.rank + 1) for axis in (i, s.rank + i)]
     # Materialized before padding: a pad fused with a transposition would be a loop of branches.
-    x = stored(jnp.transpose(x, (0, *order, x.ndim - 1)))
+    x = stored(lax.transpose(x, (0, *order, x.ndim - 1)))
     gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, s.strides, s.dilation, strict=True)]
     if any(map(any, gaps)):
         none = (0, 0, 0)
-        x = lax.pad(x, jnp.zeros((), x.dtype), (none, *(pair for gap in gaps for pair in (none, gap)), none))
+        x = lax.pad(x, np.zeros((), x.dtype), (none, *(pair for gap in gaps for pair in (none, gap)), none))
     sizes = [size * step for size, step in zip(out, s.strides, strict=True)]
-    return fit(x.reshape(n, *sizes, kernel.shape[-2]), [-low for low, _ in s.padding], s.space)
+    x = lax.reshape(x, (n, *sizes, kernel.shape[-2]))
+    return fit(x, [-low for low, _ in s.padding], s.space)

@@ -1,18 +1,20 @@
 """Convolutions whose window is a single value: matrix products."""
 
 import jax
+from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, pad, shifted, summed_products, times
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_c x[n, s·i − low, c] · kernel[0, c, o]."""
-    return times(_only_tap(x, s), kernel.reshape(kernel.shape[-2:]), s)
+    return times(_only_tap(x, s), lax.reshape(kernel, kernel.shape[-2:]), s)
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[0, c, o] = Σ_n Σ_i x[n, s·i − low, c] · y[n, i, o]."""
-    return summed_products(_only_tap(x, s), y, s).reshape(*s.window, x.shape[-1], y.shape[-1])
+    kernel = summed_products(_only_tap(x, s), y, s)
+    return lax.reshape(kernel, (*s.window, *kernel.shape))
 
 
 def _only_tap(x: jax.Array, s: Settings) -> jax.Array:

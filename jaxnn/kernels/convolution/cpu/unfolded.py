@@ -11,7 +11,6 @@ from itertools import product
 from math import prod
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, pad, padded, shifted, summed_products, times
@@ -33,22 +32,24 @@ def multiplies_by_zeros(s: Settings) -> bool:
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
     if not is_by_rows(s):
-        return times(_unfolded(x, s), kernel.reshape(-1, kernel.shape[-1]), s)
+        return times(_unfolded(x, s), lax.reshape(kernel, (prod(kernel.shape[:-1]), kernel.shape[-1])), s)
     rows, c_out = s.window[0], kernel.shape[-1]
-    y = times(_unfolded(x, _line(s)), jnp.moveaxis(kernel, 0, -2).reshape(-1, rows * c_out), s)
-    y = stored(y)
-    return reduce(jnp.add, (_cut(y[..., row * c_out :][..., :c_out], row, s) for row in range(rows)))
+    by_row = lax.transpose(kernel, (*range(1, s.rank + 1), 0, s.rank + 1))
+    by_row = lax.reshape(by_row, (prod(by_row.shape[:-2]), rows * c_out))
+    parts = lax.split(stored(times(_unfolded(x, _line(s)), by_row, s)), (c_out,) * rows, s.rank + 1)
+    return reduce(lax.add, (_cut(part, row, s) for row, part in enumerate(parts)))
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
     c_in, c_out = x.shape[-1], y.shape[-1]
     if not is_by_rows(s):
-        return summed_products(_unfolded(x, s), y, s).reshape(*s.window, c_in, c_out)
+        return lax.reshape(summed_products(_unfolded(x, s), y, s), (*s.window, c_in, c_out))
     # The transpose: each row of the window meets the y it contributed to, and zeros on lines it doesn't read.
-    y = jnp.concatenate([_place(y, row, s) for row in range(s.window[0])], -1)
+    y = lax.concatenate([_place(y, row, s) for row in range(s.window[0])], s.rank + 1)
     kernel = summed_products(_unfolded(x, _line(s)), y, s)
-    return jnp.moveaxis(kernel.reshape(*s.window[1:], c_in, s.window[0], c_out), -2, 0)
+    kernel = lax.reshape(kernel, (*s.window[1:], c_in, s.window[0], c_out))
+    return lax.transpose(kernel, (s.rank, *range(s.rank), s.rank + 1))
 
 
 def is_by_rows(s: Settings) -> bool:
@@ -80,4 +81,4 @@ def _place(y: jax.Array, row: int, s: Settings) -> jax.Array:
 def _unfolded(x: jax.Array, s: Settings) -> jax.Array:
     """``(N, *space, C) → (N, *out, taps · C)``: what each window reads, side by side."""
     x = stored(padded(x, s))
-    return jnp.concatenate([shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))], -1)
+    return lax.concatenate([shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))], s.rank + 1)
