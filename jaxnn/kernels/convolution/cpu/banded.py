@@ -9,23 +9,21 @@ import jax
 import numpy as np
 from jax import lax
 
+from jaxnn.kernels.convolution.cpu.blocked import copies
 from jaxnn.kernels.convolution.problem import Dense, Settings
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o], by ``dense`` at a lower rank."""
-    *window, taps, c_in, c_out = kernel.shape
-    # One where a tap of an output reads a place of the line, zero elsewhere: (taps, places, outputs).
-    tap, place, out = np.ogrid[:taps, : s.space[-1], : s.out[-1]]
-    reads = place == out * s.strides[-1] + tap * s.dilation[-1] - s.padding[-1][0]
-    band = lax.dot_general(reads.astype(kernel.dtype), kernel, (((0,), (kernel.ndim - 3,)), ((), ())))
-    # (places, outputs, *window, C_in, C_out), with the channels of a line varying fastest.
-    rank = len(window)
-    order = (*range(2, rank + 2), 0, rank + 2, 1, rank + 3)
-    shape = (*window, s.space[-1] * c_in, s.out[-1] * c_out)
-    band = lax.reshape(lax.transpose(band, order), shape)
+    (low, _), n, c_in, c_out = s.padding[-1], s.space[-1], *kernel.shape[-2:]
+    band = copies(kernel, s, s.out[-1])
+    # From places of the padded line to those of the line: (*window, places, C_in, outputs, C_out).
+    pairs = [(0, 0, 0)] * band.ndim
+    pairs[s.rank - 1] = (-low, n + low - band.shape[s.rank - 1], 0)
+    band = lax.pad(band, np.zeros((), band.dtype), pairs)
+    band = lax.reshape(band, (*s.window[:-1], n * c_in, s.out[-1] * c_out))
     lines = Settings(
         s.space[:-1], s.window[:-1], s.strides[:-1], s.padding[:-1], s.dilation[:-1], precision=s.precision
     )
-    y = dense(lax.reshape(x, (*x.shape[:-2], s.space[-1] * c_in)), band, lines)
+    y = dense(lax.reshape(x, (*x.shape[:-2], n * c_in)), band, lines)
     return lax.reshape(y, (x.shape[0], *s.out, c_out))

@@ -14,19 +14,27 @@ from jaxnn.kernels.convolution.problem import Dense, Settings
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o], ``m`` outputs at a time."""
+    c_in, c_out = kernel.shape[-2:]
+    blocks = _blocks(s, m)
+    y = dense(x, lax.reshape(copies(kernel, s, m), (*blocks.window, c_in, m * c_out)), blocks)
+    return lax.reshape(y, (x.shape[0], *s.out, c_out))
+
+
+def copies(kernel: jax.Array, s: Settings, m: int) -> jax.Array:
+    """The kernel ``m`` times, each a stride further along the last axis, with zeros around it.
+
+    ``(*window, I, O) → (*window, I, m, O)``, with room for all ``m`` in the last axis of the window.
+    """
     *window, _, c_in, c_out = kernel.shape
-    blocks, last = _blocks(s, m), s.rank - 1
-    span = blocks.window[-1]
+    last, span = s.rank - 1, s.span[-1] + s.strides[-1] * (m - 1)
     kernel = _with_zeros(kernel, s.strides[-1] * m, s.dilation[-1] - 1)
     own = (*range(last), *range(last + 1, last + 4))
-    kernel = lax.broadcast_in_dim(kernel, (*window, m, *kernel.shape[-3:]), own)
-    # Rows one stride longer than the wide window, cut anew to its length: each begins a stride later.
+    kernel = lax.broadcast_in_dim(kernel, (*window, m, *kernel.shape[last:]), own)
+    # Rows one stride longer than the span, cut anew to its length: each begins a stride later.
     kernel = lax.reshape(kernel, (*window, m * kernel.shape[last + 1], c_in, c_out))
     kernel = lax.slice_in_dim(kernel, 0, m * span, axis=last)
     kernel = lax.reshape(kernel, (*window, m, span, c_in, c_out))
-    kernel = lax.transpose(kernel, (*range(last), last + 1, last + 2, last, last + 3))
-    y = dense(x, lax.reshape(kernel, (*window, span, c_in, m * c_out)), blocks)
-    return lax.reshape(y, (x.shape[0], *s.out, c_out))
+    return lax.transpose(kernel, (*range(last), last + 1, last + 2, last, last + 3))
 
 
 def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: int) -> jax.Array:

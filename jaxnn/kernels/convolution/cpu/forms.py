@@ -284,16 +284,24 @@ def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
 # --- what is handed out ---
 
 
-def _guarded(form: Form, exact: Callable[..., jax.Array]) -> Form:
-    """The form in the dtype of its sums, with NaN and ∞ only where ``exact`` has them."""
+def _guarded(form: Form, exact: Callable[..., jax.Array], data: int = 0) -> Form:
+    """The form in the dtype of its sums, with NaN and ∞ only where ``exact`` has them.
 
-    def compute(p: Problem, a: jax.Array, b: jax.Array) -> jax.Array:
-        a, b, fast = _cast(a, p.wide), _cast(b, p.wide), partial(form.compute, p)
+    ``data`` is the operand that is multiplied by the form's own zeros; the other is the kernel.
+    """
+
+    def compute(p: Problem, *operands: jax.Array) -> jax.Array:
+        operands = tuple(_cast(a, p.wide) for a in operands)
         if not form.zeros(p):
-            return _cast(fast(a, b), p.dtype)
-        right = partial(exact, s=p.settings, dtype=p.wide, devices=p.devices)
+            return _cast(form.compute(p, *operands), p.dtype)
+
+        def of(bilinear: Callable[..., jax.Array]) -> Callable[[jax.Array], jax.Array]:
+            return lambda a: bilinear(*operands[:data], a, *operands[data + 1 :])
+
+        fast = of(partial(form.compute, p))
+        right = of(partial(exact, s=p.settings, dtype=p.wide, devices=p.devices))
         # Groups may be the members of an ensemble, and NaN or ∞ in one must leave the others as they are.
-        return _cast(independent(fast, right, a, b, bits=has_groups(p)), p.dtype)
+        return _cast(independent(fast, right, operands[data], bits=has_groups(p)), p.dtype)
 
     return form._replace(compute=compute)
 
@@ -367,7 +375,7 @@ def _phases(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
 
 INPUT_GRADIENT = (
     *(
-        _guarded(form, lax_forms.input_gradient)
+        _guarded(form, lax_forms.input_gradient, data=1)
         for form in (
             Form(
                 "stamps",
@@ -389,7 +397,7 @@ INPUT_GRADIENT = (
         )
     ),
     Form("unfolded", _unfolded_phases, _unfolded_fits, _unfolded_phases_pay, TWO_AXES, _UNFOLDED_WHEN),
-    _guarded(Form("phases", _phases), lax_forms.input_gradient),
+    _guarded(Form("phases", _phases), lax_forms.input_gradient, data=1),
     _lax(lax_forms.input_gradient),
 )
 
