@@ -79,7 +79,7 @@ class Run:
     version: int = VERSION
 
     def save(self, folder: Path = RESULTS) -> Path:
-        """Writes ``<program>-<device>-<date>.json``; gives its path."""
+        """Writes ``<program>-<device>-<date>.json``; returns its path."""
         folder.mkdir(parents=True, exist_ok=True)
         device = "".join(c if c.isalnum() else "-" for c in self.environment["device"].lower()).strip("-")
         date = "".join(c for c in self.environment["date"] if c.isalnum())

@@ -94,7 +94,7 @@ def shown_and_saved(
     groups: Iterable[list[Row]],
     out: Path,
 ) -> Run:
-    """Prints each group of rows as soon as it is measured; then saves and gives the whole run."""
+    """Prints each group of rows as soon as it is measured; then saves and returns the whole run."""
     rows: list[Row] = []
     for group in groups:
         print(f"\n{terminal(group)}", flush=True)

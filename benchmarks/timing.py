@@ -74,7 +74,7 @@ def ratio(a: Sample, b: Sample) -> tuple[float, float, float]:
 
 
 def alternate_clocks(clocks: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, Sample]:
-    """Like ``alternate``, for what must be set up anew each time: each clock gives the seconds it took."""
+    """Like ``alternate``, for what must be set up anew each time: each clock returns the seconds it took."""
     taken: dict[str, list[float]] = {name: [] for name in clocks}
     for i in range(rounds):
         for name in list(clocks)[:: 1 if i % 2 == 0 else -1]:

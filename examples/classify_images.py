@@ -93,7 +93,7 @@ def draw(data: Images, result: nn.Fit, predicted: np.ndarray, out: Path) -> list
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """The whole job; gives the test accuracy."""
+    """Trains, tests and draws; returns the test accuracy."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

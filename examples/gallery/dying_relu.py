@@ -30,7 +30,7 @@ Looks = tuple[jax.Array, ...]  # of each unit whether it is dead and the range o
 
 
 def study(kind: nn.lifting.LayerLike, rates: jax.Array, seeds: int, passes: int) -> Looks:
-    """Trains a net for each seed and rate of the accident; gives looks (seeds, rates, time, ...)."""
+    """Trains a net for each seed and rate of the accident; returns looks (seeds, rates, time, ...)."""
     images, labels = map(jnp.asarray, load().train)
     x = images.reshape(-1, 64)
     rows = np.random.default_rng(0).integers(len(x), size=(passes * LOOKS, STEPS // LOOKS, 32))

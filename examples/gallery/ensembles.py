@@ -82,7 +82,7 @@ def draw(quick: bool = False) -> Exhibit:
     errors = ((answers - truth) ** 2)[:, near < 0.1].mean(axis=1)
     better = int((errors > ((mean - truth) ** 2)[near < 0.1].mean()).sum())
     one, all_of_them = products(NET, seventh, x), products(many, together, x)
-    spread = f"The nets differ by {seen:.2g} (deviation) near the data, and by {unseen:.2g} away from them."
+    differ = f"The nets differ by {seen:.2g} (deviation) near the data, and by {unseen:.2g} away from them."
     mean_of_all = (
         f"Near the data, their mean lies nearer to the curve than {better} of the {MEMBERS} nets do."
     )
@@ -92,7 +92,7 @@ def draw(quick: bool = False) -> Exhibit:
     )
     size = f"The program of one net has {one} matrix products, that of {MEMBERS} nets {all_of_them}, batched."
     facts = [
-        fact(unseen > 3 * seen, spread),
+        fact(unseen > 3 * seen, differ),
         fact(better > MEMBERS // 2, mean_of_all),
         fact(apart[0] < apart[1] / 4, same),
         fact(one == all_of_them == 3, size),

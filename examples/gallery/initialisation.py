@@ -70,7 +70,10 @@ def draw(quick: bool = False) -> Exhibit:
             f"ReLU: from {size[1].min():.0e} to {size[1].max():.0e} predictions are at most {off:.0%} off.",
         ),
     ]
-    figures = {"tanh": spread(tanh, (-1, 1), "tanh"), "relu": spread(relu, (0, 4), "ReLU, where it is not 0")}
+    figures = {
+        "tanh": outputs(tanh, (-1, 1), "tanh"),
+        "relu": outputs(relu, (0, 4), "ReLU, where it is not 0"),
+    }
     return Exhibit({**figures, "size": sizes(size, foreseen)}, facts)
 
 
@@ -79,7 +82,7 @@ def rms(y: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean(np.square(y, dtype=np.float64), axis=(1, 2)))
 
 
-def spread(seen: list[tuple[np.ndarray, np.ndarray]], limits: tuple[float, float], label: str) -> Figure:
+def outputs(seen: list[tuple[np.ndarray, np.ndarray]], limits: tuple[float, float], label: str) -> Figure:
     """A row of histograms for each initialiser."""
     rows = zip(INITS, seen, strict=True)
     values = {f"{name}, layer {i + 1}": y[i][y[i] != 0] for name, (y, _) in rows for i in SHOWN}

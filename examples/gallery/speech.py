@@ -74,7 +74,7 @@ def draw(quick: bool = False) -> Exhibit:
     filled = np.where(padding[..., None], np.float32(1e6), test.frames)
     change = float(jnp.abs(apply(params, (filled, test.lengths)) - logits).max())
     whole = float(accuracy(test.frames, test.lengths))
-    untold = float(accuracy(test.frames, np.full_like(test.lengths, longest)))
+    unmasked = float(accuracy(test.frames, np.full_like(test.lengths, longest)))
     cut = [accuracy(test.frames, np.minimum(test.lengths, n)) for n in range(1, longest + 1)]
     heights = np.array(cut)
 
@@ -86,7 +86,7 @@ def draw(quick: bool = False) -> Exhibit:
         f"Filling the padding, {100 * padding.mean():.0f} % of the array, with 1,000,000 instead of zeros "
         f"changes the logits by {change:g}."
     )
-    needing = f"Told that all {longest} frames are speech, the same net is right for {100 * untold:.1f} %."
+    needing = f"Told that all {longest} frames are speech, the same net is right for {100 * unmasked:.1f} %."
     early = (
         f"The first 3 frames are enough for {100 * heights[2]:.0f} %, "
         f"the first 8 for {100 * heights[7]:.0f} %."
@@ -94,7 +94,7 @@ def draw(quick: bool = False) -> Exhibit:
     facts = [
         fact(whole > (0.8 if quick else 0.95), reading),
         fact(change == 0, ignoring),
-        fact(untold < whole - 0.02, needing),
+        fact(unmasked < whole - 0.02, needing),
         fact(1.5 / 9 < heights[2] < heights[7] <= heights[-1] + 0.02, early),
     ]
     figures = {

@@ -67,9 +67,9 @@ def draw_overlap() -> tuple[Figure, list[float], list[float]]:
     kernels = jnp.asarray(np.arange(12)[:, None, None] < sizes, jnp.float32)
     for s, mark in ((2, "o-"), (3, "s--"), (4, "D:")):
         stamps = nn.ops.conv_transpose(jnp.ones((1, 24, 1)), kernels, strides=s)[0, 12:24]
-        spread = np.asarray(jnp.ptp(stamps, axis=0) / stamps.mean(axis=0))
-        axes[0, 0].plot(sizes, spread, mark, markersize=4, label=f"stride {s}")
-        even, uneven = [*even, *spread[sizes % s == 0]], [*uneven, *spread[sizes % s > 0]]
+        uneven_by = np.asarray(jnp.ptp(stamps, axis=0) / stamps.mean(axis=0))
+        axes[0, 0].plot(sizes, uneven_by, mark, markersize=4, label=f"stride {s}")
+        even, uneven = [*even, *uneven_by[sizes % s == 0]], [*uneven, *uneven_by[sizes % s > 0]]
     axes[0, 0].set(xlabel="kernel size", ylabel="(most − fewest) / mean", xticks=sizes)
     axes[0, 0].legend()
     return figure, even, uneven

@@ -117,8 +117,8 @@ def _named_pairs(
             )
         return ((span[0] - 1, 0),)
     totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, span, strides, strict=True)]
-    halves = [(t // 2, t - t // 2) for t in totals]
-    return tuple((high, low) for low, high in halves) if padding == "SAME_LOWER" else tuple(halves)
+    sides = [(t // 2, t - t // 2) for t in totals]
+    return tuple((high, low) for low, high in sides) if padding == "SAME_LOWER" else tuple(sides)
 
 
 def output_sizes(

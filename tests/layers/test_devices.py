@@ -60,7 +60,7 @@ def mesh_of(sizes, kind="Auto"):
 
 
 def compiled(function, args, mesh):
-    """The program for arguments of which the second has its rows spread over the devices, and these."""
+    """The program for arguments of which the second has its rows sharded over the devices, and these."""
     placed = [
         jax.device_put(arg, jax.NamedSharding(mesh, jax.P("batch") if i == 1 else jax.P()))
         for i, arg in enumerate(args)
@@ -139,7 +139,7 @@ def test_repeat_over_weights_that_vary_where_the_input_does_not():
         (y, _) = layer.train(jax.tree.map(lambda leaf: leaf[0], members), x)
         return y[None]
 
-    spread = jax.shard_map(
+    sharded = jax.shard_map(
         member, mesh=mesh_of((2,)), in_specs=(jax.P("batch"), jax.P()), out_specs=jax.P("batch")
     )
-    assert_close(jax.jit(spread)(members, x), jax.vmap(layer.apply, (0, None))(members, x))
+    assert_close(jax.jit(sharded)(members, x), jax.vmap(layer.apply, (0, None))(members, x))

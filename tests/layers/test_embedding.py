@@ -138,9 +138,9 @@ def test_ids_over_eight_devices(explicit, key):
     kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(kind,))
     with jax.set_mesh(mesh):
-        spread = jax.device_put(ids, jax.NamedSharding(mesh, jax.P("batch")))
+        sharded = jax.device_put(ids, jax.NamedSharding(mesh, jax.P("batch")))
         weights = jax.device_put(params.weights, jax.NamedSharding(mesh, jax.P()))
-        assert_close(jax.device_get(jax.jit(jax.value_and_grad(loss))(weights, spread)), expected)
+        assert_close(jax.device_get(jax.jit(jax.value_and_grad(loss))(weights, sharded)), expected)
 
 
 def test_vmap_and_symbolic_batch(key):

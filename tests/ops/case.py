@@ -13,7 +13,7 @@ class Case:
 
     Attributes:
       name: for the test's name, for example ``"conv-2d-strided"``.
-      op: ``op(x, *weights)``, every setting bound; gives an array or a tuple of arrays.
+      op: ``op(x, *weights)``, every setting bound; returns an array or a tuple of arrays.
       shapes: of ``x`` and of each weight; all of them floating-point. ``x`` has the batch axis first.
       large: the same with more than 32,768 elements in ``x`` or the output; None to leave that test out.
       positive: indices of the arrays that must be positive (a variance).

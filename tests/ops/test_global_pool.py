@@ -22,8 +22,8 @@ def whole(space):
 def test_average_equals_the_reference(space):
     x = rng_array(2, *space, 2, dtype=np.float64)
     y, cotangent, dx = value_and_gradient(global_avg_pool, x)
-    spread = cotangent.reshape(2, *(1 for _ in space), 2)
-    expected, gradient = reference.avg_pool(x, whole(space), spread)
+    pooled_shape = cotangent.reshape(2, *(1 for _ in space), 2)
+    expected, gradient = reference.avg_pool(x, whole(space), pooled_shape)
     assert_close((y, dx), (expected.reshape(2, 2), gradient))
 
 
@@ -32,8 +32,8 @@ def test_average_equals_the_reference(space):
 def test_maximum_equals_the_reference(space):
     x = tied(2, *space, 2)
     y, cotangent, dx = value_and_gradient(global_max_pool, x)
-    spread = cotangent.reshape(2, *(1 for _ in space), 2)
-    expected, _, gradient = reference.max_pool(x, whole(space), spread)
+    pooled_shape = cotangent.reshape(2, *(1 for _ in space), 2)
+    expected, _, gradient = reference.max_pool(x, whole(space), pooled_shape)
     assert_close((y, dx), (expected.reshape(2, 2), gradient))
 
 

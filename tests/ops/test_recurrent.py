@@ -222,9 +222,10 @@ def test_length_zero_gives_the_initial_state(name, reverse):
 def test_reverse_runs_each_sequence_within_its_own_length(name):
     weights, x, lengths = make_weights(name), rng_array(N, T, F), [4, 0, T]
     y, final = NETS[name].op(x, **weights, lengths=lengths, reverse=True)
-    turned, turned_final = NETS[name].op(sequences.reverse_sequences(x, lengths), **weights, lengths=lengths)
-    assert_close(y, sequences.reverse_sequences(turned, lengths))
-    assert_close(final, turned_final)
+    flipped = sequences.reverse_sequences(x, lengths)
+    flipped_y, flipped_final = NETS[name].op(flipped, **weights, lengths=lengths)
+    assert_close(y, sequences.reverse_sequences(flipped_y, lengths))
+    assert_close(final, flipped_final)
 
 
 @every_net
