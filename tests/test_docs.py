@@ -61,6 +61,13 @@ def test_every_link_leads_somewhere(page):
     assert not lost
 
 
+def test_what_the_code_says_of_pages_is_true():
+    for folder in ("jaxnn", "benchmarks", "examples", "tests"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for name in re.findall(r"``(docs/[\w/.]+)``", file.read_text()):
+                assert (ROOT / name).exists(), f"{file}: {name}"
+
+
 def test_the_index_of_forms_names_every_page():
     index = DOCS / "kernels" / "README.md"
     assert {page.name for page in index.parent.glob("*.md")} - {"README.md"} <= set(

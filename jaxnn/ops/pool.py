@@ -49,7 +49,7 @@ def max_pool(
       ceil_mode: round out up, so that the last window may hang over the padded input; it is dropped if it
         would start in the high padding (as in PyTorch).
       implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
-        the plain form, with its own derivative. ``docs/kernels.md`` has the names,
+        the plain form, with its own derivative. ``docs/kernels`` has the names,
         ``jaxnn.kernels.explain`` tells what is chosen.
 
     Raises:

@@ -72,9 +72,15 @@ AT_ONCE_CHANNELS = 32
 
 #: What forms need, and when they pay, in words.
 TWO_AXES = "one group, several taps, two spatial axes and a batch of known size"
-LINE = f"one group, several taps and a last axis of {BLOCK_LINE} outputs or more that have a divisor"
+LINE = (
+    f"one group, several taps, and on the last axis at least {BLOCK_LINE} outputs, in equal blocks of "
+    f"2 to {BLOCK_OUTPUTS}"
+)
 DEPTHWISE = "groups of one input channel"
-CHUNKS = f"{CHUNKED_WORK:,} multiplications, {CHUNK_WORK:,} per chunk, on one device"
+CHUNKS = (
+    f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
+    "on one device"
+)
 FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
 THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
 
@@ -177,7 +183,7 @@ DENSE = (
         _banded_fits,
         _banded_pays,
         needs="one group, several taps and several spatial axes",
-        when=f"{FEW}, too few for blocks, and {BAND_LINES} lines",
+        when=f"{FEW}, too few for blocks, and at least {BAND_LINES} lines",
         zeros=always,
     ),
     Form(
@@ -186,7 +192,7 @@ DENSE = (
         _blocked_fits,
         _blocked_pays,
         needs=LINE,
-        when=f"{FEW}, and {BLOCK_LEAST} outputs",
+        when=f"{FEW}, and at least {BLOCK_LEAST} outputs",
         zeros=always,
     ),
     Form("canonical", _canonical, one_group, needs="one group"),
@@ -383,7 +389,7 @@ INPUT_GRADIENT = (
                 _stamps_fit,
                 _strided,
                 needs="one group and windows that do not overlap",
-                when="a stride",
+                when="a stride above 1",
             ),
             Form(
                 "at_once",
