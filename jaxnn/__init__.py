@@ -36,6 +36,7 @@ from jaxnn.export import export as export
 from jaxnn.export import load_exported as load_exported
 from jaxnn.export import stablehlo as stablehlo
 from jaxnn.exports import public
+from jaxnn.generation import generate as generate
 from jaxnn.inspection import activations as activations
 from jaxnn.inspection import diagnose as diagnose
 from jaxnn.inspection import summary as summary

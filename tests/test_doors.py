@@ -129,17 +129,17 @@ WRONG: dict[str, tuple[Any, ...]] = {
 #: The kind of an argument, by its name; under "callable.argument" where one differs.
 KINDS = {
     "integer": "heads features pieces groups multiplier vocabulary iterations n columns bins resolution "
-    "levels alibi_bias.keys position_embedding.room "
+    "levels steps alibi_bias.keys position_embedding.room "
     "classes hidden width depth channels doublings halvings growth stem models.bottleneck tags",
     "integers": "window strides dilation output_size size scale",
     "whole_or_zero": "output_padding",
     "positive": "base epsilon width_mult",
-    "fraction": "fraction",
+    "fraction": "fraction top_p",
     "part": "multi_head_attention.dropout",
     "share": "momentum rate dropout_rate stochastic_depth_rate",
-    "level": "hard_shrink.threshold soft_shrink.threshold",
+    "level": "temperature hard_shrink.threshold soft_shrink.threshold",
     "number": "threshold value",
-    "whole_or_none": "kv_heads head_features multi_head_attention.room",
+    "whole_or_none": "end top_k kv_heads head_features multi_head_attention.room",
     "finite": "cubic_coefficient convnext.scale convnext_tiny.scale attention.scale",
     "reach": "attention.window multi_head_attention.window",
     "exponent": "p",
@@ -155,7 +155,7 @@ KINDS = {
     "axes": "axes",
     "padding": "padding",
     "array": "x kernel mean var deviation slope input_kernel recurrent_kernel recurrent_bias carry lengths "
-    "positions q k v mask key_lengths offset indices where data ops.scale ops.bias target",
+    "positions prompt q k v mask key_lengths offset indices where data ops.scale ops.bias target",
     "initialiser": "kernel_init bias_init scale_init slope_init embedding_init recurrent_kernel_init",
     "function_or_flag": "rotary",
     "function": "activation fn loss init apply stochastic.train predict",
@@ -335,7 +335,16 @@ OPS |= {
     for name in nn.ops.__all__
     if name not in {*OPS, "conv_general_dilated"} and getattr(nn.ops, name).__module__.startswith("jaxnn.")
 }
+WORDS = nn.serial(nn.embedding(4, 3), nn.gru(3), nn.dense(4))
 OTHERS = {
+    "generate": op(
+        nn.generate,
+        net=WORDS,
+        params=WORDS.init(KEY, IDS),
+        prompt=np.zeros((2, 5), np.int32),
+        steps=2,
+        key=KEY,
+    ),
     "flatten": op(nn.flatten, x=ROW),
     "attend": op(nn.attend, embedding=nn.Params({"embedding": ones(4, 6)}, {}), x=ROW),
     "output_shape": op(nn.output_shape, layer=NET, shape=(2, 6)),
@@ -397,6 +406,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "layers.diagnose.target": (None, {}, [1.0], (ARRAY, ARRAY)),  # up to the loss
     "layers.attend.embedding": (abs,),  # a function is taken for a part of a graph
     "models.unet.depth": (0,),
+    "layers.generate.end": (0,),
 }
 
 #: The layers that another is made of, or is given here: a sentence may be theirs.

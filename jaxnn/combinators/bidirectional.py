@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -13,6 +14,7 @@ from jaxnn.layers.recurrent import Sequences, as_sequences
 from jaxnn.lifting import given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import reverse_sequences
+from jaxnn.params import Params
 
 
 @constructor
@@ -63,7 +65,12 @@ def bidirectional(layer: Layer, *, merge: Literal["concat", "sum"] = "concat") -
             result = both if lengths is None else (both, lengths)
         return result if final is None else (result, (final, final_back))
 
-    return composite("bidirectional", flow, {"forward": layer, "backward": layer})
+    def stream(params: Params, x: Any, carry: Any, room: int) -> tuple[Any, Any]:
+        raise ValueError(
+            "bidirectional: x must be a whole sequence, which has a last step to start from, got a piece"
+        )
+
+    return replace(composite("bidirectional", flow, {"forward": layer, "backward": layer}), stream=stream)
 
 
 def _input(x: jax.Array, lengths: Any, carry: Any) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxnn.entries import Entry, Size, repeated
-from jaxnn.layer import Layer, constructor, stateless
+from jaxnn.layer import Layer, Stream, constructor, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import conv as conv_op
 from jaxnn.ops.windows import Ints, Padding
-from jaxnn.params import Key, Weights
+from jaxnn.params import Key, Params, Weights
 
 
 @constructor
@@ -65,7 +68,7 @@ def conv(
             "conv", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
         )
 
-    def apply(weights: Weights, x: Any) -> jax.Array:
+    def apply(weights: Weights, x: Any, padding: Padding = padding) -> jax.Array:
         return conv_op(
             x,
             weights["kernel"],
@@ -77,7 +80,8 @@ def conv(
         )
 
     entries = {"kernel": kernel_shape(window, "C", features), **({"bias": (features,)} if bias else {})}
-    return stateless("conv", init, apply, entries=entries)
+    stream = _in_pieces("conv", apply, strides, padding, dilation)
+    return replace(stateless("conv", init, apply, entries=entries), stream=stream)
 
 
 @constructor
@@ -115,7 +119,7 @@ def depthwise_conv(
             "depthwise_conv", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
         )
 
-    def apply(weights: Weights, x: Any) -> jax.Array:
+    def apply(weights: Weights, x: Any, padding: Padding = padding) -> jax.Array:
         groups, rest = divmod(weights["kernel"].shape[-1], multiplier)
         if rest:
             raise ValueError(
@@ -133,7 +137,34 @@ def depthwise_conv(
         )
 
     entries = {"kernel": kernel_shape(window, 1, "C"), **({"bias": ("C",)} if bias else {})}
-    return stateless("depthwise_conv", init, apply, entries=entries)
+    stream = _in_pieces("depthwise_conv", apply, strides, padding, dilation)
+    return replace(stateless("depthwise_conv", init, apply, entries=entries), stream=stream)
+
+
+def _in_pieces(
+    name: str, apply: Callable[..., jax.Array], strides: Ints, padding: Padding, dilation: Ints
+) -> Stream:
+    """A causal convolution over time carries the last values that its window reaches back to."""
+
+    def stream(params: Params, x: Any, carry: Any, room: int) -> tuple[jax.Array, Any]:
+        taps = params.weights["kernel"].shape[:-2]
+        if max(taps) == 1 and strides in (1, (1,) * len(taps)):
+            return apply(params.weights, x), ()
+        array = checks.floating(name, x)
+        step = dilation if isinstance(dilation, int) else dilation[0]
+        if array.ndim != 3 or padding != "CAUSAL" or strides not in (1, (1,)):
+            raise ValueError(
+                f"{name}: padding must be 'CAUSAL' and strides 1, on one axis, where a sequence comes in "
+                f"pieces, got padding={padding!r}, strides={strides!r} and shape {array.shape}"
+            )
+        reach = step * (taps[0] - 1)
+        if carry is None:
+            zeros = jnp.zeros_like(array[:, :1])
+            carry = jnp.broadcast_to(zeros, (array.shape[0], reach, array.shape[2]))
+        both = jnp.concatenate([carry, array], axis=1)
+        return apply(params.weights, both, padding="VALID"), both[:, both.shape[1] - reach :]
+
+    return stream
 
 
 def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilation: Ints) -> None:
