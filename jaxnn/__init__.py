@@ -79,7 +79,7 @@ from jaxnn.layers import sinusoidal_positions as sinusoidal_positions
 from jaxnn.layers import spatial_dropout as spatial_dropout
 from jaxnn.layers import standardize as standardize
 from jaxnn.layers import upsample as upsample
-from jaxnn.layers.recurrent import Sequences as Sequences
+from jaxnn.layers.sequences import Sequences as Sequences
 from jaxnn.lifting import as_layer as as_layer
 from jaxnn.ops import arctan as arctan
 from jaxnn.ops import celu as celu

@@ -10,7 +10,7 @@ import jax
 from jaxnn.combinators.branches import merger
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.layer import Layer, constructor
-from jaxnn.layers.recurrent import Sequences, as_sequences
+from jaxnn.layers.sequences import Sequences, as_sequences
 from jaxnn.lifting import given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import reverse_sequences

@@ -13,7 +13,7 @@ from jax.nn.initializers import Initializer, glorot_uniform
 from jaxnn.entries import Entries
 from jaxnn.kernels.attention.primitives import check_implementation
 from jaxnn.layer import Layer, constructor, stateless, stochastic
-from jaxnn.layers.recurrent import as_sequences
+from jaxnn.layers.sequences import as_sequences
 from jaxnn.layers.weights import ONES, ZEROS, drawn
 from jaxnn.ops import checks
 from jaxnn.ops.attention import Window, attention, cached_attention, dropped_attention, reach

@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer, normal
 
 from jaxnn.entries import Entries
 from jaxnn.layer import Layer, constructor, stateless
-from jaxnn.layers.recurrent import as_sequences
+from jaxnn.layers.sequences import as_sequences
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks, positions
 from jaxnn.ops.sequences import checked_lengths, places, real_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxnn.entries import Entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.recurrence.cells import Activation
 from jaxnn.layer import Layer, constructor, stateless
+from jaxnn.layers.sequences import as_sequences
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
 from jaxnn.params import Key, Params, Weights, fold_name
@@ -23,32 +24,6 @@ Op = Callable[..., tuple[jax.Array, Any]]
 
 #: The default of every recurrent kernel: it keeps the length of the state.
 ORTHOGONAL: Initializer = orthogonal()
-
-
-class Sequences(NamedTuple):
-    """The full input of a recurrent layer, where ``x`` alone is not enough.
-
-    A plain ``(x, lengths)`` means the same as ``Sequences(x, lengths)``.
-
-    Attributes:
-      x: (N, T, F).
-      lengths: (N,) integers, how many steps of each sequence are real; None for all.
-      carry: the initial carry, as ``return_carry=True`` gives it; None for zeros.
-
-    >>> import jax, jax.numpy as jnp, jaxnn as nn
-    >>> layer = nn.gru(4, return_carry=True)
-    >>> params = layer.init(jax.random.key(0), (2, 6, 3))
-    >>> x = jnp.ones((2, 6, 3))
-    >>> first, carry = layer.apply(params, x[:, :4])
-    >>> rest, carry = layer.apply(params, nn.Sequences(x[:, 4:], carry=carry))
-    >>> whole, _ = layer.apply(params, x)
-    >>> bool(jnp.allclose(jnp.concatenate([first, rest], axis=1), whole, atol=1e-6))
-    True
-    """
-
-    x: Any
-    lengths: Any = None
-    carry: Any = None
 
 
 @constructor
@@ -251,18 +226,6 @@ def gru(
 
     entries = _entries(features, 3, "bias", "recurrent_bias") if bias else _entries(features, 3)
     return _layer("gru", init, op, entries, outputs, reverse, return_carry)
-
-
-def as_sequences(layer: str, inputs: Any) -> Sequences:
-    """The input of a recurrent layer in any of its forms as ``Sequences``."""
-    if not isinstance(inputs, tuple):
-        return Sequences(inputs)
-    if not 1 <= len(inputs) <= 3:
-        raise ValueError(
-            f"{layer}: the input must be x, (x, lengths) or Sequences(x, lengths, carry), "
-            f"got a tuple of {len(inputs)}"
-        )
-    return Sequences(*inputs)
 
 
 def _layer(

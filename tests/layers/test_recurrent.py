@@ -8,7 +8,8 @@ import pytest
 from jaxnn.combinators import graph, mixed_precision, remat, serial, split
 from jaxnn.combinators.bidirectional import bidirectional
 from jaxnn.layers.dense import dense
-from jaxnn.layers.recurrent import Sequences, gru, lstm, rnn
+from jaxnn.layers.recurrent import gru, lstm, rnn
+from jaxnn.layers.sequences import Sequences
 from jaxnn.ops import recurrent
 from jaxnn.ops.sequences import reverse_sequences
 from jaxnn.outputs import output_shape
