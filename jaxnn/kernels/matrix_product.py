@@ -6,7 +6,7 @@ and where a transposed operand is slow, one of the two is transposed first: x, o
 and then the gradient is (dyᵀ · x)ᵀ. An operation with a form of its own on one platform must be a primitive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any, Literal
@@ -17,9 +17,10 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
+from jaxnn.kernels.choice import check_name
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.lowering.fusion import stored
-from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
+from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS, Problem, of, primitive
 from jaxnn.kernels.lowering.varying import equally_varying
 
 #: Fewer multiplications take less time than starting a second loop.
@@ -34,14 +35,30 @@ _SHORT = {True: 16, False: NARROW}
 #: smaller for many rows.
 _MANY, _ALIASED = 4096, {True: 64, False: 256}
 
+#: When forms pay, in words.
+NARROW_DY = f"at most {NARROW} outputs ({_SHORT[True]} up to {_FEW} rows), one device"
+SLOW_X = (
+    f"at most {_FEW} rows, or a multiple of {_ALIASED[False]} features "
+    f"({_ALIASED[True]} from {_MANY:,} rows on), one device"
+)
 
-def matrix_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """``(..., F), (F, O) → (..., O)``, summed and returned in float32 at least."""
+
+def matrix_product(x: jax.Array, matrix: jax.Array, implementation: str | None = None) -> jax.Array:
+    """``(..., F), (F, O) → (..., O)``, summed and returned in float32 at least.
+
+    ``implementation`` names the form of the gradient of the matrix.
+    """
     if any(part for a in (x, matrix) for part in jax.typeof(a).sharding.spec):
         return product(x, matrix)  # this has rules for explicitly sharded axes
     # The default precision is read while tracing: at lowering it may be another.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return _bound(_PRODUCT, x, matrix, dimension_numbers=_numbers(x), precision=precision)
+    params = {"precision": precision, "implementation": implementation}
+    return _bound(_PRODUCT, x, matrix, dimension_numbers=_numbers(x), **params)
+
+
+def check_implementation(owner: str, name: str | None) -> None:
+    """Raises unless ``name`` is None or that of a form of the gradient; all of them fit everywhere."""
+    check_name(owner, KERNELS[_GRADIENT.name].forms["cpu"], None, name)
 
 
 def _bound(primitive: Primitive, a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
@@ -67,19 +84,15 @@ def gradient(x: jax.Array, dy: jax.Array, precision: Any = None, **_: Any) -> ja
     )
 
 
-def _gradient(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
-    return gradient(x, dy, precision)
-
-
-def _of_rows(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+def _of_rows(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> jax.Array:
     return gradient(_rows(x), _rows(dy), precision)
 
 
-def _of_transposed_dy(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+def _of_transposed_dy(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> jax.Array:
     return narrow_gradient(x, dy, precision)
 
 
-def _of_transposed_x(x: jax.Array, dy: jax.Array, precision: Any, devices: int) -> jax.Array:
+def _of_transposed_x(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> jax.Array:
     return product(stored(_rows(x).T).astype(dy.dtype), _rows(dy), precision)
 
 
@@ -129,16 +142,24 @@ def _product_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
 def _product_transpose(dy: jax.Array, x: Any, matrix: Any, **params: Any) -> list[Any]:
     if ad.is_undefined_primal(x):
         return [*jax.linear_transpose(lambda x: product(x, matrix, **params), x.aval)(dy), None]
-    result = _bound(_GRADIENT, x, dy, precision=params["precision"])
+    result = _bound(_GRADIENT, x, dy, **_of_gradient(params))
     return [None, result.astype(matrix.aval.dtype)]
 
 
-def _transposed_in_x(d_matrix: jax.Array, x: Any, dy: jax.Array, *, precision: Any) -> jax.Array:
+def _of_gradient(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: params[name] for name in ("precision", "implementation")}
+
+
+def _transposed_in_x(
+    d_matrix: jax.Array, x: Any, dy: jax.Array, *, precision: Any, implementation: str | None
+) -> jax.Array:
     (result,) = jax.linear_transpose(lambda x: gradient(x, dy, precision), x.aval)(d_matrix)
     return result
 
 
-def _transposed_in_dy(d_matrix: jax.Array, x: jax.Array, dy: Any, *, precision: Any) -> jax.Array:
+def _transposed_in_dy(
+    d_matrix: jax.Array, x: jax.Array, dy: Any, *, precision: Any, implementation: str | None
+) -> jax.Array:
     (result,) = jax.linear_transpose(lambda dy: gradient(x, dy, precision), dy.aval)(d_matrix)
     return result
 
@@ -160,32 +181,32 @@ def _product_batch(args: Sequence[jax.Array], dims: Sequence[int | None], **para
     return jax.vmap(lambda x, matrix: product(x, matrix, **params), tuple(dims))(x, matrix), 0
 
 
-def _gradient_batch(args: Sequence[jax.Array], dims: Sequence[int | None], *, precision: Any) -> Any:
+def _gradient_batch(
+    args: Sequence[jax.Array], dims: Sequence[int | None], *, precision: Any, implementation: str | None
+) -> Any:
     return jax.vmap(lambda x, dy: gradient(x, dy, precision), tuple(dims))(*args), 0
 
 
 _PRODUCT = primitive(
     "matrix_product",
-    ("dimension_numbers", "precision"),
+    ("dimension_numbers", "precision", "implementation"),
     type_of=_product_type,
     forms={DEFAULT: (of(product),)},
     batch=_product_batch,
 )
 ad.primitive_jvps[_PRODUCT] = _product_jvp
 ad.primitive_transposes[_PRODUCT] = _product_transpose
+_FORMS = (
+    of(_of_transposed_dy, "dy_transposed", pays=partial(_transposes, "dy"), when=NARROW_DY),
+    of(_of_transposed_x, "x_transposed", pays=partial(_transposes, "x"), when=SLOW_X),
+    of(_of_rows, "rows", pays=_one_device, when="one device"),
+    of(gradient),
+)
 _GRADIENT = primitive(
     "matrix_gradient",
-    ("precision",),
+    ("precision", "implementation"),
     type_of=_gradient_type,
-    forms={
-        DEFAULT: (of(_gradient),),
-        "cpu": (
-            of(_of_transposed_dy, "dy_transposed", pays=partial(_transposes, "dy")),
-            of(_of_transposed_x, "x_transposed", pays=partial(_transposes, "x")),
-            of(_of_rows, "rows", pays=_one_device),
-            of(_gradient),
-        ),
-    },
+    forms={DEFAULT: (_FORMS[-1], *_FORMS[:-1]), "cpu": _FORMS},
     batch=_gradient_batch,
 )
 ad.defbilinear(_GRADIENT, _transposed_in_x, _transposed_in_dy)

@@ -11,6 +11,7 @@ The library's maximum and minimum lose NaN. Elementwise ones keep it, so an extr
 
 from collections.abc import Sequence
 from functools import reduce
+from math import prod
 from typing import Any
 
 import jax
@@ -34,9 +35,13 @@ FEWEST_VALUES = 1 << 16
 FEWEST_ROWS = 1 << 12
 #: XLA reduces arrays of at least this many values by its library.
 FEWEST_FOR_LIBRARY = 1 << 12
+#: Along an axis of at most this many values elementwise operations are faster than a reduction.
+SHORT_AXIS = 4
 
 #: What forms need, and when they pay, in words.
 SLICES = "an axis, not the batch, that can be cut into slices of one size"
+SHORT = f"a single axis, not the batch, of at most {SHORT_AXIS} values"
+MANY_ROWS = f"{FEWEST_ROWS:,} rows"
 MANY, FOR_LIBRARY = f"{FEWEST_VALUES:,} values", f"{FEWEST_FOR_LIBRARY:,} values"
 
 
@@ -57,11 +62,11 @@ def extreme(x: jax.Array, axes: Axes, *, smallest: bool = False) -> jax.Array:
     return result
 
 
-def many_rows(x: jax.Array, axes: Axes) -> bool:
-    """Whether ``axes`` is the last alone, with so many rows that the library may do all work on a row."""
-    if x.ndim == 0 or axes != (x.ndim - 1,) or not isinstance(x.size, int):
-        return False
-    return x.size >= FEWEST_ROWS * x.shape[-1] > 0
+def many_rows(p: Problem) -> bool:
+    """Whether the last axis holds so many rows that the library may do all work on a row."""
+    shape = p.types[0].shape
+    count = prod(shape[:-1]) * p.members
+    return isinstance(count, int) and shape[-1] > 0 and count >= FEWEST_ROWS
 
 
 def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:
@@ -92,6 +97,18 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     x = stored(reduce(jnp.add, jnp.split(x, count, axis)))
     # With many rows the library would otherwise take over what reads their sums, with a copy first.
     return stored(jnp.sum(x, axes, keepdims=True))
+
+
+def _is_short(p: Problem) -> bool:
+    axis = max(p.params["axes"])
+    size = p.types[0].shape[axis]
+    return axis > 0 and len(p.params["axes"]) == 1 and isinstance(size, int) and 0 < size <= SHORT_AXIS
+
+
+def _largest_value_by_value(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
+    (axis,) = axes
+    values = (lax.slice_in_dim(x, i, i + 1, 1, axis) for i in range(x.shape[axis]))
+    return reduce(lax.min if smallest else lax.max, values)
 
 
 def _has_slices(p: Problem) -> bool:
@@ -169,7 +186,11 @@ _extreme: Primitive = primitive(
     type_of=_type_of_total,
     forms={
         DEFAULT: (of(_largest),),
-        "cpu": (of(_largest_by_slices, "slices", pays=_loses_nan, when=FOR_LIBRARY), of(_largest)),
+        "cpu": (
+            of(_largest_value_by_value, "short", fits=_is_short, needs=SHORT),
+            of(_largest_by_slices, "slices", pays=_loses_nan, when=FOR_LIBRARY),
+            of(_largest),
+        ),
     },
     batch=lambda *args, **params: _batch(_extreme, *args, **params),
 )

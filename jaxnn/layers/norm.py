@@ -154,7 +154,8 @@ def layer_norm(
         return _affine(name, key, sizes, x.dtype, scale_init if scale else None, bias_init if bias else None)
 
     def apply(weights: Weights, x: Any) -> jax.Array:
-        return ops.layer_norm(x, **_given(weights, scale, bias), axes=axes, epsilon=epsilon)
+        given = _given(weights, scale, bias)
+        return ops.layer_norm(x, given.get("scale"), given.get("bias"), axes=axes, epsilon=epsilon)
 
     return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
 

@@ -6,12 +6,14 @@ import jax
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.kernels.matrix_product import matrix_product
+from jaxnn.kernels.matrix_product import check_implementation, matrix_product
 from jaxnn.ops import checks
 from jaxnn.ops.conv import add_bias
 
 
-def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
+def dense(
+    x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None, *, implementation: str | None = None
+) -> jax.Array:
     """An affine map of the last axis: ``(..., F) → (..., O)``, y = x · kernel + bias.
 
     Products are summed in float32 at least, and the result is rounded to the input's dtype once, after the
@@ -21,9 +23,12 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
       x: the input, ``(..., F)``, floating-point.
       kernel: ``(F, O)``, of the dtype of ``x``. PyTorch stores its transpose.
       bias: ``(O,)`` or None.
+      implementation: the form of the kernel's gradient, by name; None chooses by platform and sizes. The
+        product itself has one form.
 
     Raises:
-      ValueError: a kernel that is not a matrix or whose number of rows is not that of x's features.
+      ValueError: a kernel that is not a matrix or whose number of rows is not that of x's features; a form
+        that is not there.
       TypeError: a dtype that is not floating-point, or differs from that of ``x``.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -39,9 +44,10 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
             f"got shape {x.shape}"
         )
     checks.one_per_channel("dense", "bias", bias, kernel.shape[1])
-    return _affine(x, kernel, bias)
+    check_implementation("dense", implementation)
+    return _affine(x, kernel, bias, implementation)
 
 
-@partial(jax.jit, inline=True)  # so that it is traced and differentiated once per shape, not at every call
-def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-    return lax.convert_element_type(add_bias(matrix_product(x, kernel), bias), x.dtype)
+@partial(jax.jit, static_argnums=3, inline=True)  # traced and differentiated once per shape, not at every call
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, implementation: str | None) -> jax.Array:
+    return lax.convert_element_type(add_bias(matrix_product(x, kernel, implementation), bias), x.dtype)

@@ -14,7 +14,7 @@ from jaxnn.kernels.dtypes import accumulator, widened
 from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
 from jaxnn.kernels.normalisation.moments import Scope, reciprocal_root
 from jaxnn.kernels.normalisation.normalised import normalised
-from jaxnn.kernels.reduction import many_rows
+from jaxnn.kernels.normalisation.rows import check_implementation
 from jaxnn.ops.checks import axes as axes_of
 from jaxnn.ops.checks import floating, integer, refusal, spatial
 from jaxnn.ops.norm_arguments import finished, fitted, positive
@@ -142,6 +142,7 @@ def layer_norm(
     *,
     axes: int | Sequence[int] = -1,
     epsilon: float = 1e-5,
+    implementation: str | None = None,
 ) -> jax.Array:
     """Normalises each example, or each position, over its own values: any shape → the same shape.
 
@@ -155,11 +156,13 @@ def layer_norm(
       axes: the axes that share statistics. The default takes the channels of each position on their own;
         ``(1, 2, 3)`` a whole image.
       epsilon: ε > 0, inside the root. (1e-6 in Flax.)
+      implementation: the form of the moments of rows, by name; None chooses by platform and sizes. All have
+        exact means.
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
       ValueError: for an axis that is not there or comes twice, a single value to normalise over, an array
-        that does not fit, or ε ≤ 0.
+        or a form that does not fit, or ε ≤ 0.
 
     >>> import jax.numpy as jnp, jaxnn as nn
     >>> print(nn.ops.layer_norm(jnp.array([[1.0, 3.0], [10.0, 30.0]])).round(3))
@@ -171,7 +174,8 @@ def layer_norm(
     op = "layer_norm"
     x = floating(op, x)
     over = axes_of(op, axes, x.shape)
-    scope = _several(op, x, Scope(over, many_rows=many_rows(x, over)))
+    scope = _several(op, x, Scope(over, implementation=implementation))
+    check_implementation(op, x, scope)
     return finished(op, x, _normalised(op, x, scope, None, None, epsilon)[0], over, scale, bias)
 
 

@@ -8,9 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnn.kernels import resampling
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.pooling.blocks import repeated
+from jaxnn.kernels.resampling.primitives import (
+    Copies,
+    Resampling,
+    check_copies,
+    check_resampled,
+    copies,
+    resampled,
+)
 from jaxnn.ops import checks
 from jaxnn.ops.windows import Ints, per_axis
 
@@ -25,6 +31,7 @@ def resize(
     align_corners: bool = False,
     antialias: bool = False,
     cubic_coefficient: float = -0.75,
+    implementation: str | None = None,
 ) -> jax.Array:
     """Resizes every spatial axis to ``size``: (N, *space, C) → (N, *size, C).
 
@@ -48,6 +55,9 @@ def resize(
       antialias: for linear and cubic. Where an axis shrinks, the kernel is widened by L/o, so that every
         input pixel counts, and normalised over its part within the input. Growing axes do not change.
       cubic_coefficient: −0.75 as in PyTorch and ONNX; −0.5 is Catmull–Rom, which ``jax.image`` uses.
+      implementation: the form, by name, of the copies where nearest multiplies an axis by a whole number,
+        and otherwise of the weighted sums; None chooses by platform and problem. ``"lax"`` is the plain
+        form, with JAX's derivative.
 
     PyTorch: nearest is its ``nearest-exact``; its ``nearest`` is ⌊i·L/o⌋, which is the same where the axis
     grows by a whole factor. Its cubic has the coefficient −0.5 when antialiased. ``jax.image.resize``
@@ -55,8 +65,8 @@ def resize(
     of repeating the edge value.
 
     Raises:
-      ValueError: for an unknown method, a size below 1, no spatial axis or an empty one, or options that the
-        method does not take.
+      ValueError: for an unknown method, a size below 1, no spatial axis or an empty one, options that the
+        method does not take, or a form that does not fit.
       TypeError: for a size that is not an integer, or integer ``x`` with linear or cubic.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -72,7 +82,7 @@ def resize(
     space = checks.spatial("resize", array)
     sizes = per_axis("resize", "size", size, len(space))
     coefficient = checks.number("resize", "cubic_coefficient", cubic_coefficient)
-    return _resized("resize", array, sizes, method, align_corners, antialias, coefficient)
+    return _resized("resize", array, sizes, method, align_corners, antialias, coefficient, implementation)
 
 
 def upsample(
@@ -81,6 +91,7 @@ def upsample(
     *,
     method: str = "nearest",
     align_corners: bool = False,
+    implementation: str | None = None,
 ) -> jax.Array:
     """Multiplies every spatial axis by ``scale``: (N, *space, C) → (N, *⌊space · scale⌋, C).
 
@@ -95,6 +106,7 @@ def upsample(
         of a size, give it to ``resize``.
       method: ``"nearest"``, ``"linear"`` or ``"cubic"``.
       align_corners: for linear and cubic: the centres of the corner pixels coincide.
+      implementation: as in ``resize``.
 
     Raises:
       ValueError: for a scale that is not positive and finite or gives an empty output, and as ``resize``.
@@ -115,7 +127,7 @@ def upsample(
             f"upsample: scale must leave at least one pixel on every axis, got {scale!r} for the spatial "
             f"sizes {space}"
         )
-    return _resized("upsample", array, sizes, method, align_corners, False, -0.75)
+    return _resized("upsample", array, sizes, method, align_corners, False, -0.75, implementation)
 
 
 def scales(op: str, scale: float | Sequence[float], rank: int) -> tuple[float, ...]:
@@ -158,6 +170,7 @@ def _resized(
     align_corners: bool,
     antialias: bool,
     cubic_coefficient: float,
+    implementation: str | None,
 ) -> jax.Array:
     check_method(op, method, align_corners, antialias)
     real = jnp.issubdtype(x.dtype, jnp.floating)
@@ -166,28 +179,31 @@ def _resized(
             f"{op}: x must be floating-point for method {method!r}, got {x.dtype}; cast it first, or use "
             "'nearest', which keeps integers"
         )
+    times = _whole_factors(x, sizes) if method == "nearest" else {}
+    copied = Copies(tuple(times.items()), implementation)
+    if times:
+        check_copies(op, x, copied)
     y = x.astype(accumulator(x.dtype)) if real else x
-    repeats = {}
     # The axes that shrink most come first: less is left to do for the others.
     for axis in sorted(range(1, x.ndim - 1), key=lambda axis: sizes[axis - 1] / x.shape[axis]):
         size, out = x.shape[axis], sizes[axis - 1]
-        if size == out:
+        if size == out or axis in times:
             continue
-        if method == "nearest" and out % size == 0:
-            repeats[axis] = out // size
-        elif method == "nearest" and size % out == 0:
+        if method == "nearest" and size % out == 0:
             step = size // out
             y = lax.slice_in_dim(y, step // 2, size, step, axis)
         else:
-            y = resampling.resample(
-                y,
-                axis,
-                out,
-                method=method,
-                align_corners=align_corners,
-                antialias=antialias,
-                cubic_coefficient=cubic_coefficient,
-            )
-    if repeats:  # all axes at once, so that the derivative is a single sum
-        y = repeated(y, dict(sorted(repeats.items())))
+            settings = Resampling(axis, out, method, align_corners, antialias, cubic_coefficient)
+            if not times:
+                settings = settings._replace(implementation=implementation)
+                check_resampled(op, y, settings)
+            y = resampled(y, settings)
+    if times:  # all axes at once, so that the derivative is a single sum
+        y = copies(y, copied)
     return y.astype(x.dtype)
+
+
+def _whole_factors(x: jax.Array, sizes: tuple[int, ...]) -> dict[int, int]:
+    """By axis, for those that grow by a whole factor, the factor."""
+    axes = enumerate(zip(x.shape[1:-1], sizes, strict=True), start=1)
+    return {axis: out // size for axis, (size, out) in axes if size < out and out % size == 0}

@@ -1,21 +1,25 @@
 """Vectors that sum to 1: softmax, softmin, sparsemax."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxnn.kernels import softmax as softmax_kernel
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.lowering.fusion import stored
-from jaxnn.kernels.reduction import many_rows
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating
 
 
-def softmax(x: ArrayLike, axis: int | Sequence[int] | None = -1, where: ArrayLike | None = None) -> jax.Array:
+def softmax(
+    x: ArrayLike,
+    axis: int | Sequence[int] | None = -1,
+    where: ArrayLike | None = None,
+    *,
+    implementation: str | None = None,
+) -> jax.Array:
     """``jax.nn.softmax``: any shape → the same shape. yᵢ = exp(xᵢ) / Σⱼ exp(xⱼ).
 
     Args:
@@ -23,6 +27,8 @@ def softmax(x: ArrayLike, axis: int | Sequence[int] | None = -1, where: ArrayLik
       axis: the axis, or axes, that sum to 1; None for all.
       where: booleans, broadcast to ``x``: what is False is left out of the sum and gives 0; a row that is all
         False gives zeros.
+      implementation: "lax" has ``jax.nn.softmax``'s derivative; "rows", along the last axis and without
+        ``where``, one that reads the values, materialized; None chooses by platform and sizes.
 
     >>> import jax.numpy as jnp, jaxnn as nn, numpy as np
     >>> print(np.asarray(nn.ops.softmax(jnp.array([0.0, 1.0, -1e4]))).round(3))
@@ -30,11 +36,15 @@ def softmax(x: ArrayLike, axis: int | Sequence[int] | None = -1, where: ArrayLik
     """
     x = floating("softmax", x)
     axes = None if axis is None else checks.axes("softmax", axis, x.shape, "axis")
-    if where is None and axes == (x.ndim - 1,) and many_rows(x, axes):
-        y: jax.Array = _softmax_of_rows(x)
-    else:
-        with jax.debug_infs(False):  # its maximum begins at −∞
-            y = jax.nn.softmax(x, axes, _kept("softmax", where, x))
+    settings = softmax_kernel.Settings(implementation)
+    softmax_kernel.check_implementation("softmax", x, settings)
+    if where is None and axes == (x.ndim - 1,) and softmax_kernel.has_forms(x, implementation):
+        return softmax_kernel.softmax(x, settings)
+    if implementation not in (None, "lax"):
+        rule = "the last axis alone and no where"
+        raise ValueError(f"softmax: implementation {implementation!r} needs {rule}")
+    with jax.debug_infs(False):  # its maximum begins at −∞
+        y: jax.Array = jax.nn.softmax(x, axes, _kept("softmax", where, x))
     return y
 
 
@@ -49,20 +59,6 @@ def _kept(op: str, where: ArrayLike | None, x: jax.Array) -> jax.Array | None:
     if mask.ndim > x.ndim or not all(size in (1, whole) for size, whole in sizes):
         raise ValueError(f"{op}: where must fit x {x.shape}, got shape {mask.shape}")
     return mask
-
-
-@jax.custom_jvp
-def _softmax_of_rows(x: jax.Array) -> jax.Array:
-    y: jax.Array = jax.nn.softmax(x)
-    return y
-
-
-@_softmax_of_rows.defjvp
-def _softmax_of_rows_jvp(primals: Any, tangents: Any) -> Any:
-    # Stored values are not computed again, and a CPU's library then does both passes a few rows at a time.
-    y = stored(_softmax_of_rows(*primals))
-    (tangent,) = tangents
-    return y, y * (tangent - jnp.sum(y * tangent, -1, keepdims=True))
 
 
 def softmin(x: ArrayLike, axis: int | Sequence[int] = -1, where: ArrayLike | None = None) -> jax.Array:

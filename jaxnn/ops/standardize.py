@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.kernels.normalisation.moments import Scope, moments
+from jaxnn.kernels.normalisation.moments import Scope, shifted
 from jaxnn.kernels.scale import power_of_two
 from jaxnn.ops.checks import axes as axes_of
 from jaxnn.ops.checks import floating
@@ -48,7 +48,7 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
         raise ValueError(f"{op}: x must hold at least one value per feature, got shape {x.shape}")
     least, most = (widened(extreme(x, over, keepdims=True)) for extreme in (jnp.min, jnp.max))
     scale = power_of_two(jnp.maximum(jnp.abs(least), jnp.abs(most)))
-    found = moments(widened(x) / scale, Scope(over))
+    found = shifted(widened(x) / scale, Scope(over))
     # Rounding of the mean would leave a constant feature with a tiny deviation, which then magnifies noise.
     constant = least == most
     mean = jnp.where(constant, least, found.mean * scale)

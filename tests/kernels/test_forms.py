@@ -11,7 +11,11 @@ import pytest
 import jaxnn as nn
 from jaxnn.kernels.choice import always
 from jaxnn.kernels.lowering.primitive import KERNELS
+from jaxnn.ops.dense import dense
+from jaxnn.ops.norm import layer_norm
 from jaxnn.ops.pool import avg_pool, max_pool, min_pool
+from jaxnn.ops.resize import resize, upsample
+from jaxnn.ops.softmax import softmax
 from jaxnn.ops.unpool import max_pool_with_indices
 from tests.derivatives import check_derivatives
 from tests.ops.case import Shape
@@ -34,6 +38,10 @@ def maxima(x, **settings):
     return max_pool_with_indices(x, **settings)[0]
 
 
+def shrunk(x, **settings):
+    return resize(x, method="cubic", antialias=True, **settings)
+
+
 ENTRIES = [
     Entry("max-pool", partial(max_pool, **OVERLAPPING), IMAGE, ("slices", "unfolded", "lax")),
     Entry("min-pool-tiles", partial(min_pool, window=2), IMAGE, ("slices", "unfolded", "lax")),
@@ -44,6 +52,18 @@ ENTRIES = [
     Entry("avg-pool", partial(avg_pool, **OVERLAPPING), IMAGE, ("by_axis", "lax")),
     Entry("avg-pool-dilated", partial(avg_pool, window=2, dilation=2), IMAGE, ("by_axis", "lax")),
     Entry("avg-pool-tiles", partial(avg_pool, window=(5, 2)), IMAGE, ("blocks", "by_axis", "lax")),
+    Entry("nearest-whole", partial(upsample, scale=(2, 3)), IMAGE, ("slices", "lax")),
+    Entry("nearest", partial(resize, size=(7, 4)), IMAGE, ("gathers", "lax")),
+    Entry("linear", partial(resize, size=(8, 3), method="linear"), IMAGE, ("gathers", "lax")),
+    Entry(
+        "cubic-many-taps",
+        partial(resize, size=5, method="cubic", antialias=True),
+        ((1, 40, 2),),
+        ("gathers", "lax"),
+    ),
+    Entry("dense", dense, ((2, 3, 5), (5, 4), (4,)), ("dy_transposed", "x_transposed", "rows", "lax")),
+    Entry("layer-norm", layer_norm, ((2, 5, 6), (6,), (6,)), ("lax", "shifted")),
+    Entry("softmax", softmax, ((2, 3, 5),), ("rows",)),
 ]
 each_form = pytest.mark.parametrize(
     ("entry", "form"),
@@ -95,7 +115,8 @@ def test_a_form_computes_the_same_as_the_chosen_one_also_under_vmap(entry, form)
 @each_form
 def test_explain_knows_the_form(entry, form):
     for platform in ("cpu", "cuda"):
-        choices = nn.kernels.explain(named(entry, form), *operands(entry), platform=platform)
+        both = partial(value_and_gradients, named(entry, form))
+        choices = nn.kernels.explain(both, *operands(entry), platform=platform)
         assert form in {choice.form for choice in choices}
 
 

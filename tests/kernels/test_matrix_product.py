@@ -24,7 +24,7 @@ def transposed(shape, outputs):
     """Which operand of the matrix's gradient is transposed on a CPU."""
     x, _, dy = drawn(shape, outputs)
     (choice,) = nn.kernels.explain(
-        lambda x, dy: _bound(_GRADIENT, x, dy, precision=None), x, dy, platform="cpu"
+        lambda x, dy: _bound(_GRADIENT, x, dy, precision=None, implementation=None), x, dy, platform="cpu"
     )
     return {"x_transposed": "x", "dy_transposed": "dy"}.get(choice.form)
 

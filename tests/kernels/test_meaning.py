@@ -15,6 +15,7 @@ import jaxnn
 from jaxnn.inspection.flops import count_flops
 from jaxnn.inspection.receptive_field import input_field, run
 from jaxnn.inspection.receptive_field.field import NOTHING
+from jaxnn.kernels import softmax
 from jaxnn.kernels.attention.primitives import attention
 from jaxnn.kernels.attention.problem import Settings as AttentionSettings
 from jaxnn.kernels.convolution import primitives as convolution
@@ -22,11 +23,15 @@ from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
 from jaxnn.kernels.lowering.linear_map import with_transpose
 from jaxnn.kernels.lowering.meaning import MEANINGS, given_flops, plain_program
+from jaxnn.kernels.lowering.operation import apply
 from jaxnn.kernels.matrix_product import matrix_product
+from jaxnn.kernels.normalisation.moments import Scope
+from jaxnn.kernels.normalisation.rows import moments
 from jaxnn.kernels.pooling import primitives as pool
 from jaxnn.kernels.pooling.forms import Settings as Pool
 from jaxnn.kernels.pooling.windows import Windows
 from jaxnn.kernels.reduction import extreme, spread, total
+from jaxnn.kernels.resampling import primitives as resampling
 from tests.support import assert_close, rng_array
 
 SHAPE = (2, 6, 4)
@@ -66,14 +71,19 @@ def on_one_head(function):
     return lambda x: function(jnp.expand_dims(x, 2))[:, :, 0]
 
 
+TWICE, LINEAR = resampling.Copies(((1, 2),)), resampling.Resampling(1, 9, "linear", False, False, 0.0)
 POOL = Pool(((1, Windows(6, 3, 2, 1, 1, 0, 3)),))
 WIDER_POOL = Pool(((1, Windows(12, 3, 2, 1, 1, 0, 6)),))
 NUMBERS = [np.random.default_rng(0).integers(0, 3, (2, places, 4), np.int8) for places in (3, 6)]
 
 
-def transpose(function):
-    """The transpose of a linear function, which is another primitive."""
-    return lambda y: jax.linear_transpose(function, jax.ShapeDtypeStruct((2, 12, 4), y.dtype))(y)[0]
+def softmax_values(x):
+    return apply(softmax._VALUES, x, settings=softmax.Settings())
+
+
+def transpose(function, places=12):
+    """The transpose of a linear function of (2, places, 4), which is another primitive."""
+    return lambda y: jax.linear_transpose(function, jax.ShapeDtypeStruct((2, places, 4), y.dtype))(y)[0]
 
 
 #: By primitive: a function of x that uses it, and its number of operations for an x of ``SHAPE``.
@@ -103,10 +113,13 @@ EXAMPLES = {
         lambda x: convolution.kernel_gradient(x, Y, STRIDED, x.dtype),
         2 * (2 * 3 * 4) * 3 * 2,
     ),
+    "jaxnn_copies": (lambda x: resampling.copies(x, TWICE), 0),
+    "jaxnn_copies_transpose": (transpose(lambda x: resampling.copies(x, TWICE), 3), 2 * (3 + 6) * 4),
     "jaxnn_extreme": (lambda x: extreme(x, (1,)), 2 * 6 * 4),
     "jaxnn_linear_map": (pairs, 2 * 5 * 4),
     "jaxnn_matrix_gradient": (gradient_of_matrix, 2 * (2 * 6) * 4 * 3),
     "jaxnn_matrix_product": (lambda x: matrix_product(x, MATRIX), 2 * (2 * 6) * 4 * 3),
+    "jaxnn_moments": (lambda x: moments(x, Scope((2,))).mean, 408),
     "jaxnn_pool_extremes": (lambda x: pool.extremes(x, POOL), 2 * (2 * 3 * 4)),
     # Comparisons with the extreme, and whether a value is NaN; the last value of a window needs neither.
     "jaxnn_pool_firsts": (lambda x: pool.firsts(x, POOL)[0], 2 * (2 * 3 * 4) + 2 * (2 * (3 + 2) * 4)),
@@ -114,6 +127,14 @@ EXAMPLES = {
     "jaxnn_pool_sums_transpose": (transpose(lambda x: pool.sums(x, WIDER_POOL)), 2 * (2 * 12 * 4)),
     "jaxnn_pool_taken": (lambda x: pool.taken(x, NUMBERS[:1], POOL), 184),
     "jaxnn_pool_taken_transpose": (transpose(lambda x: pool.taken(x, NUMBERS[1:], WIDER_POOL)), 272),
+    # A product for each of the two taps and a sum; the transpose also chooses where a tap has a weight.
+    "jaxnn_resampled": (lambda x: resampling.resampled(x, LINEAR), 3 * (2 * 9 * 4)),
+    "jaxnn_resampled_transpose": (
+        transpose(lambda x: resampling.resampled(x, LINEAR._replace(out=6)), 4),
+        196,
+    ),
+    "jaxnn_softmax_values": (softmax_values, 0),
+    "jaxnn_softmax_values_transpose": (transpose(softmax_values, 6), 0),
     "jaxnn_spread": (lambda x: spread(x[:, 2:3], (1,), x), 0),
     "jaxnn_stored": (stored, 0),
     "jaxnn_stored_in_reverse": (stored_in_reverse, 0),

@@ -130,7 +130,7 @@ def apply(made: Primitive, *operands: jax.Array, settings: Any) -> Any:
     return _bind(made, *operands, settings=settings, mapped=())
 
 
-def check_implementation(owner: str, made: Primitive, *operands: jax.Array, settings: Any) -> None:
+def check_form(owner: str, made: Primitive, *operands: jax.Array, settings: Any) -> None:
     """Raises unless ``settings`` name no form, or one of the operation's that fits these operands."""
     if settings.implementation is None:
         return
@@ -144,6 +144,13 @@ def in_form(made: Primitive, name: str, *operands: jax.Array, **params: Any) -> 
     types = tuple(map(jax.typeof, operands))
     form = next(form for form in KERNELS[made.name].forms[DEFAULT] if form.name == name)
     return form.compute(_describe(types, params, 1), *operands)
+
+
+def over_members(function: Callable[..., Any], mapped: Mapped) -> Callable[..., Any]:
+    """A function of the operands of one member as one of those of all."""
+    for level in reversed(mapped):
+        function = jax.vmap(function, [0 if is_mapped else None for is_mapped in level])
+    return function
 
 
 def _bind(made: Primitive, *operands: jax.Array, **params: Any) -> Any:
@@ -172,10 +179,7 @@ def _mapping(form: Form) -> Form:
     """A form of one member as one of all."""
 
     def compute(problem: Problem, *operands: jax.Array) -> Any:
-        function = partial(form.compute, problem)
-        for level in reversed(problem.params["mapped"]):
-            function = jax.vmap(function, [0 if is_mapped else None for is_mapped in level])
-        return function(*operands)
+        return over_members(partial(form.compute, problem), problem.params["mapped"])(*operands)
 
     return form._replace(compute=compute)
 

@@ -152,8 +152,8 @@ def use(platform: str, *, forms: str) -> None:
 
 
 def _implementation(params: Mapping[str, Any]) -> str | None:
-    settings = params.get("settings")
-    return getattr(settings, "implementation", None)
+    name: str | None = getattr(params.get("settings"), "implementation", params.get("implementation"))
+    return name
 
 
 def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., Any]:

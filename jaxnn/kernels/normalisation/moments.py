@@ -24,13 +24,15 @@ class Scope(NamedTuple):
     """Which values share a statistic: those along ``axes``.
 
     So do ``share`` neighbours on the last axis, which then is not among ``axes``, and under ``axis_name`` the
-    other shards of the batch. ``many_rows`` says that ``axes`` is the last axis alone, and the rows are many.
+    other shards of the batch. ``in_derivative`` says that the statistic is for a derivative, and
+    ``implementation`` names its form, where it has several.
     """
 
     axes: Axes
     share: int = 1
     axis_name: Hashable | None = None
-    many_rows: bool = False
+    in_derivative: bool = False
+    implementation: str | None = None
 
     def count(self, x: jax.Array) -> Any:
         """How many values one statistic is taken over: an int, or a symbolic size."""
@@ -46,21 +48,20 @@ class Moments(NamedTuple):
     var: jax.Array
 
 
-def moments(x: jax.Array, scope: Scope) -> Moments:
-    """The moments of the values of ``x`` that share them."""
+def shifted(x: jax.Array, scope: Scope) -> Moments:
+    """The moments by sums of differences from one of the values."""
     wide = widened(x)
-    if scope.many_rows:
-        return _of_rows(wide, scope.axes)
     shift = lax.stop_gradient(mean(widened(_first(x, scope.axes)), scope))
     middle, rest = _sum(shift, mean(wide - spread(shift, scope.axes, wide), scope))
     return Moments(middle, rest, mean(lax.square(centred(wide, middle, rest, scope)), scope))
 
 
-def _of_rows(wide: jax.Array, axes: Axes) -> Moments:
-    """Moments by sums that XLA can fuse with what follows: its CPU library then does a few rows at a time.
+def plain(x: jax.Array, axes: Axes) -> Moments:
+    """The moments by lax's own sums of few values.
 
     The variance is taken about the rounded mean: the square of the rounding error is below its last digit.
     """
+    wide = widened(x)
     middle = lax.stop_gradient(jnp.mean(wide, axes, keepdims=True))
     rests = wide - middle
     rest = jnp.mean(rests, axes, keepdims=True)
@@ -91,8 +92,8 @@ def _sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _first(x: jax.Array, axes: Axes) -> jax.Array:
     """The first value along each axis, except the batch and sharded axes."""
-    parts = jax.typeof(x).sharding.spec
-    first = {axis for axis in axes if axis > 0 and parts[axis] is None}
+    spec = jax.typeof(x).sharding.spec
+    first = {axis for axis in axes if axis > 0 and spec[axis] is None}
     return x[tuple(slice(0, 1) if axis in first else slice(None) for axis in range(x.ndim))]
 
 

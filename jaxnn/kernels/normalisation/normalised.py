@@ -10,7 +10,8 @@ import jax
 from jax import lax
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.kernels.normalisation.moments import Scope, centred, mean, moments, reciprocal_root_tangent
+from jaxnn.kernels.normalisation.moments import Scope, centred, mean, reciprocal_root_tangent
+from jaxnn.kernels.normalisation.rows import moments
 from jaxnn.kernels.reduction import spread
 
 
@@ -40,8 +41,7 @@ def _normalised(
 @_normalised.defjvp
 def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
     x, scale, bias, epsilon = primals
-    # The derivative reads the moments too, and the library's calls return one result each.
-    scope = scope._replace(many_rows=False)
+    scope = scope._replace(in_derivative=True)
     middle, rest, var = moments(x, scope)
 
     # What is computed from x here is computed again in reverse mode, where x is read anyway, not stored.

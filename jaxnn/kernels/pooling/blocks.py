@@ -1,31 +1,27 @@
-"""Copies to blocks and sums of blocks: each the other's transpose."""
+"""Sums of blocks, and copies to blocks, which are their transpose."""
 
+from collections.abc import Mapping
 from functools import reduce
-from math import prod
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels.lowering.linear_map import with_transpose
-from jaxnn.kernels.pooling.windows import MOST_SLICES, Windows, slices
+from jaxnn.kernels.pooling.windows import Windows, slices
 
 
-def repeated(x: jax.Array, times: dict[int, int]) -> jax.Array:
-    """Each value repeated ``times[axis]`` times along each axis. The transpose of ``block_sums``."""
-    if not jnp.issubdtype(x.dtype, jnp.floating) or prod(times.values()) > MOST_SLICES:
-        return _copies(x, times)
-    sizes = {axis: x.shape[axis] * n for axis, n in times.items()}
-    return with_transpose(x, sizes, lambda v: _copies(v, times), lambda v: _sums(v, times))
+def block_sums(x: jax.Array, blocks: Mapping[int, int]) -> jax.Array:
+    """The sums of blocks of ``blocks[axis]`` values along each axis; a whole number of blocks fill it.
 
-
-def block_sums(x: jax.Array, blocks: dict[int, int]) -> jax.Array:
-    """The sums of blocks of ``blocks[axis]`` values along each axis; a whole number of blocks fill it."""
+    Its transpose copies.
+    """
     sizes = {axis: x.shape[axis] // n for axis, n in blocks.items()}
-    return with_transpose(x, sizes, lambda v: _sums(v, blocks), lambda v: _copies(v, blocks))
+    return with_transpose(x, sizes, lambda v: sums(v, blocks), lambda v: copies(v, blocks))
 
 
-def _copies(x: jax.Array, times: dict[int, int]) -> jax.Array:
+def copies(x: jax.Array, times: Mapping[int, int]) -> jax.Array:
+    """Each value repeated ``times[axis]`` times along each axis."""
     y = lax.expand_dims(x, [axis + i + 1 for i, axis in enumerate(times)])
     shape = list(y.shape)
     for i, axis in enumerate(times):
@@ -37,7 +33,7 @@ def _copies(x: jax.Array, times: dict[int, int]) -> jax.Array:
     return y
 
 
-def _sums(x: jax.Array, blocks: dict[int, int]) -> jax.Array:
-    """One slice per place in a block: XLA does not vectorise a sum over short axes."""
+def sums(x: jax.Array, blocks: Mapping[int, int]) -> jax.Array:
+    """The sums of blocks, a slice per place in a block: XLA does not vectorise a sum over short axes."""
     axes = {axis: Windows(x.shape[axis], n, n, 1, 0, 0, x.shape[axis] // n) for axis, n in blocks.items()}
     return reduce(jnp.add, slices(x, axes, jnp.zeros((), x.dtype)))

@@ -14,7 +14,7 @@ from jax.interpreters import ad
 
 from jaxnn.kernels.lowering.operation import (
     apply,
-    check_implementation,
+    check_form,
     in_form,
     linear_operation,
     operation,
@@ -52,17 +52,17 @@ def sums(x: jax.Array, settings: Settings) -> jax.Array:
 
 def check_extremes(owner: str, x: jax.Array, settings: Settings) -> None:
     """Raises unless the settings name no form, or one of the extremes that fits."""
-    check_implementation(owner, _EXTREMES, x, settings=settings)
+    check_form(owner, _EXTREMES, x, settings=settings)
 
 
 def check_firsts(owner: str, x: jax.Array, settings: Settings) -> None:
     """Raises unless the settings name no form, or one of the extremes with their numbers that fits."""
-    check_implementation(owner, _FIRSTS, x, settings=settings)
+    check_form(owner, _FIRSTS, x, settings=settings)
 
 
 def check_sums(owner: str, x: jax.Array, settings: Settings) -> None:
     """Raises unless the settings name no form, or one of the sums that fits."""
-    check_implementation(owner, _SUMS, x, settings=settings)
+    check_form(owner, _SUMS, x, settings=settings)
 
 
 def _type(settings: Settings, x: Any, *taps: Any) -> Any:

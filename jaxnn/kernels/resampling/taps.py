@@ -1,28 +1,19 @@
-"""Resampling one axis: the taps of each output, and a weighted sum whose derivative is a weighted sum too.
+"""Which values of an axis each value of the resampled one is computed from, and with what weights.
 
 The tables are NumPy constants of the trace. Source positions are ratios of integers, so that no rounding
 moves a tap to its neighbour, however large the axis.
 """
 
-from functools import partial
+from functools import lru_cache
 from math import ceil
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-
-from jaxnn.kernels.lowering.fusion import stored
-from jaxnn.kernels.lowering.linear_map import with_transpose
 
 Array = np.ndarray[Any, Any]
 
 #: How far the interpolation kernel of a method reaches, in input pixels.
 REACH = {"linear": 1, "cubic": 2}
-
-#: Up to this many taps are unrolled; more of them become a loop.
-_UNROLLED = 16
 
 
 class Taps(NamedTuple):
@@ -38,8 +29,9 @@ def nearest_index(size: int, out: int) -> Array:
     return index
 
 
+@lru_cache(maxsize=64)  # the values and each derivative of a layer read the same table
 def taps(
-    method: str, size: int, out: int, *, align_corners: bool, antialias: bool, cubic_coefficient: float
+    method: str, size: int, out: int, align_corners: bool, antialias: bool, cubic_coefficient: float
 ) -> Taps:
     """The taps that take ``size`` values to ``out`` positions.
 
@@ -100,61 +92,3 @@ def transposed(taps: Taps, size: int) -> Taps:
     result.source[rank, row] = column
     result.weight[rank, row] = weights
     return result
-
-
-@partial(
-    jax.jit,
-    static_argnums=(1, 2),
-    static_argnames=("method", "align_corners", "antialias", "cubic_coefficient"),
-)
-def resample(x: jax.Array, axis: int, out: int, **settings: Any) -> jax.Array:
-    """``x`` with ``axis`` resampled at ``out`` positions; jitted: eager calls trace once per shape."""
-    table = taps(size=x.shape[axis], out=out, **settings)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return _take(x, axis, table.source[0])
-    return weighted_sum(x, axis, table)
-
-
-def weighted_sum(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
-    """y[i] = Σₜ weight[t, i] · x[source[t, i]] along ``axis``, with a transpose that gathers as well.
-
-    The transpose that JAX would derive is a scatter, which is serial on CPUs.
-    """
-    back = transposed(taps, x.shape[axis])
-    return with_transpose(
-        x,
-        {axis: taps.source.shape[1]},
-        lambda v: _gathered(v, axis, taps),
-        lambda v: _gathered(v, axis, back),
-    )
-
-
-def _gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
-    along = [1] * x.ndim
-    along[axis] = -1
-    # XLA moves the axis of a gather to the front. Stored here, it is moved back while the values are
-    # computed, and not by a copy of them.
-    x = stored(x)
-
-    def term(source: Array | jax.Array, weight: Array | jax.Array, *, some: bool) -> jax.Array:
-        weight = jnp.asarray(weight, x.dtype).reshape(along)
-        values = _take(x, axis, source) * weight
-        # A weight of zero must not multiply: the value may be NaN or infinite.
-        return jnp.where(weight != 0, values, jnp.zeros_like(values)) if some else values
-
-    if len(taps.source) <= _UNROLLED:
-        rows = [row for row in zip(*taps, strict=True) if row[1].any()]
-        terms = [term(source, weight, some=not weight.all()) for source, weight in rows]
-        return stored(sum(terms[1:], terms[0]))
-    sources, weights = jnp.asarray(taps.source, jnp.int32), jnp.asarray(taps.weight, x.dtype)
-
-    def add(t: jax.Array, total: jax.Array) -> jax.Array:
-        return total + term(sources[t], weights[t], some=True)
-
-    first = term(taps.source[0], taps.weight[0], some=True)
-    return lax.fori_loop(1, len(taps.source), add, first)
-
-
-def _take(x: jax.Array, axis: int, index: Array | jax.Array) -> jax.Array:
-    """The values of ``x`` at these positions along ``axis``."""
-    return jnp.take(x, jnp.asarray(index, jnp.int32), axis=axis, mode="clip")

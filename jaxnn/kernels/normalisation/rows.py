@@ -1,0 +1,88 @@
+"""The moments that a norm takes, and their forms where they are those of rows, along the last axis alone.
+
+Every form has exact means. Other norms have one form: sums of differences, which have forms of their own.
+"""
+
+from typing import Any
+
+import jax
+from jax.interpreters import ad
+
+from jaxnn.kernels.choice import Form
+from jaxnn.kernels.dtypes import accumulator, widened
+from jaxnn.kernels.lowering.operation import apply, check_form, operation, over_members
+from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
+from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, mean, plain, shifted
+from jaxnn.kernels.reduction import MANY_ROWS, many_rows
+
+
+def moments(x: jax.Array, scope: Scope) -> Moments:
+    """The moments of the values of ``x`` that share them."""
+    if not _is_of_rows(x, scope):
+        return shifted(x, scope)
+    return Moments(*apply(_MOMENTS, x, settings=scope))
+
+
+def check_implementation(owner: str, x: jax.Array, scope: Scope) -> None:
+    """Raises unless ``scope`` names no form, or one that fits."""
+    check_form(owner, _MOMENTS, x, settings=scope)
+
+
+def _is_of_rows(x: Any, scope: Scope) -> bool:
+    return scope.axes == (x.ndim - 1,) and scope.share == 1 and scope.axis_name is None
+
+
+def _fits(p: Problem) -> bool:
+    return _is_of_rows(p.types[0], p.settings)
+
+
+def _library_pays(p: Problem) -> bool:
+    """XLA's library for CPUs then does a few rows at a time, and all that the values need of them.
+
+    The derivative reads the moments too, and the library's calls return one result each.
+    """
+    return many_rows(p) and not p.settings.in_derivative
+
+
+def _plain(p: Problem, x: jax.Array) -> Moments:
+    return plain(x, p.settings.axes)
+
+
+def _shifted(p: Problem, x: jax.Array) -> Moments:
+    return shifted(x, p.settings)
+
+
+def _types(scope: Scope, x: Any) -> list[Any]:
+    spec = x.sharding.update(spec=(*x.sharding.spec[:-1], None))
+    return [x.update(shape=(*x.shape[:-1], 1), dtype=accumulator(x.dtype), sharding=spec)] * 3
+
+
+_ROWS = "the last axis alone"
+_PLAIN = Form("lax", _plain, _fits, needs=_ROWS)
+_SHIFTED = Form("shifted", _shifted)
+_MOMENTS = operation(
+    "moments",
+    type_of=_types,
+    forms={
+        "cpu": (_PLAIN._replace(pays=_library_pays, when=f"{MANY_ROWS}, for values"), _SHIFTED),
+        DEFAULT: (_PLAIN, _SHIFTED),
+    },
+    several=True,
+    read_as="shifted",
+)
+
+
+def _moments_jvp(primals: Any, tangents: Any, *, settings: Scope, mapped: Any) -> Any:
+    def along(
+        x: jax.Array, d_x: jax.Array, middle: jax.Array, rest: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        rests, d_wide = centred(widened(x), middle, rest, settings), widened(d_x)
+        return mean(d_wide, settings), 2 * mean(d_wide * rests, settings)
+
+    middle, rest, var = _MOMENTS.bind(*primals, settings=settings, mapped=mapped)
+    each = tuple((True,) * 4 for _ in mapped)
+    d_mean, d_var = over_members(along, each)(*primals, *tangents, middle, rest)
+    return [middle, rest, var], [d_mean, ad.Zero(jax.typeof(rest)), d_var]
+
+
+ad.primitive_jvps[_MOMENTS] = _moments_jvp

@@ -1,0 +1,1 @@
+"""Resampling along one axis: tables of taps, weighted sums of gathered values, and copies."""
