@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from jaxnn.kernels.recurrence import cells
 from jaxnn.kernels.recurrence.cells import Activation, HiddenAndCell
-from jaxnn.kernels.recurrence.scan import over_time
+from jaxnn.kernels.recurrence.primitives import check_implementation, over_time
 from jaxnn.ops import checks
 from jaxnn.ops.recurrent_arguments import Operands, candidate_bias, hidden, hidden_and_cell, operands
 from jaxnn.ops.sequences import checked_lengths, real_steps
@@ -30,6 +30,7 @@ def rnn(
     activation: Activation = jnp.tanh,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
+    implementation: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """A plain (Elman) recurrent network: (N, T, F) → outputs (N, T, H) and the final carry (N, H).
 
@@ -47,6 +48,8 @@ def rnn(
         step, or the initial one for length 0. Values below 0 count as 0 and values above T as T.
       reverse: run each sequence from its last real step to its first. Outputs stand where their inputs stand,
         so that the last to be computed is the one at t = 0.
+      implementation: a form of the values or of the derivative, by name; what has none of that name chooses,
+        by platform. ``"lax"`` is a plain scan with the derivative of a scan.
 
     Returns:
       The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
@@ -54,7 +57,7 @@ def rnn(
       the whole.
 
     Raises:
-      ValueError: if a shape does not fit the others, or T is 0.
+      ValueError: if a shape does not fit the others, T is 0, or there is no such form.
       TypeError: if an array is not floating-point, the dtypes differ, or ``lengths`` are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -66,6 +69,7 @@ def rnn(
     """
     checks.function("rnn", "activation", activation)
     checks.flags("rnn", reverse=reverse)
+    check_implementation("rnn", implementation)
     given = operands("rnn", 1, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     start = hidden("rnn", carry, given)
     outputs, final = _over_sequences(
@@ -75,6 +79,7 @@ def rnn(
         start,
         _lengths("rnn", lengths, given),
         reverse=reverse,
+        implementation=implementation,
     )
     return outputs, _as_given(final, carry)
 
@@ -114,6 +119,7 @@ def lstm(
     *,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
+    implementation: str | None = None,
 ) -> tuple[jax.Array, HiddenAndCell]:
     """Long short-term memory: (N, T, F) → outputs (N, T, H) and the final carry (h, c), each (N, H).
 
@@ -133,13 +139,14 @@ def lstm(
         zeros.
       lengths: (N,) integers, how many steps of each sequence are real; see ``rnn``.
       reverse: run each sequence from its last real step to its first; see ``rnn``.
+      implementation: a form, by name; see ``rnn``.
 
     Returns:
       The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
       dtype of accumulation, so that a sequence fed in pieces equals the whole.
 
     Raises:
-      ValueError: if a shape does not fit the others, or T is 0.
+      ValueError: if a shape does not fit the others, T is 0, or there is no such form.
       TypeError: if an array is not floating-point, the dtypes differ, the carry is not a pair, or ``lengths``
         are not integers.
 
@@ -152,6 +159,7 @@ def lstm(
     Cummins, "Learning to forget", 2000.
     """
     checks.flags("lstm", reverse=reverse)
+    check_implementation("lstm", implementation)
     given = operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     start = hidden_and_cell("lstm", carry, given)
     outputs, final = _over_sequences(
@@ -161,6 +169,7 @@ def lstm(
         start,
         _lengths("lstm", lengths, given),
         reverse=reverse,
+        implementation=implementation,
     )
     return outputs, _as_given(final, carry)
 
@@ -199,6 +208,7 @@ def gru(
     *,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
+    implementation: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Gated recurrent unit: (N, T, F) → outputs (N, T, H) and the final carry (N, H).
 
@@ -218,13 +228,14 @@ def gru(
       carry: h before the first step, (N, H), in the dtype of ``x`` or in float32 at least; None for zeros.
       lengths: (N,) integers, how many steps of each sequence are real; see ``rnn``.
       reverse: run each sequence from its last real step to its first; see ``rnn``.
+      implementation: a form, by name; see ``rnn``.
 
     Returns:
       The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
       dtype of accumulation, so that a sequence fed in pieces equals the whole.
 
     Raises:
-      ValueError: if a shape does not fit the others, or T is 0.
+      ValueError: if a shape does not fit the others, T is 0, or there is no such form.
       TypeError: if an array is not floating-point, the dtypes differ, or ``lengths`` are not integers.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -235,11 +246,18 @@ def gru(
     Cho et al., "Learning phrase representations using RNN encoder–decoder", 2014 (version 1 resets after).
     """
     checks.flags("gru", reverse=reverse)
+    check_implementation("gru", implementation)
     given = operands("gru", 3, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     own_bias = candidate_bias("gru", recurrent_bias, given)
     start = hidden("gru", carry, given)
     outputs, final = _over_sequences(
-        cells.GRU, given, own_bias, start, _lengths("gru", lengths, given), reverse=reverse
+        cells.GRU,
+        given,
+        own_bias,
+        start,
+        _lengths("gru", lengths, given),
+        reverse=reverse,
+        implementation=implementation,
     )
     return outputs, _as_given(final, carry)
 
@@ -269,7 +287,7 @@ def gru_step(
     return _as_given(final, carry), final.astype(given.x.dtype)
 
 
-@partial(jax.jit, static_argnames=("cell", "reverse"))
+@partial(jax.jit, static_argnames=("cell", "reverse", "implementation"))
 def _over_sequences(
     cell: cells.Cell,
     given: Operands,
@@ -278,6 +296,7 @@ def _over_sequences(
     lengths: jax.Array | None,
     *,
     reverse: bool,
+    implementation: str | None,
 ) -> tuple[jax.Array, Any]:
     """Outputs (N, T, H) in the dtype of x, and the final carry in the accumulator's.
 
@@ -296,6 +315,7 @@ def _over_sequences(
         x,
         real,
         reverse=reverse,
+        implementation=implementation,
     )
     if real is not None:
         outputs = jnp.where(real, outputs, jnp.zeros_like(outputs))
@@ -307,7 +327,7 @@ def _one_step(cell: cells.Cell, given: Operands, recurrent_bias: jax.Array | Non
     """The next carry in the accumulator's dtype."""
     h = jax.tree.leaves(carry)[0]
     recurrent = cells.gates(h, given.recurrent_kernel, recurrent_bias)
-    return cell.step(carry, cell.total(cells.gates(given.x, given.input_kernel, given.bias), recurrent))
+    return cell.step(carry, cell.sums(cells.gates(given.x, given.input_kernel, given.bias), recurrent))
 
 
 def _lengths(op: str, lengths: ArrayLike | None, given: Operands) -> jax.Array | None:

@@ -11,6 +11,7 @@ import pytest
 import jaxnn as nn
 from jaxnn.kernels.choice import always
 from jaxnn.kernels.lowering.primitive import KERNELS
+from jaxnn.ops import recurrent
 from jaxnn.ops.dense import dense
 from jaxnn.ops.norm import layer_norm
 from jaxnn.ops.pool import avg_pool, max_pool, min_pool
@@ -36,6 +37,22 @@ class Entry(NamedTuple):
 
 def maxima(x, **settings):
     return max_pool_with_indices(x, **settings)[0]
+
+
+def lstm_reverse(*args, **settings):
+    return recurrent.lstm(*args, reverse=True, **settings)
+
+
+def rnn(*args, **settings):
+    return recurrent.rnn(*args, **settings)
+
+
+def gru_lengths(x, *args, **settings):
+    return recurrent.gru(x, *args, lengths=np.asarray([4, 2]), **settings)
+
+
+def weights(gates):
+    return (2, 4, 2), (2, 3 * gates), (3, 3 * gates), (3 * gates,)
 
 
 def shrunk(x, **settings):
@@ -64,6 +81,9 @@ ENTRIES = [
     Entry("dense", dense, ((2, 3, 5), (5, 4), (4,)), ("dy_transposed", "x_transposed", "rows", "lax")),
     Entry("layer-norm", layer_norm, ((2, 5, 6), (6,), (6,)), ("lax", "shifted")),
     Entry("softmax", softmax, ((2, 3, 5),), ("rows",)),
+    Entry("lstm", lstm_reverse, weights(4), ("in_loop", "hoisted", "blocks", "whole", "lax")),
+    Entry("rnn", rnn, weights(1), ("hoisted", "whole", "lax")),
+    Entry("gru-lengths", gru_lengths, weights(3), ("hoisted", "whole")),
 ]
 each_form = pytest.mark.parametrize(
     ("entry", "form"),
@@ -114,10 +134,11 @@ def test_a_form_computes_the_same_as_the_chosen_one_also_under_vmap(entry, form)
 
 @each_form
 def test_explain_knows_the_form(entry, form):
+    op = named(entry, form)
     for platform in ("cpu", "cuda"):
-        both = partial(value_and_gradients, named(entry, form))
-        choices = nn.kernels.explain(both, *operands(entry), platform=platform)
-        assert form in {choice.form for choice in choices}
+        programs = op, partial(value_and_gradients, op)
+        choices = [nn.kernels.explain(f, *operands(entry), platform=platform) for f in programs]
+        assert form in {choice.form for of_program in choices for choice in of_program}
 
 
 def lists():

@@ -30,6 +30,8 @@ from jaxnn.kernels.normalisation.rows import moments
 from jaxnn.kernels.pooling import primitives as pool
 from jaxnn.kernels.pooling.forms import Settings as Pool
 from jaxnn.kernels.pooling.windows import Windows
+from jaxnn.kernels.recurrence.cells import rnn_cell
+from jaxnn.kernels.recurrence.primitives import over_time
 from jaxnn.kernels.reduction import extreme, spread, total
 from jaxnn.kernels.resampling import primitives as resampling
 from tests.support import assert_close, rng_array
@@ -75,6 +77,14 @@ TWICE, LINEAR = resampling.Copies(((1, 2),)), resampling.Resampling(1, 9, "linea
 POOL = Pool(((1, Windows(6, 3, 2, 1, 1, 0, 3)),))
 WIDER_POOL = Pool(((1, Windows(12, 3, 2, 1, 1, 0, 6)),))
 NUMBERS = [np.random.default_rng(0).integers(0, 3, (2, places, 4), np.int8) for places in (3, 6)]
+
+
+def halved(x):
+    """A recurrence with H 4 and without saturation."""
+    kernels = [(rng_array(4, 4, seed=seed), None) for seed in (7, 8)]
+    return over_time(rnn_cell(lambda sums: 0.5 * sums), *kernels, jnp.zeros((2, 4)), x, None, reverse=False)[
+        0
+    ]
 
 
 def softmax_values(x):
@@ -128,6 +138,10 @@ EXAMPLES = {
     "jaxnn_pool_taken": (lambda x: pool.taken(x, NUMBERS[:1], POOL), 184),
     "jaxnn_pool_taken_transpose": (transpose(lambda x: pool.taken(x, NUMBERS[1:], WIDER_POOL)), 272),
     # A product for each of the two taps and a sum; the transpose also chooses where a tap has a weight.
+    # Two products, a sum and the activation per step; and once more for the types of the carry.
+    "jaxnn_recurrence": (halved, 7 * (2 * 2 * (2 * 4) * 4 + 2 * (2 * 4)) + 2 * 4),
+    "jaxnn_recurrence_gradients": (lambda x: jax.vjp(halved, rng_array(*SHAPE))[1](x)[0], 2704),
+    "jaxnn_recurrence_tangents": (lambda x: jax.jvp(halved, (rng_array(*SHAPE),), (x,))[1], 3736),
     "jaxnn_resampled": (lambda x: resampling.resampled(x, LINEAR), 3 * (2 * 9 * 4)),
     "jaxnn_resampled_transpose": (
         transpose(lambda x: resampling.resampled(x, LINEAR._replace(out=6)), 4),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnn.kernels.recurrence import scan
+from jaxnn.kernels.recurrence import forms
 from jaxnn.ops import recurrent, sequences
 from tests.reference import recurrent as reference
 from tests.support import assert_close, deep, known_answers, plain_jit, rng_array
@@ -323,7 +323,7 @@ def arguments_and_tangents(name: str, steps: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize("reverse", [deep(False), True])
 def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64, monkeypatch):
     """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
-    monkeypatch.setattr(scan, "BLOCK", 16 * NETS[name].gates * H)
+    monkeypatch.setattr(forms, "BLOCK", 16 * NETS[name].gates * H)
     args, tangents = arguments_and_tangents(name, steps)
 
     def derivatives(f):
@@ -337,7 +337,7 @@ def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, 
 @every_net
 @pytest.mark.parametrize("reverse", [False, deep(True)])
 def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reverse, x64, monkeypatch):
-    monkeypatch.setattr(scan, "BLOCK", 2 * NETS[name].gates * H)
+    monkeypatch.setattr(forms, "BLOCK", 2 * NETS[name].gates * H)
     args, tangents = arguments_and_tangents(name, 8)
 
     def second(f):

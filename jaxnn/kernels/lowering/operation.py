@@ -19,7 +19,8 @@ from jaxnn.kernels.lowering.meaning import Flops
 from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS, Problem, primitive
 from jaxnn.kernels.lowering.varying import equally_varying
 
-Mapped = tuple[tuple[bool, ...], ...]
+Level = tuple[bool, ...]
+Mapped = tuple[Level, ...]
 Rule = Callable[[Any], bool]
 
 
@@ -31,6 +32,7 @@ def operation(
     flops: Flops | None = None,
     several: bool = False,
     read_as: str | None = None,
+    align: Callable[[Any, Level], Level] = lambda settings, level: level,
 ) -> Primitive:
     """A primitive called ``jaxnn_<name>``, whose derivatives are still to be defined.
 
@@ -43,6 +45,7 @@ def operation(
       several: whether it has several results.
       read_as: the name of the form by which ``summary`` reads it where that fits, instead of the one that
         the list ``"default"`` chooses.
+      align: which operands ``vmap`` must map too, by copies, where it maps these.
     """
 
     def types(*operands: Any, settings: Any, mapped: Mapped) -> Any:
@@ -66,7 +69,7 @@ def operation(
         ("settings", "mapped"),
         type_of=types,
         forms=all_forms,
-        batch=lambda args, dims, **params: _batch(made, args, dims, **params),
+        batch=lambda args, dims, **params: _batch(made, align, args, dims, **params),
         describe=_describe,
         flops=flops,
         plain=plain,
@@ -88,13 +91,18 @@ def linear_operation(
     Its transpose is an operation too, called ``jaxnn_<name>_transpose``: each of its forms is the transpose
     of the form of that name.
     """
-    forward = operation(name, type_of=type_of, forms=forms, flops=flops, read_as=read_as)
+
+    def align(settings: Any, level: Level) -> Level:
+        return True, *level[1:]  # else the transpose would have to sum over members
+
+    forward = operation(name, type_of=type_of, forms=forms, flops=flops, read_as=read_as, align=align)
     backward = operation(
         f"{name}_transpose",
         type_of=lambda settings, y, *others: y.update(shape=settings.shape, dtype=settings.dtype),
         forms={platform: tuple(map(_transposed, listed)) for platform, listed in forms.items()},
         flops=flops,
         read_as=read_as,
+        align=align,
     )
 
     def transpose(cotangent: Any, x: Any, *others: Any, settings: Any, mapped: Mapped) -> list[Any]:
@@ -163,15 +171,25 @@ def _linear_jvp(made: Primitive, primals: Sequence[Any], tangents: Sequence[Any]
 
 
 def _batch(
-    made: Primitive, args: Sequence[jax.Array], dims: Sequence[int | None], *, settings: Any, mapped: Mapped
+    made: Primitive,
+    align: Callable[[Any, Level], Level],
+    args: Sequence[jax.Array],
+    dims: Sequence[int | None],
+    *,
+    settings: Any,
+    mapped: Mapped,
 ) -> Any:
-    """The mapped axis comes first. The first operand is mapped if any is: transposes rely on that."""
+    """The mapped axis comes first."""
     size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
-    first, *others = (a if d is None else jnp.moveaxis(a, d, 0) for a, d in zip(args, dims, strict=True))
-    if dims[0] is None:
-        first = jnp.broadcast_to(first, (size, *first.shape))
-    level = (True, *(d is not None for d in dims[1:]))
-    result = _bind(made, first, *others, settings=settings, mapped=(level, *mapped))
+    level = align(settings, tuple(d is not None for d in dims))
+
+    def led(a: jax.Array, d: int | None, is_mapped: bool) -> jax.Array:
+        if d is not None:
+            return jnp.moveaxis(a, d, 0)
+        return jnp.broadcast_to(a, (size, *a.shape)) if is_mapped else a
+
+    operands = map(led, args, dims, level)
+    result = _bind(made, *operands, settings=settings, mapped=(level, *mapped))
     return result, [0] * len(result) if made.multiple_results else 0
 
 

@@ -20,14 +20,14 @@ HiddenAndCell = tuple[jax.Array, jax.Array]
 
 
 class Cell(NamedTuple):
-    """``carry = step(carry, total(x·W + b, h·R + recurrent bias))``, h the first array of the carry.
+    """``carry = step(carry, sums(x·W + b, h·R + recurrent bias))``, h the first array of the carry.
 
-    ``total`` is linear and combines the two shares of the gates; ``step`` is elementwise and may read h
-    itself. Its derivative is ``tangent(slopes(step, carry, total), d_carry, d_total)``: ``slopes`` can be
+    ``sums`` is linear and combines the two shares of the gates; ``step`` is elementwise and may read h
+    itself. Its derivative is ``tangent(slopes(step, carry, sums), d_carry, d_sums)``: ``slopes`` can be
     computed for many steps at once, and ``tangent`` consists of multiplications.
     """
 
-    total: Callable[[jax.Array, jax.Array], Any]
+    sums: Callable[[jax.Array, jax.Array], Any]
     step: Callable[..., Any]
     slopes: Callable[..., Any]
     tangent: Callable[[Any, Any, Any], Any]
@@ -40,64 +40,64 @@ class RnnStep:
 
     activation: Activation
 
-    def __call__(self, carry: jax.Array, total: jax.Array) -> jax.Array:
-        h = self.activation(total)
-        if h.shape != total.shape or h.dtype != total.dtype:
+    def __call__(self, carry: jax.Array, sums: jax.Array) -> jax.Array:
+        h = self.activation(sums)
+        if h.shape != sums.shape or h.dtype != sums.dtype:
             raise ValueError(
                 f"rnn: activation must keep shape and dtype, got {h.dtype}{list(h.shape)} "
-                f"from {total.dtype}{list(total.shape)}"
+                f"from {sums.dtype}{list(sums.shape)}"
             )
         return h
 
 
-def rnn_slopes(step: Callable[..., jax.Array], h: jax.Array, total: jax.Array) -> jax.Array:
+def rnn_slopes(step: Callable[..., jax.Array], h: jax.Array, sums: jax.Array) -> jax.Array:
     """The activation's derivative."""
-    slope: jax.Array = jax.jvp(partial(step, h), (total,), (jnp.ones_like(total),))[1]
+    slope: jax.Array = jax.jvp(partial(step, h), (sums,), (jnp.ones_like(sums),))[1]
     return slope
 
 
-def rnn_tangent(slope: jax.Array, d_h: jax.Array, d_total: jax.Array) -> jax.Array:
-    return slope * d_total
+def rnn_tangent(slope: jax.Array, d_h: jax.Array, d_sums: jax.Array) -> jax.Array:
+    return slope * d_sums
 
 
-def lstm_step(carry: HiddenAndCell, total: jax.Array) -> HiddenAndCell:
+def lstm_step(carry: HiddenAndCell, sums: jax.Array) -> HiddenAndCell:
     """The step of ``lstm``."""
     _, c = carry
-    i, f, g, o = jnp.split(total, 4, axis=-1)
+    i, f, g, o = jnp.split(sums, 4, axis=-1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
 
-def lstm_slopes(step: Any, carry: HiddenAndCell, total: jax.Array) -> tuple[jax.Array, ...]:
+def lstm_slopes(step: Any, carry: HiddenAndCell, sums: jax.Array) -> tuple[jax.Array, ...]:
     """The slopes of the new c in the old one, i, f and g; of the new h in the new c and o."""
     _, c = carry
-    i, f, g, o = jnp.split(total, 4, axis=-1)
+    i, f, g, o = jnp.split(sums, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
     squashed = jnp.tanh(f * c + i * g)
     by_gates = (g * i * (1 - i), c * f * (1 - f), i * (1 - g * g))
     return f, jnp.concatenate(by_gates, axis=-1), o * (1 - squashed * squashed), squashed * o * (1 - o)
 
 
-def lstm_tangent(slopes: tuple[jax.Array, ...], d_carry: HiddenAndCell, d_total: jax.Array) -> HiddenAndCell:
+def lstm_tangent(slopes: tuple[jax.Array, ...], d_carry: HiddenAndCell, d_sums: jax.Array) -> HiddenAndCell:
     by_c, by_gates, h_by_c, h_by_o = slopes
     hidden = by_c.shape[-1]
-    d_gates, d_o = lax.split(d_total, (3 * hidden, hidden), d_total.ndim - 1)
-    parts = lax.split(by_gates * d_gates, (hidden,) * 3, d_total.ndim - 1)
-    d_c = by_c * d_carry[1] + parts[0] + parts[1] + parts[2]
+    d_gates, d_o = lax.split(d_sums, (3 * hidden, hidden), d_sums.ndim - 1)
+    by_i, by_f, by_g = lax.split(by_gates * d_gates, (hidden,) * 3, d_sums.ndim - 1)
+    d_c = by_c * d_carry[1] + by_i + by_f + by_g
     return h_by_c * d_c + h_by_o * d_o, d_c
 
 
-def gru_step(h: jax.Array, total: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+def gru_step(h: jax.Array, sums: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
     """The step of ``gru``."""
-    both, input_n, recurrent_n = total
+    both, input_n, recurrent_n = sums
     r, z = jnp.split(jax.nn.sigmoid(both), 2, axis=-1)
     n = jnp.tanh(input_n + r * recurrent_n)
     return (1 - z) * n + z * h
 
 
-def gru_slopes(step: Any, h: jax.Array, total: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+def gru_slopes(step: Any, h: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """The slopes of the new h in the old one, in r and z, and in the two shares of n."""
-    both, input_n, recurrent_n = total
+    both, input_n, recurrent_n = sums
     r, z = jnp.split(jax.nn.sigmoid(both), 2, axis=-1)
     n = jnp.tanh(input_n + r * recurrent_n)
     by_n = (1 - z) * (1 - n * n)
@@ -105,14 +105,14 @@ def gru_slopes(step: Any, h: jax.Array, total: tuple[jax.Array, ...]) -> tuple[j
     return z, by_both, by_n, by_n * r
 
 
-def gru_tangent(slopes: tuple[jax.Array, ...], d_h: jax.Array, d_total: tuple[jax.Array, ...]) -> jax.Array:
+def gru_tangent(slopes: tuple[jax.Array, ...], d_h: jax.Array, d_sums: tuple[jax.Array, ...]) -> jax.Array:
     by_h, by_both, by_input_n, by_recurrent_n = slopes
-    d_both, d_input_n, d_recurrent_n = d_total
+    d_both, d_input_n, d_recurrent_n = d_sums
     by_r, by_z = lax.split(by_both * d_both, by_h.shape[-1:] * 2, d_both.ndim - 1)
     return by_h * d_h + by_r + by_z + by_input_n * d_input_n + by_recurrent_n * d_recurrent_n
 
 
-def gru_total(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def gru_sums(x: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The sums for r and z; the candidate's shares stay apart, since the reset multiplies only the second."""
     hidden = x.shape[-1] // 3
     split = (2 * hidden, hidden)
@@ -125,7 +125,7 @@ def rnn_cell(activation: Activation) -> Cell:
 
 
 LSTM = Cell(lax.add, lstm_step, lstm_slopes, lstm_tangent)
-GRU = Cell(gru_total, gru_step, gru_slopes, gru_tangent, reads_h=True)
+GRU = Cell(gru_sums, gru_step, gru_slopes, gru_tangent, reads_h=True)
 
 
 def gates(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
