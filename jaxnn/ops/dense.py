@@ -48,6 +48,8 @@ def dense(
     return _affine(x, kernel, bias, implementation)
 
 
-@partial(jax.jit, static_argnums=3, inline=True)  # traced and differentiated once per shape, not at every call
+@partial(
+    jax.jit, static_argnums=3, inline=True
+)  # traced and differentiated once per shape, not at every call
 def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, implementation: str | None) -> jax.Array:
     return lax.convert_element_type(add_bias(matrix_product(x, kernel, implementation), bias), x.dtype)
