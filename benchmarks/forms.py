@@ -148,10 +148,11 @@ def taken_when(forms: Sequence[Form]) -> dict[str, str]:
     """When each form of a list is taken, in words."""
     words, reached = {}, True
     for form in forms:
-        asked = not reached or (form is forms[-1] and form.name == "lax" and len(forms) > 1)
         usual = "always" if form is forms[0] else "otherwise"
-        words[form.name] = "if asked for" if asked else form.when or usual
-        reached = reached and not (form.fits is always and form.pays is always)
+        words[form.name] = form.when or usual if reached else "if asked for"
+        # The forms of a convolution for one and for several groups leave nothing to the last.
+        everywhere = form.name == "canonical" or form.fits is always
+        reached = reached and not (everywhere and form.pays is always)
     return words
 
 

@@ -14,7 +14,7 @@ from jax.interpreters import ad
 
 from jaxnn.kernels.choice import check_name
 from jaxnn.kernels.lowering.operation import Level, Mapped, apply, in_form, operation
-from jaxnn.kernels.lowering.varying import equally_varying
+from jaxnn.kernels.lowering.varying import equally_varying, varying_as
 from jaxnn.kernels.recurrence.cells import Cell, gates
 from jaxnn.kernels.recurrence.forms import (
     GRADIENTS,
@@ -57,9 +57,12 @@ def over_time(
     Returns:
       The first array of the carry after each step, (N, T, H), and the final carry.
     """
+    # The operands of one primitive vary over the same axes of a shard_map, and so must what is traced here.
+    given = x, weights, recurrent, carry, real
+    x, weights, recurrent, carry, real = varying_as(given, given)
 
-    # A scan's first carry must be sharded, and vary over the axes of a shard_map, as all later ones do. Zeros
-    # made from a result of the cell do so; nothing else of that call is left in the compiled program.
+    # A scan's first carry must be sharded as all later ones are. Zeros made from a result of the cell are;
+    # nothing else of that call is left in the compiled program.
     def first_sums(carry: Any) -> Any:
         return cell.sums(gates(x[:, 0], *weights), gates(jax.tree.leaves(carry)[0], *recurrent))
 
