@@ -70,7 +70,7 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
         return []
     rng = np.random.default_rng(0)
     operands = [jnp.asarray(rng.standard_normal(t.shape), t.dtype) for t in types]
-    calls, rows, expected = {}, [], []
+    calls, rows, expected = {}, [], None
     template = Row(
         "forms", operation.primitive.name.removeprefix("jaxnn_"), case.title, "", "forward", "top", "float32"
     )
@@ -88,11 +88,6 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
             rows.append(row)
     samples = timing.alternate(calls, rounds=rounds, seconds=seconds)
     return [timed(row, samples, taken.name) if row.contender in samples else row for row in reversed(rows)]
-
-
-def distance(got: np.ndarray, expected: np.ndarray) -> float:
-    """The largest error over the largest value."""
-    return float(np.abs(got - expected).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
 
 
 def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
