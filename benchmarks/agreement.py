@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: The largest error allowed, over the largest value of the array. Half-precision sums may be rounded at each
-#: step, and accelerators multiply float32 in fewer bits unless told otherwise.
+#: step, and accelerators multiply float32 in fewer bits unless set otherwise.
 TOLERANCES = {
     ("float32", "cpu"): 1e-4,
     ("float32", "accelerator"): 2e-2,

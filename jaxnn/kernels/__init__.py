@@ -1,6 +1,6 @@
 """How operations are computed, by platform and shape: no argument checks, no layers.
 
-``explain`` tells which form each operation of a function takes; ``use`` lets a platform take the forms of
+``explain`` shows which form each operation of a function takes; ``use`` lets a platform take the forms of
 another.
 """
 

@@ -138,7 +138,7 @@ def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 def _sharding(table: jax.Array, ids: jax.Array) -> jax.P | None:
-    """On an explicit mesh rows are sharded as their ids, features as in the table; JAX must be told."""
+    """On an explicit mesh rows are sharded as their ids, features as in the table; JAX can't infer that."""
     spec = jax.P(*jax.typeof(ids).sharding.spec, jax.typeof(table).sharding.spec[1])
     return spec if any(spec) else None
 

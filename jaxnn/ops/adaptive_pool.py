@@ -1,4 +1,4 @@
-"""Pools that are told the size of their output and choose their windows to fit."""
+"""Pools that are given the size of their output and choose their windows to fit."""
 
 import jax
 import jax.numpy as jnp

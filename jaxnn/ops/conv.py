@@ -52,7 +52,7 @@ def conv(
       groups: contiguous blocks of channels that do not see each other. ``groups=C_in`` is depthwise.
       implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
         the plain form. Gradients take the form of that name if they have one that fits, otherwise choose.
-        ``docs/kernels`` has the names, ``jaxnn.kernels.explain`` tells what is chosen.
+        ``docs/kernels`` has the names, ``jaxnn.kernels.explain`` shows what is chosen.
 
     Raises:
       ValueError: wrong rank or channels, groups that do not divide, a setting below 1, an empty output.

@@ -50,7 +50,7 @@ def max_pool(
         would start in the high padding (as in PyTorch).
       implementation: the form to compute it in, by name; None chooses by platform and problem. ``"lax"`` is
         the plain form, with its own derivative. ``docs/kernels`` has the names,
-        ``jaxnn.kernels.explain`` tells what is chosen.
+        ``jaxnn.kernels.explain`` shows what is chosen.
 
     Raises:
       ValueError: wrong rank, a setting below 1, padding that is negative or too wide, a window larger than

@@ -1,4 +1,4 @@
-"""What is told of a run while it goes on: functions of one's own, and writers of files."""
+"""What is reported of a run while it goes on: to one's own functions, and to files."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Epoch:
     """The scores of one epoch's steps, and whether each step left everything finite.
 
     Attributes:
-      names: of the scores, in the order in which they are told.
+      names: of the scores, in the order in which they are reported.
       done: how many of its steps were fetched.
       totals: for every score the sum of its means, each times the examples that it was taken over.
       examples: how many those are.

@@ -136,7 +136,7 @@ def fit(
     names = [*functions, *(() if validation is None else (f"val_{name}" for name in functions))]
     if best is not None:
         arguments.best(owner, best, names)
-    told = given(owner, "on_step", on_step), given(owner, "on_epoch", on_epoch)
+    listeners = given(owner, "on_step", on_step), given(owner, "on_epoch", on_epoch)
     if average is not None:
         optimizer = averaged(optimizer, arguments.decay(owner, "average", average))
     find_nan = checks.flag(owner, "find_nan", find_nan)
@@ -162,5 +162,5 @@ def fit(
             locate = partial(located, net=layer, loss=loss)
         keeper = None if best is None else Keeper(best)
         report = reporter(shown, epochs, source.steps)
-        run = Run(source, state, step, report, [*functions], validate, keeper, *told, locate)
+        run = Run(source, state, step, report, [*functions], validate, keeper, *listeners, locate)
         return run.go(epochs)

@@ -1,4 +1,4 @@
-"""Weights told apart by their paths: for freezing, two learning rates, weight decay on some of them."""
+"""Weights distinguished by their paths: for freezing, two learning rates, weight decay on some of them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase

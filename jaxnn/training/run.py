@@ -1,4 +1,4 @@
-"""A run while it goes on: its state, its history, and all who are told of it."""
+"""A run while it goes on: its state, its history, and what reports it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from flax import nnx
 import jaxnn as nn
 from tests.support import assert_close, deep, rng_array
 
-#: Channels, features, window, and what else ``nnx.Conv`` is told.
+#: Channels, features, window, and further settings of ``nnx.Conv``.
 SETTINGS = {
     "same": (4, 6, (3, 3), {}),
     "strided": (4, 6, (3, 3), {"strides": (2, 1), "padding": "VALID"}),

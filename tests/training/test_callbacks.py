@@ -1,4 +1,4 @@
-"""Who is told of a run: functions, and writers of files."""
+"""What is reported of a run: to functions, and to files."""
 
 import csv
 import json

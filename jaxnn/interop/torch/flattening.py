@@ -66,7 +66,7 @@ Found = dict[str, Features]
 
 
 def by_structure(net: Layer, params: Params) -> Found:
-    """The features that each layer is given, by path, as far as the structure of the net tells."""
+    """The features that each layer is given, by path, as far as the structure of the net shows."""
     found: Found = {}
     _follow(net, Slots(*params, {}), PLAIN, "", found)
     if not any(_has_space(net)):
@@ -243,7 +243,7 @@ def by_program(net: Layer, params: Params, shape: Spec, owner: str) -> Found:
 def _origin(jaxpr: Any, atom: Any, outside: Callable[[int], Features] | None = None) -> Features:
     """Whether ``atom``, of two axes, is a flattened array, and of how many channels.
 
-    ``outside`` tells the same of the inputs of ``jaxpr``, by place, where another program calls it.
+    ``outside`` says the same of the inputs of ``jaxpr``, by place, where another program calls it.
     """
     makers = {out: eqn for eqn in jaxpr.eqns for out in eqn.outvars}
     if isinstance(atom, Literal) or atom.aval.ndim != 2:

@@ -119,7 +119,7 @@ def match(
       mapping: paths of layers, or of composites with all that is in them, to names of modules, such as
         ``{"head": "fc", "body": "backbone.body"}``. The path ``""`` stands for the net.
       shape: that of an input, as for ``init``. Needed only where a layer's input is flattened from channels
-        last in a way that the structure of the net doesn't tell; a sentence asks for it then.
+        last in a way that the structure of the net doesn't show; a sentence asks for it then.
 
     Raises:
       TypeError: ``state_dict`` isn't a mapping of arrays or the name of a file.

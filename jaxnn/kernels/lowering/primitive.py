@@ -54,7 +54,7 @@ class Kernel(NamedTuple):
     describe: Callable[[tuple[Any, ...], Mapping[str, Any], int], Any]
 
     def on(self, platform: str) -> Sequence[Form]:
-        """The list of a platform: its own, that of the one whose forms it was told to use, or the default."""
+        """The list of a platform: its own, that of the platform whose forms it uses, or the default."""
         return self.forms.get(_TAKES.get(platform, platform), self.forms[DEFAULT])
 
     def chosen(
