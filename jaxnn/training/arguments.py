@@ -81,7 +81,7 @@ def pair(owner: str, name: str, value: Any) -> int:
 
 
 def gives_batches(data: Any) -> bool:
-    """Whether ``data`` are no pair of arrays but an iterable of batches, or a function that makes one."""
+    """Whether ``data`` is not a pair of arrays but an iterable of batches, or a function that returns one."""
     if isinstance(data, tuple | list | dict | str | bytes | np.ndarray | jax.Array):
         return False
     return isinstance(data, Iterable) or callable(data)

@@ -20,7 +20,7 @@ class Best:
     Args:
       score: a name of the run's history, such as ``"loss"`` or ``"val_accuracy"``.
       higher: whether higher is better, as of an accuracy; lower is, by default.
-      patience: the run ends after this many epochs in a row without a better score; None, and it goes on.
+      patience: the run ends after this many epochs in a row without a better score; None: it goes on.
       margin: how much better a score must be to count as better, 0 or more.
 
     Raises:

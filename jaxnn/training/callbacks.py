@@ -35,7 +35,7 @@ class JSONLines:
     """A callback that appends one JSON object per call to a file: ``{"step": 1, "loss": 0.5}``.
 
     Every line is written out at once, so that a file of a run that was killed holds all but its last lines.
-    A score that is not finite is written as null, since JSON has no word for it.
+    A score that is not finite is written as null, which JSON can't express otherwise.
 
     Args:
       path: of the file, which is created or continued; its folder must exist.
@@ -55,7 +55,7 @@ class JSONLines:
     def __init__(self, path: str | Path, name: str = "step"):
         self.path, self.name = _path("JSONLines", path), name
         checks.text("JSONLines", "name", name)
-        self.path.open("a").close()  # now, and not after the first hour, it is found out whether that can be
+        self.path.open("a").close()  # if it can't be written, this fails at once
 
     def __call__(self, number: int, scores: Mapping[str, float]) -> None:
         row = {name: value if abs(value) < float("inf") else None for name, value in scores.items()}

@@ -105,7 +105,7 @@ def in_pieces(run: Pass, pieces: int) -> Pass:
 
 
 def _parts(batch: Batch, pieces: int) -> Batch:
-    """Piece i has the rows i, i + pieces, i + 2·pieces, …: each is spread over devices as the batch is."""
+    """Piece i has the rows i, i + pieces, i + 2·pieces, …: each is sharded over devices as the batch is."""
 
     def cut(array: Any) -> jax.Array:
         array = jnp.asarray(array)

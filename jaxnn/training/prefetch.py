@@ -15,11 +15,11 @@ from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
 
 
-class prefetch(Iterator[Any]):  # a name in lower case, since it is used as a function is
+class prefetch(Iterator[Any]):  # in lower case, since it is used like a function
     """An iterator over the same batches, taken from ``batches`` and put on the device by a thread.
 
-    While a step runs, the next batches are read, made into arrays and sent. What an array may come from is
-    whatever NumPy can read: a tensor of PyTorch on the CPU, a list of numbers in a batch's place not. An
+    While a step runs, the next batches are read, made into arrays and sent. An array may come from
+    whatever NumPy reads as one, such as a CPU tensor of PyTorch, but not from a list of numbers. An
     exception in ``batches`` is raised where its batch would have come.
 
     Args:

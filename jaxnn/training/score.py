@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class with_inputs:  # a name in lower case, since it is used as a function is
+class with_inputs:  # in lower case, since it is used like a function
     """A loss or metric that sees the inputs of the net too: ``function(prediction, target, inputs)``.
 
     Everywhere that takes a loss or a metric, ``with_inputs(function)`` may be passed; ``inputs`` is the batch
