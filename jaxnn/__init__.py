@@ -36,6 +36,7 @@ from jaxnn.export import export as export
 from jaxnn.export import load_exported as load_exported
 from jaxnn.export import stablehlo as stablehlo
 from jaxnn.exports import public
+from jaxnn.folding import fold_batch_norm as fold_batch_norm
 from jaxnn.generation import generate as generate
 from jaxnn.inspection import activations as activations
 from jaxnn.inspection import diagnose as diagnose

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, Protocol
 from jax.typing import DTypeLike
 
 from jaxnn.entries import Entries, check_entries
-from jaxnn.made import Made
+from jaxnn.made import Made, treescope_rendering
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, Weights, checks_params
 from jaxnn.shapes import Spec, as_spec
@@ -110,6 +110,9 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r})" if self.made is None else repr(self.made)
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Callable[..., Any]) -> Any:
+        return treescope_rendering(self, path, subtree_renderer)
 
 
 def next_piece(layer: Layer, params: Params, x: Any, carry: Any, room: int) -> tuple[Any, Any]:

@@ -58,11 +58,32 @@ class Made:
 
     @staticmethod
     def _argument(name: str | None, value: Any, indent: int) -> str:
-        if name is None:
-            return text(value, indent)
-        # Python's grammar does not allow every name as a keyword: "0", for instance.
-        before, after = (f"{name}=", "") if name.isidentifier() else (f"**{{{name!r}: ", "}")
+        before, after = _keyword(name)
         return before + text(value, indent) + after
+
+
+def treescope_rendering(layer: Any, path: str | None, render: Callable[..., Any]) -> Any:
+    """The call that made ``layer`` as a tree for treescope, whose parts can be folded; see its handlers."""
+    from treescope import rendering_parts as parts
+
+    made: Made | None = layer.made
+    if made is None or made.lifted:
+        return parts.build_one_line_tree_node(repr(layer), path)
+    children = []
+    for name, value in made.arguments():
+        shown = render(value) if isinstance(getattr(value, "made", None), Made) else text(value)
+        before, after = _keyword(name)
+        children.append(parts.siblings_with_annotations(before, shown, after))
+    return parts.build_foldable_tree_node_from_children(
+        prefix=f"{made.name}(", children=children, suffix=")", comma_separated=True, path=path
+    )
+
+
+def _keyword(name: str | None) -> tuple[str, str]:
+    """What stands before and after the value of an argument, if its name is no Python word too."""
+    if name is None:
+        return "", ""
+    return (f"{name}=", "") if name.isidentifier() else (f"**{{{name!r}: ", "}")
 
 
 def text(value: Any, indent: int = 0) -> str:

@@ -388,6 +388,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("layers.export", "layers.load_exported", "layers.stablehlo"), "see tests/test_export.py"
     ),
+    "layers.fold_batch_norm": "see tests/test_folding.py",
     **dict.fromkeys(("layers.Fit", "layers.TrainState"), "a record of what it is given"),
     **dict.fromkeys(
         (f"layers.{name}" for name in ("accuracy", "evaluate", "fit", "init_state", "make_step")),

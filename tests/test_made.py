@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import treescope
+from rich.pretty import pretty_repr
 
 import jaxnn as nn
 from jaxnn.lifting import as_layer
@@ -63,6 +65,14 @@ def test_a_long_call_has_one_argument_per_line():
         "    ),",
         ")",
     ])  # fmt: skip
+
+
+def test_treescope_and_rich_show_the_call_too():
+    short = nn.serial(nn.conv(8, 3), nn.relu, head=nn.dense(3), **{"0": nn.frozen(nn.dense(2))})
+    as_tree = "".join(treescope.render_to_text(short).split())
+    assert as_tree.replace(",)", ")") == "".join(repr(short).split()).replace(",)", ")")
+    assert pretty_repr(short) == repr(short)
+    assert "kernel" in pretty_repr(short.init(jax.random.key(0), (1, 4, 4, 1)))
 
 
 def test_settings_are_known_by_name_with_their_defaults():

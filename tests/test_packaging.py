@@ -14,7 +14,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("jaxnn", "examples", "benchmarks", "docs")
-EXTRAS = ("matplotlib", "sklearn", "tqdm", "chex", "hypothesis", "pytest", "torch", "flax", "safetensors")
+EXTRAS = (
+    "matplotlib",
+    "sklearn",
+    "tqdm",
+    "chex",
+    "hypothesis",
+    "pytest",
+    "torch",
+    "flax",
+    "safetensors",
+    "jax2onnx",
+)
 
 
 def run(*command: str | Path, cwd: Path) -> str:

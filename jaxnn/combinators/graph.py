@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,9 @@ class Parts:
     def __getitem__(self, name: str) -> Callable[[Any], Any]:
         return getattr(self, name)
 
+
+#: Whether a composite is being run: the outermost one puts its own name in front of the paths.
+_WITHIN: ContextVar[bool] = ContextVar("within a net", default=False)
 
 Flow = Callable[[Parts, Any], Any]
 
@@ -131,7 +135,7 @@ class Composite:
 
     def visit(self, params: Params, x: Any, call: Call, /) -> Any:
         self._check(params)
-        return self._run(lambda part, x: call(part, self.parts[part], _own(params, part), x), x)
+        return self._named(lambda part, x: call(part, self.parts[part], _own(params, part), x), x)
 
     def train(self, params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         self._check(params)
@@ -151,7 +155,7 @@ class Composite:
                 state[part] = new
             return y
 
-        return self._run(call, x), state
+        return self._named(call, x), state
 
     def cast(self, params: Params, dtype: DTypeLike, /) -> Params:
         self._check(params)
@@ -171,7 +175,23 @@ class Composite:
             carries[part] = (*done, new)
             return y
 
-        return self._run(call, x), carries
+        return self._named(call, x), carries
+
+    def _named(self, call: Callable[[str, Any], Any], x: Any) -> Any:
+        """``_run`` with the path of each part as the scope of its operations: profiles and HLO show it."""
+
+        def named(part: str, x: Any) -> Any:
+            with jax.named_scope(part):
+                return call(part, x)
+
+        if _WITHIN.get():
+            return self._run(named, x)
+        token = _WITHIN.set(True)
+        try:
+            with jax.named_scope(self.name):
+                return self._run(named, x)
+        finally:
+            _WITHIN.reset(token)
 
     def _run(self, call: Callable[[str, Any], Any], x: Any) -> Any:
         return self.fn(Parts(self.name, self.parts.keys(), partial(self._located, call)), x)

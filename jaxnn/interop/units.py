@@ -54,6 +54,8 @@ Visit = Callable[[Unit], Slots]
 
 #: Constructors that leave a layer's params as they are.
 TRANSPARENT = ("named", "remat", "mixed_precision")
+#: Those of many copies side by side, with a leading axis in each array.
+COPIES = ("repeat", "ensemble")
 
 
 def units(net: Layer, params: Params) -> list[Unit]:
@@ -93,9 +95,9 @@ def _rebuild(layer: Layer, slots: Slots, path: str, visit: Visit) -> Slots:
         held = Slots(slots.state["weights"], slots.state["state"], slots.vectors)
         new = inner(as_layer(settings["layer"]), held, path)
         return Slots({}, {"weights": new.weights, "state": new.state}, new.vectors)
-    if kind in ("repeat", "ensemble"):
+    if kind in COPIES:
         copies = [
-            inner(as_layer(settings["layer"]), _member(slots, i), _join(path, str(i)))
+            inner(as_layer(settings["layer"]), _member(slots, i), join(path, str(i)))
             for i in range(settings["n"])
         ]
         return jax.tree.map(_stacked, *copies)
@@ -106,14 +108,15 @@ def _rebuild(layer: Layer, slots: Slots, path: str, visit: Visit) -> Slots:
         new = inner(as_layer(settings["layer"]), held, path)
         return Slots(new.weights, {"state": new.state, "vectors": new.vectors}, slots.vectors)
     if layer.parts is not None:
-        parts = {part: inner(own, _part(slots, part), _join(path, part)) for part, own in layer.parts.items()}
+        parts = {part: inner(own, _part(slots, part), join(path, part)) for part, own in layer.parts.items()}
         return Slots(
             *(_joined(old, [(part, new[i]) for part, new in parts.items()]) for i, old in enumerate(slots))
         )
     return visit(Unit(path or layer.name, kind, layer, slots, settings))
 
 
-def _join(path: str, part: str) -> str:
+def join(path: str, part: str) -> str:
+    """The path of ``part`` within what has this path."""
     return f"{path}/{part}" if path else part
 
 
@@ -122,8 +125,12 @@ def _part(slots: Slots, part: str) -> Slots:
 
 
 def _joined(old: Any, parts: list[tuple[str, Any]]) -> Any:
-    """The trees of the parts under their names, where the old tree has an entry for them."""
-    return {part: new for part, new in parts if part in old}
+    """The trees of the parts under their names, except for those without an entry before or now."""
+    return {part: new for part, new in parts if part in old and not _is_nothing(new)}
+
+
+def _is_nothing(tree: Any) -> bool:
+    return isinstance(tree, dict) and not tree
 
 
 def _member(slots: Slots, i: int) -> Slots:

@@ -237,6 +237,8 @@ def test_layers_of_ones_own_are_bare_parameters():
         "two.low": (3,),
     }
     assert_close(loaded(net, there, (1, 3)), params)
+    wider = there | {"one": there["one"].reshape(1, 1, 3)}
+    assert_close(loaded(net, wider, (1, 3)), params)
 
 
 def test_the_state_dict_holds_contiguous_arrays_of_its_own():
@@ -305,7 +307,9 @@ def test_a_state_dict_that_does_not_fit_is_told_in_a_sentence(name):
     net = cnn()
     table = match(net, specs(net), changed(**changes))
     assert any(re.fullmatch(sentence, problem) for problem in table.problems), table.problems
-    with pytest.raises(ValueError, match=f"state_dict must fit the net, got [12] problem(.|\n)*{sentence}"):
+    with pytest.raises(
+        ValueError, match=f"load_state_dict: both sides must fit, got [12] problem(.|\n)*{sentence}"
+    ):
         loaded(net, changed(**changes))
 
 
@@ -378,13 +382,35 @@ def test_without_safetensors_a_sentence_says_what_to_install(tmp_path, monkeypat
         match(cnn(), specs(cnn()), tmp_path / "net.safetensors")
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_is_packed_as_pytorch_packs_it(bias):
+    net = nn.serial(attn=nn.multi_head_attention(6, 2, bias=bias), fc=nn.dense(2))
+    params = net.init(KEY, (1, 4, 6))
+    there = to_state_dict(net, params)
+    shapes = {"attn.in_proj_weight": (18, 6), "attn.out_proj.weight": (6, 6)}
+    shapes |= {"attn.in_proj_bias": (18,), "attn.out_proj.bias": (6,)} if bias else {}
+    assert {name: array.shape for name, array in there.items() if "attn" in name} == shapes
+    assert_close(loaded(net, there, (1, 4, 6)), params)
+    memory = jnp.ones((1, 5, 3))
+    cross = nn.multi_head_attention(6, 2, bias=bias)
+    params = cross.init(KEY, (jnp.ones((1, 4, 6)), memory))
+    there = to_state_dict(cross, params, {"": ""})
+    assert there["multi_head_attention.k_proj_weight"].shape == (6, 3)
+    assert_close(load_state_dict(cross, params, there), params)
+
+
+@pytest.mark.parametrize("settings", [{"qk_norm": True}, {"kv_heads": 1}])
+def test_attention_that_pytorch_does_not_have_is_told(settings):
+    net = nn.multi_head_attention(6, 2, **settings)
+    with pytest.raises(ValueError, match=f"with {next(iter(settings))} has no counterpart in PyTorch"):
+        to_state_dict(net, net.init(KEY, (1, 4, 6)))
+
+
 def test_what_pytorch_has_no_counterpart_for_is_told():
     net = nn.serial(up=nn.weight_norm(nn.conv_transpose(2, 2)), rnn=nn.dense(2))
     params = net.init(KEY, IMAGE)
-    with pytest.raises(
-        ValueError, match="up: weight_norm around a transposed convolution has no counterpart"
-    ):
+    with pytest.raises(ValueError, match="up: weight_norm around conv_transpose has no counterpart"):
         to_state_dict(net, params)
     steps = nn.spectral_norm(nn.lstm(3))
-    with pytest.raises(ValueError, match="around a recurrent layer have no counterpart in PyTorch"):
+    with pytest.raises(ValueError, match="around lstm has no counterpart in PyTorch"):
         to_state_dict(steps, steps.init(KEY, (1, 4, 2)))

@@ -174,6 +174,16 @@ class Recurrent(nn.Module):
         return self.fc(x)
 
 
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.norm, self.fc = nn.LayerNorm(6), nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        return self.fc(self.norm(x + self.attn(x, x, x, need_weights=False)[0]))
+
+
 def narrow(net: nn.Module, *sizes: int) -> nn.Module:
     """``net`` with hidden dense layers of 12, where torchvision has 4096."""
     dense = [i for i, layer in enumerate(net.classifier) if isinstance(layer, nn.Linear)]
@@ -209,6 +219,7 @@ SMALL = {
     "lstm_tagger": lambda: (Tagger(11, CLASSES, 3, 5), (2, 6)),
     "kinds": lambda: (Kinds(), (3, 6, 4, 4)),
     "recurrent": lambda: (Recurrent(), (2, 6)),
+    "attention": lambda: (Attention(), (2, 5, 6)),
 }  # fmt: skip
 
 PHOTO = (2, 64, 64, 3)

@@ -46,6 +46,10 @@ SMALL = {
         gru=nn.serial(l0=nn.bidirectional(nn.gru(4)), l1=nn.bidirectional(nn.gru(4))),
         rnn=nn.rnn(3, activation=nn.relu), lstm=nn.lstm(5, bias=False), fc=nn.dense(CLASSES),
     ),
+    "attention": lambda: nn.graph(
+        lambda f, x: f.fc(f.norm(x + f.attn(x))),
+        attn=nn.multi_head_attention(6, 2), norm=nn.layer_norm(), fc=nn.dense(CLASSES),
+    ),
 }  # fmt: skip
 
 IDS = ("lstm_tagger", "recurrent")
@@ -60,11 +64,19 @@ def state_dict(name):
 
 #: What takes long to compile, and is made of what the others are made of.
 LONG = ("alexnet", "resnet-bottleneck")
+#: The nets that run in both modes by default; the others train alone.
+BOTH = ("vgg", "mobilenet_v2", "lstm_tagger", "kinds", "recurrent", "attention")
+
+
+def case(name, mode):
+    by_default = name not in LONG and (mode == "train" or name in BOTH)
+    return (name, mode) if by_default else deep(name, mode)
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("mode", ["apply", "train"])
-@pytest.mark.parametrize("name", [deep(name) if name in LONG else name for name in SMALL])
+@pytest.mark.parametrize(
+    ("name", "mode"), [case(name, mode) for name in SMALL for mode in ("apply", "train")]
+)
 def test_values_gradients_and_statistics_are_those_of_pytorch(name, mode):
     known = answers("models")
     x = draw_input(name, tuple(known[f"{name}/x"]), ids=11 if name in IDS else 0)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxnn.interop.units import Slots, Unit
 
@@ -227,6 +226,42 @@ def _load_recurrent(entries: Arrays, slots: Slots, flat: int | None, xp: Any) ->
     return Slots(weights, {}, {})
 
 
+# --- attention: PyTorch packs the three kernels of the input, unless keys or values have another size ---
+
+INPUTS = ("query", "key", "value")
+
+
+def _save_attention(slots: Slots, flat: int | None, xp: Any) -> dict[str, Any]:
+    weights = slots.weights
+    kernels = [xp.transpose(weights[f"{part}_kernel"]) for part in INPUTS]
+    if _is_packed(slots):
+        entries = {"in_proj_weight": xp.concatenate(kernels)}
+    else:
+        entries = {f"{part[0]}_proj_weight": kernel for part, kernel in zip(INPUTS, kernels, strict=True)}
+    if "output_bias" in weights:
+        entries["in_proj_bias"] = xp.concatenate([weights[f"{part}_bias"] for part in INPUTS])
+    entries["out_proj.weight"] = xp.transpose(weights["output_kernel"])
+    return entries | ({"out_proj.bias": weights["output_bias"]} if "output_bias" in weights else {})
+
+
+def _load_attention(entries: Arrays, slots: Slots, flat: int | None, xp: Any) -> Slots:
+    if _is_packed(slots):
+        kernels = xp.split(entries["in_proj_weight"], 3)
+    else:
+        kernels = [entries[f"{part[0]}_proj_weight"] for part in INPUTS]
+    weights = {f"{part}_kernel": xp.transpose(own) for part, own in zip(INPUTS, kernels, strict=True)}
+    weights["output_kernel"] = xp.transpose(entries["out_proj.weight"])
+    if "output_bias" in slots.weights:
+        biases = xp.split(entries["in_proj_bias"], 3)
+        weights |= {f"{part}_bias": own for part, own in zip(INPUTS, biases, strict=True)}
+        weights["output_bias"] = entries["out_proj.bias"]
+    return Slots(weights, slots.state, slots.vectors)
+
+
+def _is_packed(slots: Slots) -> bool:
+    return len({slots.weights[f"{part}_kernel"].shape for part in INPUTS}) == 1
+
+
 # --- bare parameters ---
 
 
@@ -237,7 +272,7 @@ def _save_bare(slots: Slots, flat: int | None, xp: Any) -> dict[str, Any]:
 
 def _load_bare(entries: Arrays, slots: Slots, flat: int | None, xp: Any) -> Slots:
     (array,) = entries.values()
-    return jax.tree.map(lambda _: array, slots)
+    return jax.tree.map(lambda leaf: xp.reshape(array, leaf.shape), slots)
 
 
 def _save_layer_scale(slots: Slots, flat: int | None, xp: Any) -> dict[str, Any]:
@@ -256,6 +291,7 @@ PAIRS: dict[str, Pair] = {
     **{kind: _product(kind) for kind in PRODUCTS},
     **dict.fromkeys(NORMS, _NORM),
     **dict.fromkeys(RECURRENT, _RECURRENT),
+    "multi_head_attention": Pair(_save_attention, _load_attention),
     "prelu": Pair(_save_prelu, _load_prelu),
     "embedding": Pair(_save_embedding, _load_embedding),
     "layer_scale": Pair(_save_layer_scale, _load_layer_scale),
@@ -264,26 +300,22 @@ PAIRS: dict[str, Pair] = {
 
 
 def refusal(unit: Unit) -> str | None:
-    """Why a unit of a known kind cannot be exchanged, if it can't."""
-    reparametrised = unit.slots.vectors or any(
-        isinstance(entry, Mapping) for entry in unit.slots.weights.values()
-    )
-    if unit.kind in RECURRENT and reparametrised:
-        return "weight_norm and spectral_norm around a recurrent layer have no counterpart in PyTorch"
-    kernel = unit.slots.weights.get("kernel") if isinstance(unit.slots.weights, Mapping) else None
-    if isinstance(kernel, Mapping) and (
-        unit.kind == "conv_transpose" or isinstance(kernel.get("direction"), Mapping)
-    ):
-        what = "a transposed convolution" if unit.kind == "conv_transpose" else "another weight_norm"
-        return (
-            f"weight_norm around {what} has no counterpart in PyTorch, which takes its norms over other axes"
-        )
+    """Why a unit of a known kind has no counterpart in PyTorch, if it has none."""
+    weights = unit.slots.weights if isinstance(unit.slots.weights, Mapping) else {}
+    polar = [entry for entry in weights.values() if isinstance(entry, Mapping)]
+    if (polar or unit.slots.vectors) and unit.kind in (*RECURRENT, "multi_head_attention"):
+        return f"weight_norm or spectral_norm around {unit.kind} has no counterpart in PyTorch"
+    if polar and unit.kind == "conv_transpose":
+        return "weight_norm around conv_transpose has no counterpart in PyTorch, which norms over other axes"
+    if any(isinstance(kernel.get("direction"), Mapping) for kernel in polar):
+        return "weight_norm around weight_norm has no counterpart in PyTorch"
+    if unit.kind == "multi_head_attention":
+        if "query_scale" in weights:
+            return "multi_head_attention with qk_norm has no counterpart in PyTorch"
+        if weights["query_kernel"].shape[1] != weights["key_kernel"].shape[1]:
+            return "multi_head_attention with kv_heads has no counterpart in PyTorch"
     return None
 
 
 def known(kind: str) -> bool:
     return kind in PAIRS and kind != "array"
-
-
-def as_numpy(leaf: Any) -> np.ndarray:
-    return np.asarray(leaf)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.interop.torch.convert import PAIRS, RECURRENT
-from jaxnn.interop.torch.matching import Mapped, find, places
+from jaxnn.interop.torch.convert import PAIRS, RECURRENT, known
+from jaxnn.interop.torch.matching import Found, Mapped, Place, bare_paths, find, places
 from jaxnn.interop.units import Slots, Unit, rebuild
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.params import Params
@@ -55,12 +55,22 @@ def load_state_dict(
     >>> print(net.apply(params, np.ones((1, 4), np.float32)))
     [[4. 4. 4.]]
     """
-    found = find("load_state_dict", net, params, state_dict, mapping, shape)
-    if problems := found.table.problems:
-        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-        raise ValueError(
-            "\n".join([f"load_state_dict: state_dict must fit the net, got {count}:", *problems])
-        )
+    return loaded("load_state_dict", net, params, state_dict, mapping, shape)
+
+
+def loaded(
+    owner: str,
+    net: LayerLike,
+    params: Params,
+    state_dict: Any,
+    mapping: Mapped | None,
+    shape: Spec = None,
+    *,
+    channels_last: bool = False,
+) -> Params:
+    """``load_state_dict`` for the function ``owner``; ``channels_last``: their ``flatten`` is jaxnn's."""
+    found = find(owner, net, params, state_dict, mapping, shape, channels_last=channels_last)
+    require_match(owner, found)
     new: dict[str, Slots] = {}
     for place in found.places:
         path = place.unit.path
@@ -70,15 +80,20 @@ def load_state_dict(
     def filled(unit: Unit) -> Slots:
         if not unit.has_arrays:
             return unit.slots
-        if unit.path in new and unit.kind in PAIRS:
+        if known(unit.kind):
             return new[unit.path]
-        arrays = [array for path, array in _bare(unit).items()]
-        loaded = [jax.tree.leaves(new[path])[0] for path in _bare(unit)]
-        assert len(arrays) == len(loaded)
-        return jax.tree.unflatten(jax.tree.structure(unit.slots), loaded)
+        arrays = [leaf for path in bare_paths(unit) for leaf in jax.tree.leaves(new[path])]
+        return jax.tree.unflatten(jax.tree.structure(unit.slots), arrays)
 
-    loaded = rebuild(given_layer("load_state_dict", "net", net), params, filled)
-    return jax.tree.map(jnp.asarray, loaded)
+    result = rebuild(given_layer(owner, "net", net), params, filled)
+    return jax.tree.map(jnp.asarray, result)
+
+
+def require_match(owner: str, found: Found) -> None:
+    """Raises unless every array on both sides has its place."""
+    if problems := found.table.problems:
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise ValueError("\n".join([f"{owner}: both sides must fit, got {count}:", *problems]))
 
 
 def to_state_dict(
@@ -108,32 +123,39 @@ def to_state_dict(
     {'conv_0.weight': (8, 1, 3, 3), 'conv_0.bias': (8,), 'fc.weight': (2, 72), 'fc.bias': (2,)}
     """
     entries: dict[str, np.ndarray] = {}
-    found = places("to_state_dict", net, params, mapping, shape)
-    if problems := [place.problem for place in found if place.problem]:
-        raise ValueError("\n".join(["to_state_dict: net must have a counterpart in PyTorch, got", *problems]))
-    for place in found:
-        slots = jax.tree.map(np.asarray, place.unit.slots)
-        for entry, array in PAIRS[place.unit.kind].save(slots, place.flat, np).items():
-            name = _full_name(place.theirs, entry, place.unit.kind)
-            if name in entries:
-                raise ValueError(f"to_state_dict: each entry must have a name of its own, got {name!r} twice")
-            entries[name] = np.ascontiguousarray(array).reshape(array.shape)
+    for place, entry, array in saved("to_state_dict", net, params, mapping, shape):
+        name = _full_name(place.theirs, entry, place.unit.kind)
+        if name in entries:
+            raise ValueError(f"to_state_dict: each entry must have a name of its own, got {name!r} twice")
+        entries[name] = np.ascontiguousarray(array).reshape(array.shape)
     return entries
+
+
+def saved(
+    owner: str,
+    net: LayerLike,
+    params: Params,
+    mapping: Mapped | None,
+    shape: Spec = None,
+    *,
+    channels_last: bool = False,
+) -> Iterator[tuple[Place, str, np.ndarray]]:
+    """Every entry of the modules that the layers of ``net`` are: its place, its name, its array."""
+    found = places(owner, net, params, mapping, shape, channels_last=channels_last)
+    if problems := [place.problem for place in found if place.problem]:
+        raise ValueError("\n".join([f"{owner}: net must have a counterpart there, got", *problems]))
+    for place in found:
+        for entry, array in entries_of(place).items():
+            yield place, entry, array
+
+
+def entries_of(place: Place) -> dict[str, np.ndarray]:
+    """The arrays of one place in PyTorch's layout."""
+    return PAIRS[place.unit.kind].save(jax.tree.map(np.asarray, place.unit.slots), place.flat, np)
 
 
 def _full_name(module: str, entry: str, kind: str) -> str:
     if kind in RECURRENT:
         owner, _, part = module.rpartition(".")
         return ".".join(filter(None, (owner, f"{entry}_{part}")))
-    if entry == "num_batches_tracked":
-        return f"{module}.{entry}"
     return ".".join(filter(None, (module, entry)))
-
-
-def _bare(unit: Unit) -> Mapping[str, Any]:
-    """The arrays of a layer of one's own by the paths of their places."""
-    leaves = jax.tree_util.tree_leaves_with_path(unit.slots)
-    if len(leaves) == 1:
-        return {unit.path: leaves[0][1]}
-    names = [jax.tree_util.keystr(path[1:], simple=True, separator="/") for path, _ in leaves]
-    return {f"{unit.path}/{name}": leaf for name, (_, leaf) in zip(names, leaves, strict=True)}

@@ -147,10 +147,12 @@ def find(
     params: Params,
     state_dict: Any,
     mapping: Mapped | None,
-    shape: Spec,
+    shape: Spec = None,
+    *,
+    channels_last: bool = False,
 ) -> Found:
-    """``match``, with what is needed to load it."""
-    own = places(owner, net, params, mapping, shape)
+    """``match``, with what is needed to load it; ``channels_last``: they flatten as jaxnn does."""
+    own = places(owner, net, params, mapping, shape, channels_last=channels_last)
     theirs = modules(opened(owner, state_dict))
     taken, by = _named(owner, own, theirs, mapping or {})
     taken_modules = {module.name for module in taken.values()}
@@ -169,7 +171,13 @@ def find(
 
 
 def places(
-    owner: str, net: LayerLike, params: Params, mapping: Mapped | None, shape: Spec = None
+    owner: str,
+    net: LayerLike,
+    params: Params,
+    mapping: Mapped | None,
+    shape: Spec = None,
+    *,
+    channels_last: bool = False,
 ) -> list[Place]:
     """Every place for a module in ``net``, in order."""
     layer = given_layer(owner, "net", net)
@@ -177,7 +185,9 @@ def places(
     if mapping is not None and not _is_mapping(mapping):
         rule = "a dict from paths of layers to names of modules"
         raise TypeError(checks.refusal(owner, "mapping", rule, mapping))
-    features = by_structure(layer, params) if shape is None else by_program(layer, params, shape, owner)
+    features: Mapping[str, Features] = {}
+    if not channels_last:
+        features = by_structure(layer, params) if shape is None else by_program(layer, params, shape, owner)
     found = [place for unit in units(layer, params) for place in _places(unit, features, mapping or {})]
     paths = [place.unit.path for place in found]
     for path in mapping or {}:
@@ -194,16 +204,11 @@ def _is_mapping(mapping: Any) -> bool:
 
 def _places(unit: Unit, features: Mapping[str, Features], mapping: Mapped) -> list[Place]:
     if not known(unit.kind):
-        leaves = jax.tree_util.tree_leaves_with_path(unit.slots)
-        names = [jax.tree_util.keystr(path[1:], simple=True, separator="/") for path, _ in leaves]
+        leaves = jax.tree.leaves(unit.slots)
         return [
-            _place(
-                Unit(unit.path if len(leaves) == 1 else f"{unit.path}/{name}", "array", unit.layer,
-                     Slots({name: leaf}, {}, {})),
-                None, mapping,
-            )
-            for name, (_, leaf) in zip(names, leaves, strict=True)
-        ]  # fmt: skip
+            _place(Unit(path, "array", unit.layer, Slots({"array": leaf}, {}, {})), None, mapping)
+            for path, leaf in zip(bare_paths(unit), leaves, strict=True)
+        ]
     # maxout is one unit, but a dense layer and a maximum in the net's program.
     given = features.get(unit.path) or features.get(f"{unit.path}/dense") or Features(None, False)
     flat, problem = None, refusal(unit) or ""
@@ -218,6 +223,13 @@ def _places(unit: Unit, features: Mapping[str, Features], mapping: Mapped) -> li
             flat = None
     place = _place(unit, flat if not problem else None, mapping)
     return [place._replace(problem=f"{unit.path}: {problem}" if problem else "")]
+
+
+def bare_paths(unit: Unit) -> list[str]:
+    """The paths of the arrays of a layer of one's own: its own path if it is a single one."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(unit.slots)]
+    names = [jax.tree_util.keystr(path[1:], simple=True, separator="/") for path in paths]
+    return [unit.path] if len(names) == 1 else [f"{unit.path}/{name}" for name in names]
 
 
 def _rank(unit: Unit) -> int:
@@ -330,13 +342,20 @@ def _faults(place: Place, module: Module) -> list[str]:
     faults = [f"has no {name or 'array'}" for name in missing]
     faults += [f"has {module.names[name]}, which {place.unit.path} has no place for" for name in extra]
     for name, spec in wanted.items():
-        if name in given and name not in OPTIONAL and given[name].shape != spec.shape:
+        if name in given and name not in OPTIONAL and not _same_shape(place, given[name].shape, spec.shape):
             turned = len(spec.shape) == 2 and given[name].shape == spec.shape[::-1]
             faults.append(
                 f"must have {name or 'an array'} of shape {spec.shape}, got {given[name].shape}"
                 + (", which is the other way round" if turned else "")
             )
     return faults
+
+
+def _same_shape(place: Place, theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+    """A bare parameter may have axes of size 1 more or less: a position embedding (1, T, F), say."""
+    if place.unit.kind != "array":
+        return theirs == ours
+    return [size for size in theirs if size != 1] == [size for size in ours if size != 1]
 
 
 def _row(place: Place, module: Module | None, by: Any) -> Row:

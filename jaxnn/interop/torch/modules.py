@@ -18,7 +18,8 @@ from jaxnn.ops import checks
 #: Endings of the names of entries. All else is a parameter without a module of its own.
 ENTRY = re.compile(
     r"(?:(?P<module>.*)\.)?(?P<entry>weight|bias|running_mean|running_var|num_batches_tracked|weight_[guv]|"
-    r"weight_orig|parametrizations\.weight\.(?:original[01]?|0\._[uv])|in_proj_weight|in_proj_bias)"
+    r"weight_orig|parametrizations\.weight\.(?:original[01]?|0\._[uv])|in_proj_weight|in_proj_bias|"
+    r"[qkv]_proj_weight)"
 )
 #: ``lstm.weight_ih_l0_reverse``: one module holds all layers and directions; each counts as one here.
 STACKED = re.compile(
@@ -65,7 +66,8 @@ def _place(name: str, state_dict: Mapping[str, Any]) -> tuple[str, str]:
     if plain := ENTRY.fullmatch(name):
         module = plain["module"] or ""
         owner, _, last = module.rpartition(".")
-        if last == "out_proj" and f"{owner}.in_proj_weight".lstrip(".") in state_dict:
+        packed = (f"{owner}.{entry}".lstrip(".") for entry in ("in_proj_weight", "q_proj_weight"))
+        if last == "out_proj" and any(name in state_dict for name in packed):
             return owner, f"out_proj.{plain['entry']}"
         return module, plain["entry"]
     return name, ""
