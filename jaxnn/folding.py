@@ -25,7 +25,7 @@ from jaxnn.shapes import Spec, given_spec
 
 #: What takes up a batch norm: layers whose output is linear in their kernel and bias, channel by channel.
 LINEAR = ("conv", "depthwise_conv", "conv_transpose", "dense")
-#: Composites whose data flow their name tells.
+#: Composites whose data flow follows from their name.
 KNOWN = ("serial", "residual", "parallel", "split", "separable_conv")
 #: Wrappers that stay around a folded layer.
 WRAPPERS = (*TRANSPARENT, "frozen")
@@ -83,7 +83,7 @@ def fold_batch_norm(net: LayerLike, params: Params, shape: Spec = None) -> tuple
 
 
 def _by_structure(layer: Layer, path: str, last: str | None, folds: dict[str, str]) -> str | None:
-    """Notes what the structure tells; ``last`` is the layer whose output goes to this one and nowhere else.
+    """Notes what the structure shows; ``last`` is the layer whose output goes to this one and nowhere else.
 
     Gives the path of the layer of which the same is true behind this one, if any.
     """
@@ -113,7 +113,7 @@ def _by_structure(layer: Layer, path: str, last: str | None, folds: dict[str, st
 
 
 def _by_program(net: Layer, params: Params, spec: Any) -> dict[str, str]:
-    """What the program for one input tells: which output is the input of a batch norm and of nothing else."""
+    """What the program for one input shows: which output is the input of a batch norm and of nothing else."""
     calls: Counter[str] = Counter()
     norms: dict[str, list[str]] = {}
     marked: list[str] = []

@@ -24,15 +24,15 @@ def rotary(
 ) -> jax.Array:
     """Rotates pairs of features by angles that grow with the position: (N, T, H, D) → the same.
 
-    Pair i of R/2, with R = fraction · D, turns by the angle θ = position · base^(−2i/R):
+    Pair i of R/2, with R = fraction · D, is rotated by the angle θ = position · base^(−2i/R):
     (a, b) → (a·cos θ − b·sin θ, a·sin θ + b·cos θ). The product of a rotated query and a rotated key then
     depends on the distance of their positions alone. The other D − R features stay as they are.
 
     Args:
       x: queries or keys, (N, T, H, D), floating-point.
       positions: (T,) or (N, T) integers; None for 0 … T − 1. In a sequence fed in pieces they go on.
-      base: the larger, the slower the slowest pair turns.
-      fraction: how much of the features turns, in (0, 1]; R must be even.
+      base: the larger, the slower the slowest pair rotates.
+      fraction: the share of the features that is rotated, in (0, 1]; R must be even.
       layout: which features are a pair: ``"halves"``, i and i + R/2 (Llama, GPT-NeoX), or ``"pairs"``, 2i and
         2i + 1 (the paper, GPT-J). ``rotary_layout`` converts a kernel from one to the other.
 
@@ -56,8 +56,8 @@ def rotary(
     checks.choice("rotary", "layout", layout, ("halves", "pairs"))
     size = _rotated("rotary", array.shape[3], fraction)
     place = _positions("rotary", positions, array)
-    turned, rest = array[..., :size], array[..., size:]
-    wide = widened(turned)
+    rotated, rest = array[..., :size], array[..., size:]
+    wide = widened(rotated)
     frequencies = base ** (-jnp.arange(0, size, 2, dtype=wide.dtype) / size)
     angles = jnp.expand_dims(place.astype(wide.dtype), (2, 3)) * jnp.expand_dims(frequencies, (0, 1, 2))
     cos, sin = jnp.cos(angles), jnp.sin(angles)
@@ -97,10 +97,10 @@ def rotary_layout(kernel: ArrayLike, heads: int, to: Layout, *, fraction: float 
     features = array.shape[-1] // heads
     size = _rotated("rotary_layout", features, fraction)
     split = array.reshape(*array.shape[:-1], heads, features)
-    turned, rest = split[..., :size], split[..., size:]
+    rotated, rest = split[..., :size], split[..., size:]
     shape = (size // 2, 2) if to == "halves" else (2, size // 2)
-    turned = jnp.swapaxes(turned.reshape(*turned.shape[:-1], *shape), -1, -2).reshape(turned.shape)
-    return jnp.concatenate([turned, rest], axis=-1).reshape(array.shape)
+    rotated = jnp.swapaxes(rotated.reshape(*rotated.shape[:-1], *shape), -1, -2).reshape(rotated.shape)
+    return jnp.concatenate([rotated, rest], axis=-1).reshape(array.shape)
 
 
 def sinusoidal_positions(
@@ -174,12 +174,12 @@ def _slopes(heads: int) -> list[float]:
 
 
 def _rotated(owner: str, features: int, fraction: float) -> int:
-    """How many features turn."""
+    """How many features are rotated."""
     share = checks.number(owner, "fraction", fraction, above=0, most=1)
     size = round(share * features)
     if size % 2 or size == 0:
         raise ValueError(
-            f"{owner}: an even number of features must turn, got {size}: fraction {share} of {features}"
+            f"{owner}: an even number of features must be rotated, got {size}: fraction {share} of {features}"
         )
     return size
 

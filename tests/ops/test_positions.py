@@ -76,7 +76,7 @@ def test_alibi_is_the_bias_of_the_paper_up_to_what_the_softmax_does_not_see(head
     [
         (
             lambda: rotary(X[..., :3]),
-            "rotary: an even number of features must turn, got 3: fraction 1.0 of 3",
+            "rotary: an even number of features must be rotated, got 3: fraction 1.0 of 3",
         ),
         (lambda: rotary(X[0]), "rotary: x must be (N, T, H, D), got shape (5, 3, 8)"),
         (

@@ -343,10 +343,10 @@ def _faults(place: Place, module: Module) -> list[str]:
     faults += [f"has {module.names[name]}, which {place.unit.path} has no place for" for name in extra]
     for name, spec in wanted.items():
         if name in given and name not in OPTIONAL and not _same_shape(place, given[name].shape, spec.shape):
-            turned = len(spec.shape) == 2 and given[name].shape == spec.shape[::-1]
+            transposed = len(spec.shape) == 2 and given[name].shape == spec.shape[::-1]
             faults.append(
                 f"must have {name or 'an array'} of shape {spec.shape}, got {given[name].shape}"
-                + (", which is the other way round" if turned else "")
+                + (", which is transposed" if transposed else "")
             )
     return faults
 

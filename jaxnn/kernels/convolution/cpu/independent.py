@@ -4,7 +4,7 @@ A banded or blocked kernel multiplies values that have nothing to do with each o
 0 · ∞ are NaN. What isn't finite in the kernel itself stays in its place: the zeros are put around it, never
 multiplied with it. So the data are tested, by their sum: it is not finite if one of them isn't. (It may also
 overflow, which costs time and nothing else.) If the test fails, lax's own form, which is slower but has no
-such zeros, tells which values are not finite.
+such zeros, shows which values are not finite.
 """
 
 from collections.abc import Callable
