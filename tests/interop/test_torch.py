@@ -4,6 +4,8 @@ That each kind of layer computes what PyTorch's does is in tests/models/test_kno
 """
 
 import re
+import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +127,28 @@ def test_a_graph_that_flattens_nothing_needs_no_shape():
     }
     params = loaded(net, weights)
     assert_close(params.weights["b"]["kernel"], weights["b.weight"].T)
+
+
+def rows(x):
+    return x.reshape(len(x), -1)
+
+
+HELPERS = {
+    "function": lambda f, x: f.b(rows(f.a(x))),
+    "jitted": lambda f, x: f.b(jax.jit(rows)(f.a(x))),
+    "module": lambda f, x: f.b(sys.modules[__name__].rows(f.a(x))),
+    "partial": partial(lambda g, f, x: f.b(g(f.a(x))), rows),
+    "library": lambda f, x: f.b(nn.flatten(f.a(x))),
+}
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_a_graph_that_flattens_by_a_helper_asks_for_a_shape(name):
+    net = nn.graph(HELPERS[name], a=nn.conv(4, 3), b=nn.dense(2))
+    with pytest.raises(ValueError, match="b: the order of its inputs is not known"):
+        to_state_dict(net, net.init(KEY, IMAGE))
+    kernel = to_state_dict(net, net.init(KEY, IMAGE), shape=IMAGE)["b.weight"]
+    assert_close(kernel.reshape(2, 4, 12)[:, 1], net.init(KEY, IMAGE).weights["b"]["kernel"][1::4].T)
 
 
 def test_flatten_of_the_input_itself_needs_its_shape():

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
-from types import CodeType
+from inspect import unwrap
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -141,22 +142,28 @@ def _may_flatten(layer: Layer) -> bool:
     if not isinstance(composite, Composite):
         return True
     pending: list[Any] = [composite.fn]
-    seen: set[Any] = set()
+    seen: set[int] = set()
     while pending:
         function = pending.pop()
         while isinstance(function, partial):
+            pending += filter(callable, [*function.args, *function.keywords.values()])
             function = function.func
+        function = unwrap(function)
+        if getattr(function, "__name__", "") in FLATTENING:
+            return True
         code = getattr(function, "__code__", None)
-        if code is None or function in seen or (seen and _is_of_a_library(function)):
-            if getattr(function, "__name__", "") in FLATTENING:
-                return True
+        if code is None or id(function) in seen or (seen and _is_of_a_library(function)):
             continue
-        seen.add(function)
+        seen.add(id(function))
         names = _names(code)
         if names & FLATTENING:
             return True
-        within = [cell.cell_contents for cell in function.__closure__ or ()]
-        pending += filter(callable, [*within, *(function.__globals__.get(name) for name in names)])
+        held = [cell.cell_contents for cell in function.__closure__ or ()]
+        held += function.__defaults__ or ()
+        held += [function.__globals__[name] for name in names if name in function.__globals__]
+        modules = [own for own in held if isinstance(own, ModuleType) and not _is_of_a_library(own)]
+        held += [getattr(module, name, None) for module in modules for name in names]
+        pending += filter(callable, held)
     return False
 
 
@@ -166,7 +173,8 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _is_of_a_library(function: Any) -> bool:
-    return str(getattr(function, "__module__", "")).partition(".")[0] in ("jax", "jaxnn", "numpy", "builtins")
+    home = function.__name__ if isinstance(function, ModuleType) else getattr(function, "__module__", "")
+    return str(home).partition(".")[0] in ("jax", "jaxnn", "numpy", "builtins")
 
 
 def _merged(ys: list[Features], merge: Any) -> Features:
