@@ -16,7 +16,7 @@ endif
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Each worker loads JAX once, so on a large machine more of them only cost more.
+# Each worker loads JAX once: on a large machine, more workers cost more than they gain.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 help:  ## list the targets
@@ -42,7 +42,7 @@ format: $(VENV)/.dev  ## format the code and apply the linter's fixes
 pytest: $(VENV)/.dev  ## tests and doctests; ARGS="-k pool" for some (make test takes ARGS too)
 	$(PYTEST) $(ARGS)
 
-test-deep: $(VENV)/.dev  ## what is exhaustive, and many more random examples; ARGS="--slice 0/40" for a part
+test-deep: $(VENV)/.dev  ## the exhaustive tests, and many more random examples; ARGS="--slice 0/40" for a part
 	$(PYTEST) -m "deep or hypothesis" --hypothesis-profile=deep $(ARGS)
 
 bench: $(VENV)/.dev  ## time what the library does on this machine

@@ -29,9 +29,11 @@ def test_shared_weights_count_once_in_the_total():
 
 def test_wrapped_nets_show_their_inside():
     inner = nn.serial(nn.dense(4), nn.batch_norm())
-    for wrap in (nn.remat, nn.frozen, nn.mixed_precision):
+    for wrap in (nn.remat, nn.frozen, nn.mixed_precision, nn.weight_norm, nn.spectral_norm):
         rows = nn.summary(wrap(inner), (1, 4)).rows
         assert [row.path for row in rows] == ["dense_0", "batch_norm_0"]
+    normed = nn.summary(nn.weight_norm(inner), (1, 4))
+    assert (normed.rows[0].weights, normed.weights) == (4 * 4 + 4, 4 * 4 + 4 + 4 + 8)
     rows = nn.summary(nn.frozen(nn.serial(inner)), (1, 4)).rows
     assert [(row.path, row.weights, row.state) for row in rows] == [
         ("serial_0/dense_0", 0, 20), ("serial_0/batch_norm_0", 0, 16),
@@ -48,6 +50,7 @@ def test_visiting_computes_what_apply_does(key):
         inner, nn.remat(inner), nn.frozen(inner), nn.mixed_precision(inner), nn.repeat(inner, 3),
         nn.ensemble(inner, 2), nn.residual(inner), nn.parallel(inner, nn.dense(2)),
         nn.graph(lambda f, x: f.a(f.a(x)), a=inner), nn.frozen(nn.repeat(inner, 2)), nn.maxout(2, 3),
+        nn.weight_norm(inner), nn.spectral_norm(inner),
     ):  # fmt: skip
         params = net.init(key, x)
         both = lambda params, x: (  # noqa: E731

@@ -77,7 +77,8 @@ def summary(net: LayerLike, shape: Spec) -> Summary:
     """The layers of a net for an input of ``shape``: outputs, weights, operations, receptive fields.
 
     Nothing is computed; the net is traced. A layer that is called twice is listed twice, and so are its
-    weights; the totals count them once.
+    weights; the totals count them once. What a wrapper around several layers holds itself, the magnitudes of
+    ``weight_norm`` and the vectors of ``spectral_norm``, is in the totals alone.
 
     FLOPs are those of inference for one batch of this shape, counted in the traced program, so that any
     function counts. A multiply-add is 2: a matrix product or a convolution counts 2 per product, including
