@@ -7,6 +7,7 @@ from jaxnn.training.best import Best as Best
 from jaxnn.training.callbacks import CSV as CSV
 from jaxnn.training.callbacks import JSONLines as JSONLines
 from jaxnn.training.callbacks import TensorBoard as TensorBoard
+from jaxnn.training.checkpoints import Checkpoints as Checkpoints
 from jaxnn.training.evaluate import accuracy as accuracy
 from jaxnn.training.evaluate import evaluate as evaluate
 from jaxnn.training.fit import fit as fit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
@@ -58,29 +58,53 @@ class Epoch:
 
     def add(self, block: Block) -> None:
         """Adds the results of a block of steps; fetches those before it if there are enough."""
-        if self.waiting and (len(block.counts) > 1 or len(self.waiting) >= LOOK_EVERY):
-            self.look()
         self.waiting.append(block)
+        if len(block.counts) > 1 or len(self.waiting) > LOOK_EVERY:
+            self.look(but=1)
+
+    @property
+    def latest(self) -> int:
+        """The latest step of the run that was made, counted from 1; its scores may still be on the device."""
+        return self.first_step + self.done - 1 + sum(len(block.counts) for block in self.waiting)
+
+    def resume(self, done: int, examples: int, totals: Mapping[str, float]) -> None:
+        """Goes on with an epoch of which a part was made before."""
+        self.done, self.examples, self.totals = done, examples, dict(totals)
 
     def means(self) -> dict[str, float]:
         """The mean of each score over the examples of the epoch."""
         self.look()
         return {name: self.totals[name] / self.examples for name in self.names}
 
-    def look(self) -> None:
-        """Fetches pending scores; raises if the loss of a step, or the params after it, are not finite."""
-        if not self.waiting:
+    def look(self, *, but: int = 0, tell: bool = True) -> None:
+        """Fetches pending scores; raises if the loss of a step, or the params after it, are not finite.
+
+        Args:
+          but: so many of the latest blocks, at which the device may still be at work, are left pending.
+          tell: whether callbacks are told; all steps are counted before the first of them is called.
+        """
+        ready = len(self.waiting) - but
+        if ready <= 0:
             return
-        waiting, self.waiting = self.waiting, []
-        scores: dict[str, float] = {}
+        waiting, self.waiting = self.waiting[:ready], self.waiting[ready:]
+        first, rows = self.first_step + self.done, []
+        fault = None
         for block in jax.device_get(waiting):
             for i, count in enumerate(block.counts):
                 scores = {name: float(_row(block.scores[name])[i]) for name in self.names}
                 self._count(scores, int(count))
-                for call in self.on_step:
-                    call(self.first_step + self.done - 1, scores)
-                self._require_finite(scores["loss"], bool(_row(block.broken)[i]))
-        self.report.steps(self.epoch, self.done, scores["loss"])
+                fault = fault or self._fault(scores["loss"], bool(_row(block.broken)[i]))
+                rows.append(scores)
+                if fault:
+                    break
+            if fault:
+                break
+        for step, scores in enumerate(rows, start=first) if tell else ():
+            for call in self.on_step:
+                call(step, scores)
+        if fault:
+            raise fault
+        self.report.steps(self.epoch, self.done, rows[-1]["loss"])
 
     def _count(self, scores: dict[str, float], count: int) -> None:
         for name, value in scores.items():
@@ -88,14 +112,15 @@ class Epoch:
         self.examples += count
         self.done += 1
 
-    def _require_finite(self, loss: float, broken: bool) -> None:
+    def _fault(self, loss: float, broken: bool) -> NotFinite | None:
+        """What is wrong after the latest step, if anything is."""
         if isfinite(loss) and not broken:
-            return
+            return None
         if not isfinite(loss):
             fault = f"the loss is {'NaN' if isnan(loss) else 'infinite'}"
         else:
             fault = "the loss is finite, but the update makes params NaN or infinite"
-        raise NotFinite(f"{fault} at step {self.first_step + self.done - 1} (epoch {self.epoch})")
+        return NotFinite(f"{fault} at step {self.first_step + self.done - 1} (epoch {self.epoch})")
 
 
 def _row(values: Any) -> np.ndarray:

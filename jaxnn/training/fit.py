@@ -14,6 +14,7 @@ from jaxnn.training import arguments
 from jaxnn.training.average import averaged
 from jaxnn.training.best import Best, Keeper
 from jaxnn.training.callbacks import Callback, given
+from jaxnn.training.checkpoints import Saver, words
 from jaxnn.training.device_loop import DeviceLoop, fits
 from jaxnn.training.evaluate import scorer
 from jaxnn.training.finite import checked
@@ -49,6 +50,7 @@ def fit(
     on_epoch: Callback | Sequence[Callback] | None = None,
     on_device: bool | None = None,
     find_nan: bool = False,
+    checkpoint: Any = None,
     progress: Progress = "auto",
 ) -> Fit:
     """Trains a net by mini-batch gradient descent.
@@ -96,6 +98,12 @@ def fit(
         whether in its values or in its gradient, as ``diagnose`` finds it. Each step is then dispatched and
         looked at alone, and a copy of the params kept: the same run, but slower. Dropout's masks are drawn
         anew for the search.
+      checkpoint: a folder, or ``nn.training.Checkpoints(folder, every=…)``, or a ``CheckpointManager`` of
+        Orbax: the run is saved there after each epoch, and goes on from the latest checkpoint that it finds:
+        called again with the same arguments, an interrupted run ends as one that was not, bit for bit on
+        CPUs. A run that has come to its end returns at once. SIGTERM saves and ends the program, with status
+        143; Ctrl-C, and a callback that raises, save too. Saving is in the background; a checkpoint is whole
+        or absent, also after a SIGKILL.
       progress: ``"auto"`` (a bar on a terminal with tqdm, else lines), ``"bar"``, ``"lines"``, or False.
 
     Raises:
@@ -142,25 +150,41 @@ def fit(
     find_nan = checks.flag(owner, "find_nan", find_nan)
     shown = style(progress)
 
+    settings = {
+        "data": n, "batch_size": batch_size, "steps_per_epoch": steps, "accumulate": accumulate,
+        "key": words(key), "average": average, "best": best and repr(best), "scores": names,
+    }  # fmt: skip
+    saver = None if checkpoint is None else Saver(owner, checkpoint, settings)
+    record = None if saver is None else saver.record()
+
     order = fold_name(key, "order")
+    begin = (1, 0) if record is None else (min(record["epoch"], max(epochs, 1)), record["done"])
     source: Source
     if batch_size is None:
-        source = Stream(of_iterable(data, steps), steps)
+        source = Stream(of_iterable(data, steps), steps, begin)
     elif fits(data) if on_device is None else on_device:
         source = DeviceLoop(data, batch_size, order, limit=1 if find_nan else None)
     else:
-        source = Stream(of_arrays(data, batch_size, order), steps)
+        source = Stream(of_arrays(data, batch_size, order), steps, begin)
     with closing(source):
         state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params)
-        step = checked(training_step(layer, optimizer, functions, accumulate), state.params)
-        validate = None
+        run = Run(
+            source,
+            state,
+            checked(training_step(layer, optimizer, functions, accumulate), state.params),
+            reporter(shown, epochs, source.steps),
+            [*functions],
+            on_step=listeners[0],
+            on_epoch=listeners[1],
+            saver=saver,
+        )
         if validation is not None:
             size = batch_size or rows_of(source.example)
-            validate = Validation(scorer(net, functions), validation, size)
-        locate = None
+            run.validate = Validation(scorer(net, functions), validation, size)
+        if best is not None:
+            run.keeper = Keeper(best)
         if find_nan:
-            locate = partial(located, net=layer, loss=loss)
-        keeper = None if best is None else Keeper(best)
-        report = reporter(shown, epochs, source.steps)
-        run = Run(source, state, step, report, [*functions], validate, keeper, *listeners, locate)
+            run.locate = partial(located, net=layer, loss=loss)
+        if record is not None:
+            run.resume(record)
         return run.go(epochs)

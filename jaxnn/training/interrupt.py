@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps, never within one."""
+"""Ctrl-C and SIGTERM between two steps, never within one."""
 
 import signal
 import threading
@@ -56,3 +56,35 @@ def delayed_interrupt() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if interrupt.insistent:
         raise KeyboardInterrupt
+
+
+class Termination:
+    """What ``delayed_termination`` yields: calling it raises a ``SystemExit`` if there was a SIGTERM."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> None:
+        if self.asked:
+            raise SystemExit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def delayed_termination(wanted: bool = True) -> Iterator[Termination]:
+    """Holds SIGTERM, by which machines are taken back, until what it yields is called.
+
+    Outside the main thread, which alone receives signals, or where it is not wanted, nothing changes.
+    """
+    termination = Termination()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield termination
+        return
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        termination.asked = True
+
+    before = signal.signal(signal.SIGTERM, hold)
+    try:
+        yield termination
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxnn.params import Params
 from jaxnn.training import arguments
 from jaxnn.training.average import Averaged, average_of
 from jaxnn.training.best import Keeper
 from jaxnn.training.callbacks import Callback
+from jaxnn.training.checkpoints import SaveFailed, Saver
 from jaxnn.training.epoch import Epoch, NotFinite
 from jaxnn.training.evaluate import batches, means
 from jaxnn.training.gradient import Batch
-from jaxnn.training.interrupt import Interrupt, delayed_interrupt
+from jaxnn.training.interrupt import delayed_interrupt, delayed_termination
 from jaxnn.training.locate import Before, kept
 from jaxnn.training.optimizer import found
 from jaxnn.training.progress import Reporter
@@ -59,33 +62,32 @@ class Validation(NamedTuple):
         return {f"val_{name}": found[name] for name in names}
 
 
+@dataclass
 class Run:
-    """The epochs of a run, one after the other."""
+    """The epochs of a run, one after the other.
 
-    def __init__(
-        self,
-        source: Source,
-        state: TrainState,
-        step: CheckedStep,
-        report: Reporter,
-        names: Sequence[str],
-        validate: Validation | None = None,
-        keeper: Keeper | None = None,
-        on_step: Sequence[Callback] = (),
-        on_epoch: Sequence[Callback] = (),
-        locate: Callable[[NotFinite, Before, Batch], NotFinite] | None = None,
-    ):
-        self.source, self.state, self.report, self.validate, self.keeper = (
-            source,
-            state,
-            report,
-            validate,
-            keeper,
-        )
-        self.step, self.on_step, self.on_epoch = step, on_step, on_epoch
-        self.locate = locate
+    Attributes:
+      epoch, done: where it stands: ``done`` steps of this epoch were made.
+      ended: whether it has come to its end before its last epoch.
+    """
+
+    source: Source
+    state: TrainState
+    step: CheckedStep
+    report: Reporter
+    names: Sequence[str]
+    validate: Validation | None = None
+    keeper: Keeper | None = None
+    on_step: Sequence[Callback] = ()
+    on_epoch: Sequence[Callback] = ()
+    locate: Callable[[NotFinite, Before, Batch], NotFinite] | None = None
+    saver: Saver | None = None
+
+    def __post_init__(self) -> None:
         self.history: dict[str, list[float]] = {}
-        self.scores = Epoch(report, names)
+        self.epoch, self.ended = 1, False
+        self.pause: Callable[[], None] = lambda: None
+        self.scores = Epoch(self.report, self.names, on_step=self.on_step)
 
     @property
     def params(self) -> Params:
@@ -95,28 +97,96 @@ class Run:
 
     def go(self, epochs: int) -> Fit:
         """All epochs, or those until Ctrl-C."""
-        with delayed_interrupt() as interrupt:
+        with delayed_interrupt() as interrupt, delayed_termination(self.saver is not None) as terminate:
+
+            def pause() -> None:
+                interrupt()
+                terminate()
+
+            self.source.pause = self.pause = pause
             try:
-                self.source.pause = interrupt
-                self.source.prepare(self.step, self.state)
-                if self.validate is not None:
-                    self.validate.require_fitting(self.params)
-                for epoch in range(1, epochs + 1):
-                    if self.epoch(epoch, interrupt):
-                        break
+                self._prepare()
+                while self.epoch <= epochs and not self.ended:
+                    self._go_through()
             except KeyboardInterrupt:
                 if interrupt.insistent or arguments.is_deleted(self.state):
                     raise
                 self.scores.look()
+                self.save(wait=True)
                 steps = int(self.state.step)
                 print(f"fit: interrupted after {steps} steps; returning what was learnt so far", flush=True)
+            except BaseException as error:
+                if not isinstance(error, NotFinite | SaveFailed) and not arguments.is_deleted(self.state):
+                    self.scores.look(tell=False)
+                    self.save(wait=True)
+                raise
             finally:
                 self.report.close()
                 self.source.close()
+                if self.saver is not None:
+                    self.saver.close()
         best = None if self.keeper is None else self.keeper.params
         return Fit(self.params if best is None else best, self.history)
 
-    def advance(self) -> bool:
+    def resume(self, record: Mapping[str, Any]) -> None:
+        """Goes on where the run of this record, as ``save`` makes one, was saved."""
+        if self.saver is None:
+            return
+        best = None if record["best"] is None else jax.tree.map(jnp.copy, self.params)
+        tree = self.saver.restore({"state": self.state, "best": best}, record["arrays"])
+        self.state, self.history = tree["state"], {name: list(row) for name, row in record["history"].items()}
+        self.epoch, self.ended = record["epoch"], record["ended"]
+        first = int(self.state.step) - record["done"] + 1
+        self.scores = Epoch(self.report, self.names, self.epoch, first, self.on_step)
+        self.scores.resume(record["done"], record["examples"], record["totals"])
+        if self.keeper is not None and best is not None:
+            self.keeper.params = tree["best"]
+            self.keeper.score, self.keeper.waited = record["best"]
+
+    def save(self, *, wait: bool = False) -> None:
+        """Saves the run as it is; all its pending scores must have been fetched."""
+        if self.saver is None:
+            return
+        keeper, scores = self.keeper, self.scores
+        best = None if keeper is None or keeper.params is None else [keeper.score, keeper.waited]
+        record = {
+            "epoch": self.epoch, "done": scores.done, "examples": scores.examples, "totals": scores.totals,
+            "ended": self.ended, "history": self.history, "best": best,
+        }  # fmt: skip
+        tree = {"state": self.state, "best": None if keeper is None else keeper.params}
+        self.saver.save(scores.first_step + scores.done - 1, tree, record, wait=wait)
+
+    def _prepare(self) -> None:
+        """Raises, before the first step, if something does not fit."""
+        self.source.prepare(self.step, self.state)
+        if self.validate is not None:
+            self.validate.require_fitting(self.params)
+
+    def _go_through(self) -> None:
+        """The epoch, or what is left of it."""
+        self.source.start(self.epoch, self.scores.done)
+        while self._advance():
+            self._save_now_and_then()
+            self.pause()
+        means = self.scores.means()
+        if self.validate is not None:
+            means |= self.validate(self.params, self.names, self.pause)
+        for name, value in means.items():
+            self.history.setdefault(name, []).append(value)
+        epoch, reason = self.epoch, None
+        if self.keeper is not None and self.keeper.look(means, self.params):
+            self.ended, reason = True, self.keeper.reason
+        first = self.scores.first_step + self.scores.done
+        self.epoch, self.scores = epoch + 1, Epoch(self.report, self.names, epoch + 1, first, self.on_step)
+        self.report.epoch(epoch, means)
+        for call in self.on_epoch:
+            call(epoch, means)
+        if reason is not None:
+            print(f"fit: stopped after epoch {epoch}: {reason}", flush=True)
+        self.save()
+        self.pause()
+
+    def _advance(self) -> bool:
         """The next steps of the epoch; False where it has ended."""
         before = None if self.locate is None else kept(self.state)
         made = self.source.advance(self.state)
@@ -131,23 +201,9 @@ class Run:
                 raise self.locate(error, before, self.source.latest()) from None
         return True
 
-    def epoch(self, epoch: int, interrupt: Interrupt) -> bool:
-        """One epoch; whether the run is to end after it."""
-        first = self.scores.first_step + self.scores.done
-        self.scores = Epoch(self.report, self.scores.names, epoch, first, self.on_step)
-        self.source.start(epoch)
-        while self.advance():
-            interrupt()
-        found = self.scores.means()
-        if self.validate is not None:
-            found |= self.validate(self.params, self.scores.names, interrupt)
-        for name, value in found.items():
-            self.history.setdefault(name, []).append(value)
-        self.report.epoch(epoch, found)
-        for call in self.on_epoch:
-            call(epoch, found)
-        ended = self.keeper is not None and self.keeper.look(found, self.params)
-        if self.keeper is not None and ended:
-            print(f"fit: stopped after epoch {epoch}: {self.keeper.reason}", flush=True)
-        interrupt()
-        return ended
+    def _save_now_and_then(self) -> None:
+        if self.saver is None or self.saver.every is None:
+            return
+        if self.scores.latest - (self.saver.saved or 0) >= self.saver.every:
+            self.scores.look()
+            self.save()

@@ -32,6 +32,7 @@ class Stream:
         self,
         batches: Batches,
         steps: int | None = None,
+        begin: tuple[int, int] = (1, 0),
     ):
         self.batches, self.steps = batches, steps
         self.pause: Callable[[], None] = lambda: None
@@ -40,11 +41,11 @@ class Stream:
         self.reader: prefetch | None = None
         self.like: Batch | None = None
         self.peeked: tuple[Batch, int] | None = None
-        self.start(1)
+        self.start(*begin)
         self.peeked = self._next()
-        if self.peeked is None:
+        if self.like is None:
             raise self._too_few()
-        self.example = self.peeked[0]
+        self.example: Batch = self.like
 
     def prepare(self, step: CheckedStep, state: TrainState) -> None:
         self.step = step
@@ -55,7 +56,7 @@ class Stream:
             return  # its first batch was looked at before
         self.close()
         self.epoch, self.made = epoch, done
-        self.reader = prefetch(islice(self.batches(epoch), done, self.steps), put=self._ready)
+        self.reader = prefetch(self._after(done), put=self._ready)
         self.reader.pause = lambda: self.pause()
 
     def advance(self, state: TrainState) -> tuple[TrainState, Block] | None:
@@ -79,6 +80,14 @@ class Stream:
             self.reader.close()
         self.reader = self.peeked = None
 
+    def _after(self, done: int) -> Iterator[Any]:
+        """The batches of the epoch but for the first so many; the very first says what all are like."""
+        for i, item in enumerate(islice(self.batches(self.epoch), self.steps)):
+            if self.like is None:
+                self.like = as_batch("fit", item)
+            if i >= done:
+                yield item
+
     def _next(self) -> tuple[Batch, int] | None:
         """A batch on the device, and how many of its rows count."""
         if self.peeked is not None:
@@ -96,8 +105,7 @@ class Stream:
     def _ready(self, item: Any) -> tuple[Batch, int]:
         """A batch as it goes to the device; raises unless it is one, and like the first."""
         batch = as_batch("fit", item)
-        self.like = batch if self.like is None else self.like
-        batch = fitted("fit", batch, self.like)
+        batch = fitted("fit", batch, batch if self.like is None else self.like)
         return on_device(batch), rows_of(batch) if batch.mask is None else int(np.sum(batch.mask))
 
 

@@ -27,7 +27,7 @@ GOOD = {
         "progress": False,
         "steps_per_epoch": None, "accumulate": 1, "average": 0.9, "best": nn.training.Best("loss"),
         "on_step": print, "on_epoch": [print], "on_device": True,
-        "find_nan": False,
+        "find_nan": False, "checkpoint": None,
     },
     nn.init_state: {"net": NET, "optimizer": optax.sgd(0.1), "key": KEY, "shape": X, "params": PARAMS},
     nn.make_step: {
@@ -56,7 +56,8 @@ GOOD = {
 }  # fmt: skip
 OPTIONAL = {
     *((nn.fit, name) for name in (
-        "params", "validation", "steps_per_epoch", "average", "best", "on_step", "on_epoch", "on_device"
+        "params", "validation", "steps_per_epoch", "average", "best", "on_step", "on_epoch", "on_device",
+        "checkpoint",
     )),
     (nn.fit, "metrics"), (nn.make_step, "metrics"),
     (nn.init_state, "params"), (nn.init_state, "shape"), (nn.diagnose, "optimizer"), (nn.diagnose, "key"),
@@ -116,6 +117,7 @@ BAD = {
     },
     "on_step": {"None": None, "a number": 1, "a text": "print", "of texts": ["print"], "a dict": {}},
     "on_epoch": {"None": None, "a number": 1, "a text": "print", "of None": [None], "a dict": {}},
+    "checkpoint": {"None": None, "a number": 1, "a function": never},
     "find_nan": {"None": None, "a number": 1, "a text": "yes"},
     "on_device": {"None": None, "a number": 1, "a text": "yes"},
     "score": {"None": None, "a number": 1},
