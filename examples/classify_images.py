@@ -2,6 +2,8 @@
 
 python -m examples.classify_images                        8×8 digits, embedded: a minute or two on two cores
 python -m examples.classify_images --data fashion-mnist   28×28 clothes, 60,000 of them
+python -m examples.classify_images --data fashion-mnist --checkpoint out/run
+                                                          the same, and after a kill the same command goes on
 
 Prints the net and the test accuracy with its confusion table; writes the weights, the learning curves, a grid
 of predictions and the first layer's filters into out/.
@@ -37,7 +39,15 @@ def network(classes: int) -> nn.Layer:
     return nn.serial(fine=block(32), coarse=block(64), head=head)
 
 
-def train(data: Images, net: nn.Layer, key: jax.Array, epochs: int, batch_size: int, rate: float) -> nn.Fit:
+def train(
+    data: Images,
+    net: nn.Layer,
+    key: jax.Array,
+    epochs: int,
+    batch_size: int,
+    rate: float,
+    checkpoint: Path | None = None,
+) -> nn.Fit:
     """Stochastic gradient descent with momentum; the learning rate rises, then falls along a cosine.
 
     The test set is only watched: nothing is chosen by it.
@@ -54,6 +64,7 @@ def train(data: Images, net: nn.Layer, key: jax.Array, epochs: int, batch_size: 
         batch_size=batch_size,
         validation=data.test,
         metrics={"accuracy": nn.accuracy},
+        checkpoint=checkpoint and nn.training.Checkpoints(checkpoint, every=100),
     )
 
 
@@ -100,6 +111,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--data", choices=NAMES, default="digits")
     parser.add_argument("--folder", help="where the IDX files of mnist or fashion-mnist lie")
     parser.add_argument("--epochs", type=int, help="how many, instead of what suits the data")
+    parser.add_argument("--checkpoint", type=Path, help="where the run is saved, and gone on with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the files go")
     options = parser.parse_args(arguments)
@@ -115,7 +127,8 @@ def main(arguments: list[str] | None = None) -> float:
     print(nn.summary(net, shape), "\n")
 
     started = time.perf_counter()
-    result = train(data, net, jax.random.key(options.seed), options.epochs or epochs, batch_size, rate)
+    key = jax.random.key(options.seed)
+    result = train(data, net, key, options.epochs or epochs, batch_size, rate, options.checkpoint)
     seconds = time.perf_counter() - started
 
     accuracy = nn.evaluate(net, result.params, data.test, {"accuracy": nn.accuracy})["accuracy"]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 import jax
 
-from jaxnn.checkpoint import header, npy
+from jaxnn.checkpoint import header, npy, safetensors
 from jaxnn.checkpoint.archive import Archive, Fault, Writer, shown
 from jaxnn.checkpoint.leaves import Stored, described, dtype_name, fits, placement, plain, stored
 from jaxnn.checkpoint.paths import ENDING, flatten, nest, root_of
@@ -42,7 +42,9 @@ def save(path: FilePath, params: Any) -> None:
     the arrays are contiguous and on CPUs.
 
     Args:
-      path: the file's name, taken as it is: no ending is added.
+      path: the file's name, taken as it is: no ending is added. One that ends in ``.safetensors`` becomes
+        such a file, for other libraries to read (by safetensors, an extra). That format lacks a few dtypes,
+        and its bytes are all put together in memory first.
       params: ``Params``, or any tree of dicts, tuples, lists and NamedTuples of JAX or NumPy arrays: numbers
         of every dtype of JAX, of any size (0 included), and typed PRNG keys. Sharded arrays are gathered.
 
@@ -62,6 +64,8 @@ def save(path: FilePath, params: Any) -> None:
     ...     nn.checkpoint.load(f"{folder}/net.npz", like=params).weights["kernel"].shape
     (4, 3)
     """
+    if os.fspath(path).endswith(safetensors.SUFFIX):
+        return safetensors.write(path, params)
     leaves, empty = flatten(params)
     dtypes = {name: dtype_name(name, leaf) for name, leaf in leaves.items()}
     top = header.dump(header.Header(root_of(params), dtypes, empty))
@@ -88,7 +92,8 @@ def load(path: FilePath, like: Any = None) -> Any:
     largest array (or 4 MiB), and for none where JAX computes on CPUs.
 
     Args:
-      path: the file's name.
+      path: the file's name. One that ends in ``.safetensors`` is read as such, by safetensors (an extra),
+        whoever wrote it; without ``like`` what another library wrote is a flat dict by the names in the file.
       like: a tree of arrays or of ``jax.ShapeDtypeStruct`` with the expected structure, such as
         ``jax.eval_shape(net.init, key, x)``. The file must hold these paths, shapes and dtypes and no others.
         Each array goes to the devices on which that of ``like`` was explicitly placed (its sharding). Without
@@ -107,6 +112,8 @@ def load(path: FilePath, like: Any = None) -> Any:
     ...     nn.checkpoint.load(f"{folder}/net.npz")
     Params(weights={'dense_0': {'bias': Array([0., 0.], dtype=float32)}}, state={})
     """
+    if os.fspath(path).endswith(safetensors.SUFFIX):
+        return _load_safetensors(path, like)
     with reading(path) as file:
         try:
             contents = _contents(Archive(file, os.fstat(file.fileno()).st_size))
@@ -125,6 +132,25 @@ def load(path: FilePath, like: Any = None) -> Any:
     if like is None:
         return nest(contents.header.root, arrays, contents.header.empty)
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+def _load_safetensors(path: FilePath, like: Any) -> Any:
+    try:
+        contents = safetensors.read(path)
+        leaves = contents.leaves()
+    except Fault as fault:
+        raise ValueError(
+            f"load: the file must be a whole {safetensors.SUFFIX} file, got {os.fspath(path)!r}: {fault}"
+        ) from None
+    _check_bits(leaves)
+    if like is not None:
+        wanted, _ = flatten(like)
+        _check_fit(path, leaves, wanted)
+        arrays = [jax.device_put(leaves[name], placement(leaf)) for name, leaf in wanted.items()]
+        return jax.tree.unflatten(jax.tree.structure(like), arrays)
+    arrays = jax.device_put(leaves)
+    top = contents.header
+    return arrays if top is None else nest(top.root, arrays, top.empty)
 
 
 class _Contents(NamedTuple):
@@ -152,7 +178,7 @@ def _contents(archive: Archive) -> _Contents:
     return _Contents(archive, top, leaves)
 
 
-def _check_fit(path: FilePath, found: Mapping[str, Stored], expected: Mapping[str, Any]) -> None:
+def _check_fit(path: FilePath, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Raises unless the file holds exactly what ``like`` asks for, in the same shapes and dtypes."""
     for name, leaf in expected.items():
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
@@ -166,7 +192,8 @@ def _check_fit(path: FilePath, found: Mapping[str, Stored], expected: Mapping[st
         "different": [
             f"{shown(name)} is {described(held)}, like has {described(leaf)}"
             for name, leaf in expected.items()
-            if (held := found.get(name)) and (held.shape != tuple(leaf.shape) or held.dtype != leaf.dtype)
+            if (held := found.get(name)) is not None
+            and (held.shape != tuple(leaf.shape) or held.dtype != leaf.dtype)
         ],
     }
     if any(faults.values()):
@@ -179,7 +206,7 @@ def _shorten(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + more
 
 
-def _check_bits(leaves: Mapping[str, Stored]) -> None:
+def _check_bits(leaves: Mapping[str, Any]) -> None:
     """Raises if JAX would truncate 64-bit numbers to 32 bits."""
     known: dict[Any, bool] = {}
     for name, leaf in leaves.items():

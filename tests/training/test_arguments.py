@@ -59,6 +59,7 @@ OPTIONAL = {
         "params", "validation", "steps_per_epoch", "average", "best", "on_step", "on_epoch", "on_device",
         "checkpoint",
     )),
+
     (nn.fit, "metrics"), (nn.make_step, "metrics"),
     (nn.init_state, "params"), (nn.init_state, "shape"), (nn.diagnose, "optimizer"), (nn.diagnose, "key"),
     (nn.diagnose, "target"), (nn.data.minibatches, "key"),
