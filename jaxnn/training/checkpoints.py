@@ -65,6 +65,7 @@ class Saver:
         self.ours = isinstance(rule.folder, str | Path)
         self.manager = self._manager(rule) if self.ours else rule.folder
         self.saved: int | None = self.manager.latest_step()
+        self.latest = self.saved  #: tried
 
     def record(self) -> dict[str, Any] | None:
         """What the latest checkpoint says of its run; None if there is none. Raises if it is of another."""
@@ -112,21 +113,26 @@ class Saver:
                     path: jnp.copy(leaf) for path, leaf in _saved(tree).items()
                 }  # the next step takes these
                 content = {"arrays": args.StandardSave(arrays), "run": args.JsonSave(_plain(record))}
+                self.latest = step
                 self.manager.save(step, args=args.Composite(**content), force=True)
                 self.saved = step
             if wait:
                 self.manager.wait_until_finished()
         except Exception as error:
-            self.saved = None
-            raise SaveFailed(
-                f"{self.owner}: checkpoint: the run could not be saved after step {step} in "
-                f"{self.manager.directory}: {error}; those saved before are untouched"
-            ) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> SaveFailed:
+        return SaveFailed(
+            f"{self.owner}: checkpoint: the run could not be saved after step {self.latest} in "
+            f"{self.manager.directory}: {error}; those saved before are untouched"
+        )
 
     def close(self) -> None:
         """Waits for what is being saved."""
         try:
             self.manager.wait_until_finished()
+        except Exception as error:
+            raise self._failed(error) from error
         finally:
             if self.ours:
                 self.manager.close()

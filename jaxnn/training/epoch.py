@@ -76,12 +76,12 @@ class Epoch:
         self.look()
         return {name: self.totals[name] / self.examples for name in self.names}
 
-    def look(self, *, but: int = 0, tell: bool = True) -> None:
+    def look(self, *, but: int = 0, notify: bool = True) -> None:
         """Fetches pending scores; raises if the loss of a step, or the params after it, are not finite.
 
         Args:
           but: so many of the latest blocks, at which the device may still be at work, are left pending.
-          tell: whether callbacks are told; all steps are counted before the first of them is called.
+          notify: whether callbacks are called; all steps are counted before the first call.
         """
         ready = len(self.waiting) - but
         if ready <= 0:
@@ -99,7 +99,7 @@ class Epoch:
                     break
             if fault:
                 break
-        for step, scores in enumerate(rows, start=first) if tell else ():
+        for step, scores in enumerate(rows, start=first) if notify else ():
             for call in self.on_step:
                 call(step, scores)
         if fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -154,19 +154,21 @@ def fit(
         "data": n, "batch_size": batch_size, "steps_per_epoch": steps, "accumulate": accumulate,
         "key": words(key), "average": average, "best": best and repr(best), "scores": names,
     }  # fmt: skip
-    saver = None if checkpoint is None else Saver(owner, checkpoint, settings)
-    record = None if saver is None else saver.record()
-
-    order = fold_name(key, "order")
-    begin = (1, 0) if record is None else (min(record["epoch"], max(epochs, 1)), record["done"])
-    source: Source
-    if batch_size is None:
-        source = Stream(of_iterable(data, steps), steps, begin)
-    elif fits(data) if on_device is None else on_device:
-        source = DeviceLoop(data, batch_size, order, limit=1 if find_nan else None)
-    else:
-        source = Stream(of_arrays(data, batch_size, order), steps, begin)
-    with closing(source):
+    with ExitStack() as stack:
+        saver = record = None
+        if checkpoint is not None:
+            saver = stack.enter_context(closing(Saver(owner, checkpoint, settings)))
+            record = saver.record()
+        order = fold_name(key, "order")
+        begin = (1, 0) if record is None else (min(record["epoch"], max(epochs, 1)), record["done"])
+        source: Source
+        if batch_size is None:
+            source = Stream(of_iterable(data, steps), steps, begin)
+        elif fits(data) if on_device is None else on_device:
+            source = DeviceLoop(data, batch_size, order, limit=1 if find_nan else None)
+        else:
+            source = Stream(of_arrays(data, batch_size, order), steps, begin)
+        stack.callback(source.close)
         state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params)
         run = Run(
             source,

@@ -117,14 +117,12 @@ class Run:
                 print(f"fit: interrupted after {steps} steps; returning what was learnt so far", flush=True)
             except BaseException as error:
                 if not isinstance(error, NotFinite | SaveFailed) and not arguments.is_deleted(self.state):
-                    self.scores.look(tell=False)
+                    self.scores.look(notify=False)
                     self.save(wait=True)
                 raise
             finally:
                 self.report.close()
                 self.source.close()
-                if self.saver is not None:
-                    self.saver.close()
         best = None if self.keeper is None else self.keeper.params
         return Fit(self.params if best is None else best, self.history)
 

@@ -141,7 +141,9 @@ def fitted(owner: str, batch: Batch, like: Batch) -> Batch:
         zip(jax.tree.leaves((batch.x, batch.y)), jax.tree.leaves((like.x, like.y)), strict=own == other)
     )
     if own != other or any(a.shape[1:] != b.shape[1:] or a.dtype != b.dtype for a, b in pairs):
-        raise ValueError(f"{owner}: data must give batches like the first, {_told(like)}, got {_told(batch)}")
+        raise ValueError(
+            f"{owner}: data must give batches like the first, {_described(like)}, got {_described(batch)}"
+        )
     n, size = rows_of(batch), rows_of(like)
     if n > size:
         raise ValueError(
@@ -192,7 +194,7 @@ def rows_of(batch: Batch) -> int:
     return int(jax.tree.leaves(batch.x)[0].shape[0])
 
 
-def _told(batch: Batch) -> str:
+def _described(batch: Batch) -> str:
     return ", ".join(
         f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for leaf in jax.tree.leaves((batch.x, batch.y))[:6]
     )
