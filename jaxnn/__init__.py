@@ -39,6 +39,7 @@ from jaxnn.exports import public
 from jaxnn.folding import fold_batch_norm as fold_batch_norm
 from jaxnn.generation import generate as generate
 from jaxnn.inspection import activations as activations
+from jaxnn.inspection import cost as cost
 from jaxnn.inspection import diagnose as diagnose
 from jaxnn.inspection import summary as summary
 from jaxnn.layer import Layer as Layer

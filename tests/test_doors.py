@@ -349,6 +349,7 @@ OTHERS = {
     "attend": op(nn.attend, embedding=nn.Params({"embedding": ones(4, 6)}, {}), x=ROW),
     "output_shape": op(nn.output_shape, layer=NET, shape=(2, 6)),
     "summary": op(nn.summary, net=NET, shape=(2, 6)),
+    "cost": op(nn.cost, net=NET, shape=(2, 6), optimizer=optax.sgd(0.1)),
     "activations": op(nn.activations, net=NET, params=PARAMS, x=ROW),
     "diagnose": op(
         nn.diagnose, net=NET, params=PARAMS, x=ROW, target=ones(2, 3), loss=optax.squared_error, key=KEY
@@ -416,6 +417,7 @@ PARTS = {
     "maxout": ("dense",),
     "activations": ("dense",),
     "summary": ("dense",),
+    "cost": ("dense",),
     "output_shape": ("dense",),
     "diagnose": ("dense", "init"),
     "batch_norm_train": ("batch_norm",),

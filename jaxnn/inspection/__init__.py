@@ -2,6 +2,8 @@
 
 from jaxnn.exports import public
 from jaxnn.inspection.activations import activations as activations
+from jaxnn.inspection.cost import Cost as Cost
+from jaxnn.inspection.cost import cost as cost
 from jaxnn.inspection.diagnose import diagnose as diagnose
 from jaxnn.inspection.diagnosis import Diagnosis as Diagnosis
 from jaxnn.inspection.diagnosis import Reading as Reading
