@@ -67,6 +67,8 @@ def test_a_long_call_has_one_argument_per_line():
     ])  # fmt: skip
 
 
+# treescope asks NumPy for a class that the newest versions deprecate
+@pytest.mark.filterwarnings("ignore:The chararray class is deprecated:DeprecationWarning")
 def test_treescope_and_rich_show_the_call_too():
     short = nn.serial(nn.conv(8, 3), nn.relu, head=nn.dense(3), **{"0": nn.frozen(nn.dense(2))})
     as_tree = "".join(treescope.render_to_text(short).split())

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+from jax.extend.core import JaxprEqn, Literal
 
-from jaxnn.inspection.jaxprs import called, opened
+from jaxnn.inspection.jaxprs import called, opened, scan_parts
 
 #: What keeps XLA from fusing operations, and means nothing elsewhere.
 BARRIER = "optimization_barrier"
@@ -48,16 +48,17 @@ def _results(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
     if name == BARRIER:
         return values
     if name == "scan":
-        return _scan(eqn.params, values)
+        return _scan(eqn, values)
     if name == "conv_general_dilated":
         return [_convolution(eqn.params, *values)]
     results = eqn.primitive.bind(*values, **eqn.params)
     return results if eqn.primitive.multiple_results else [results]
 
 
-def _scan(params: dict[str, Any], values: Sequence[Any]) -> list[Any]:
-    body: ClosedJaxpr = params["jaxpr"]
-    start, end = params["num_consts"], params["num_consts"] + params["num_carry"]
+def _scan(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    body, params = eqn.params["jaxpr"], eqn.params
+    start, carried = scan_parts(eqn)
+    end = start + carried
     fixed, carry, xs = values[:start], values[start:end], values[end:]
 
     def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -315,7 +315,7 @@ WRONG = {
     ),
     "transposed": (
         {"8.weight": rng_array(7, 2)},
-        r"head: the module '8' must have weight of shape \(2, 7\), got \(7, 2\), which is the .* round",
+        r"head: the module '8' must have weight of shape \(2, 7\), got \(7, 2\), which is transposed",
     ),
     "dtype": (
         {"6.weight": entries()["6.weight"].astype(np.float16)},

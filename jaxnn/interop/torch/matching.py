@@ -400,7 +400,7 @@ def _values(place: Place, module: Module) -> str:
                 f"{array.dtype}; cast one of them"
             )
         if jnp.issubdtype(array.dtype, jnp.inexact):
-            bad = array.size - int(np.isfinite(array.astype(np.float64)).sum())
+            bad = array.size - int(np.isfinite(array).sum())
             if bad:
                 return (
                     f"{place.unit.path}: {module.names[name]} must be finite, got NaN or ∞ in {bad} of its "
