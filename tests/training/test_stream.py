@@ -125,14 +125,19 @@ def test_an_error_in_the_data_is_raised_as_it_is():
 
 def test_ctrl_c_while_a_batch_is_waited_for(capsys):
     """The thread that reads may hang: the run ends all the same, with what was learnt."""
-    hang = threading.Event()
+    begun, hang = threading.Event(), threading.Event()
+
+    def traced(prediction, target):
+        begun.set()
+        return optax.squared_error(prediction, target)
 
     def batches(epoch):
         yield from cut()
+        begun.wait(20)  # the reader is ahead: before the first step the signal is not the run's
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         hang.wait(20)
 
-    result = fit(batches, epochs=1)
+    result = fit(batches, epochs=1, metrics={"traced": traced})
     hang.set()
     steps = int(capsys.readouterr().out.split()[3])
     assert 1 <= steps <= 3
