@@ -24,6 +24,7 @@ from jaxnn.combinators import maxout as maxout
 from jaxnn.combinators import mixed_precision as mixed_precision
 from jaxnn.combinators import named as named
 from jaxnn.combinators import parallel as parallel
+from jaxnn.combinators import patch_embedding as patch_embedding
 from jaxnn.combinators import remat as remat
 from jaxnn.combinators import repeat as repeat
 from jaxnn.combinators import residual as residual
@@ -31,6 +32,7 @@ from jaxnn.combinators import separable_conv as separable_conv
 from jaxnn.combinators import serial as serial
 from jaxnn.combinators import spectral_norm as spectral_norm
 from jaxnn.combinators import split as split
+from jaxnn.combinators import swiglu as swiglu
 from jaxnn.combinators import weight_norm as weight_norm
 from jaxnn.export import export as export
 from jaxnn.export import load_exported as load_exported
@@ -54,6 +56,7 @@ from jaxnn.layers import conv as conv
 from jaxnn.layers import conv_transpose as conv_transpose
 from jaxnn.layers import dense as dense
 from jaxnn.layers import depthwise_conv as depthwise_conv
+from jaxnn.layers import drop_path as drop_path
 from jaxnn.layers import dropout as dropout
 from jaxnn.layers import embedding as embedding
 from jaxnn.layers import flatten as flatten

@@ -129,7 +129,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
 #: The kind of an argument, by its name; under "callable.argument" where one differs.
 KINDS = {
     "integer": "heads features pieces groups multiplier vocabulary iterations n columns bins resolution "
-    "levels steps alibi_bias.keys position_embedding.room "
+    "levels steps alibi_bias.keys "
     "classes hidden width depth channels doublings halvings growth stem models.bottleneck tags",
     "integers": "window strides dilation output_size size scale",
     "whole_or_zero": "output_padding",
@@ -139,7 +139,7 @@ KINDS = {
     "share": "momentum rate dropout_rate stochastic_depth_rate",
     "level": "temperature hard_shrink.threshold soft_shrink.threshold",
     "number": "threshold value",
-    "whole_or_none": "end top_k kv_heads head_features multi_head_attention.room",
+    "whole_or_none": "position_embedding.room end top_k kv_heads head_features multi_head_attention.room",
     "finite": "cubic_coefficient convnext.scale convnext_tiny.scale attention.scale",
     "reach": "attention.window multi_head_attention.window",
     "exponent": "p",
@@ -156,7 +156,8 @@ KINDS = {
     "padding": "padding",
     "array": "x kernel mean var deviation slope input_kernel recurrent_kernel recurrent_bias carry lengths "
     "positions prompt q k v mask key_lengths offset indices where data ops.scale ops.bias target",
-    "initialiser": "kernel_init bias_init scale_init slope_init embedding_init recurrent_kernel_init",
+    "initialiser": "output_init kernel_init bias_init scale_init slope_init embedding_init "
+    "recurrent_kernel_init",
     "function_or_flag": "rotary",
     "function": "activation fn loss init apply stochastic.train predict",
     "layer": "layer net shortcut layers named",
@@ -272,6 +273,9 @@ LAYERS = {
     "frozen": layer(nn.frozen, ROW, layer=NET),
     "mixed_precision": layer(nn.mixed_precision, ROW, layer=NET),
     "multi_head_attention": layer(nn.multi_head_attention, ones(2, 5, 6), features=6, heads=2),
+    "drop_path": layer(nn.drop_path, ROW, rate=0.5),
+    "swiglu": layer(nn.swiglu, ROW, features=3, hidden=4, bias=True),
+    "patch_embedding": layer(nn.patch_embedding, IMAGE, features=3, window=2),
     "position_embedding": layer(nn.position_embedding, STEPS, room=5),
     "sinusoidal_positions": layer(nn.sinusoidal_positions, ones(2, 5, 6)),
     "bidirectional": layer(nn.bidirectional, STEPS, layer=nn.gru(3)),
@@ -355,6 +359,7 @@ OTHERS = {
         nn.diagnose, net=NET, params=PARAMS, x=ROW, target=ones(2, 3), loss=optax.squared_error, key=KEY
     )._replace(traced=False),
 }
+WIDE = ones(2, 5, 6)
 SMALL, PIXELS = ones(2, 8, 8, 3), ones(2, 64, 64, 3)
 MODELS = {
     "alexnet": layer(nn.models.alexnet, PIXELS, hidden=8),
@@ -366,6 +371,13 @@ MODELS = {
     "densenet121": layer(nn.models.densenet121, PIXELS),
     "efficientnet": layer(nn.models.efficientnet, SMALL, stages=((1, 3, 1, 8, 1),)),
     "efficientnet_b0": layer(nn.models.efficientnet_b0, PIXELS),
+    "decoder_block": layer(nn.models.decoder_block, (WIDE, WIDE), features=6, heads=2, hidden=4),
+    "encoder_block": layer(nn.models.encoder_block, WIDE, features=6, heads=2, hidden=4),
+    "gpt": layer(nn.models.gpt, IDS, vocabulary=4, features=6, heads=2, depth=1, room=5),
+    "transformer": layer(
+        nn.models.transformer, (IDS, IDS), vocabulary=4, features=6, heads=2, hidden=4, depth=1
+    ),
+    "vit": layer(nn.models.vit, SMALL, features=6, heads=2, depth=1, window=4),
     "lenet": layer(nn.models.lenet, ones(2, 28, 28, 1)),
     "lstm_tagger": layer(nn.models.lstm_tagger, IDS, vocabulary=4, tags=3),
     "mobilenet_v2": layer(nn.models.mobilenet_v2, SMALL, stages=((1, 8, 1, 1),)),
@@ -412,7 +424,14 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 }
 
 #: The layers that another is made of, or is given here: a sentence may be theirs.
+BLOCK = ("multi_head_attention", "dropout", "drop_path", "dense", "as_layer", "serial")
 PARTS = {
+    "swiglu": ("dense",),
+    "patch_embedding": ("conv",),
+    **dict.fromkeys(("encoder_block", "decoder_block"), (*BLOCK, "graph")),
+    "gpt": ("encoder_block", "embedding", *BLOCK),
+    "transformer": ("encoder_block", "decoder_block", "embedding", "repeat", *BLOCK),
+    "vit": ("encoder_block", "patch_embedding", "conv", "repeat", *BLOCK),
     "separable_conv": ("depthwise_conv", "conv"),
     "maxout": ("dense",),
     "activations": ("dense",),

@@ -9,8 +9,10 @@ from jaxnn.combinators.copies import ensemble as ensemble
 from jaxnn.combinators.copies import repeat as repeat
 from jaxnn.combinators.graph import graph as graph
 from jaxnn.combinators.maxout import maxout as maxout
+from jaxnn.combinators.patch_embedding import patch_embedding as patch_embedding
 from jaxnn.combinators.separable_conv import separable_conv as separable_conv
 from jaxnn.combinators.spectral_norm import spectral_norm as spectral_norm
+from jaxnn.combinators.swiglu import swiglu as swiglu
 from jaxnn.combinators.weight_norm import weight_norm as weight_norm
 from jaxnn.combinators.wrappers import frozen as frozen
 from jaxnn.combinators.wrappers import mixed_precision as mixed_precision

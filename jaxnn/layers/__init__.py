@@ -7,6 +7,7 @@ from jaxnn.layers.conv import conv as conv
 from jaxnn.layers.conv import depthwise_conv as depthwise_conv
 from jaxnn.layers.conv_transpose import conv_transpose as conv_transpose
 from jaxnn.layers.dense import dense as dense
+from jaxnn.layers.dropout import drop_path as drop_path
 from jaxnn.layers.dropout import dropout as dropout
 from jaxnn.layers.dropout import spatial_dropout as spatial_dropout
 from jaxnn.layers.embedding import attend as attend

@@ -21,7 +21,7 @@ from jaxnn.ops.dense import dense
 from jaxnn.ops.norm import rms_norm
 from jaxnn.ops.positions import alibi_bias
 from jaxnn.ops.positions import rotary as rotary_op
-from jaxnn.ops.sequences import checked_lengths, places, real_steps
+from jaxnn.ops.sequences import checked_lengths, places, real_only
 from jaxnn.params import Key, Params, Weights, fold_name
 
 Rotation = Callable[[jax.Array, jax.Array], jax.Array]
@@ -71,6 +71,7 @@ def multi_head_attention(
     return_carry: bool = False,
     room: int | None = None,
     kernel_init: Initializer = GLOROT_UNIFORM,
+    output_init: Initializer | None = None,
     bias_init: Initializer = ZEROS,
     implementation: str | None = None,
 ) -> Layer:
@@ -107,6 +108,7 @@ def multi_head_attention(
       room: for how many steps a new carry is made, for ``return_carry``. A step beyond raises where the
         number of steps is known, and gives NaN where it is traced.
       kernel_init: any function of (key, shape, dtype), for each of the four kernels.
+      output_init: for ``output_kernel``, if it differs: GPT-2's, for instance, grows smaller with depth.
       bias_init: the same for the biases.
       implementation: the form of the attention, see ``nn.ops.attention``.
 
@@ -133,7 +135,8 @@ def multi_head_attention(
         name, "head_features", features // heads if head_features is None else head_features, least=1
     )
     checks.flags(name, causal=causal, alibi=alibi, qk_norm=qk_norm, bias=bias, return_carry=return_carry)
-    checks.initialisers(name, kernel_init=kernel_init, bias_init=bias_init)
+    output_init = kernel_init if output_init is None else output_init
+    checks.initialisers(name, kernel_init=kernel_init, output_init=output_init, bias_init=bias_init)
     rotation = _rotation(name, rotary, size)
     share = checks.number(
         name, "dropout", dropout, least=0, most=1, rule="in [0, 1), the probability to drop"
@@ -164,7 +167,10 @@ def multi_head_attention(
         weights = {}
         for part, columns in sizes.items():
             own, shape = f"{part}_kernel", (rows[part], columns)
-            weights[own] = drawn(name, "kernel_init", kernel_init, fold_name(key, own), shape, x.dtype)
+            setting, of_part = (
+                ("output_init", output_init) if part == "output" else ("kernel_init", kernel_init)
+            )
+            weights[own] = drawn(name, setting, of_part, fold_name(key, own), shape, x.dtype)
             if bias:
                 own = f"{part}_bias"
                 weights[own] = drawn(name, "bias_init", bias_init, fold_name(key, own), (columns,), x.dtype)
@@ -192,13 +198,13 @@ def multi_head_attention(
         x, lengths = given.x, given.lengths
         if lengths is not None:
             lengths = checked_lengths(name, lengths, x)
-            x = _cut(x, lengths)
+            x = real_only(x, lengths)
         memory, memory_lengths = (
             (x, lengths) if given.memory is None else (given.memory, given.memory_lengths)
         )
         if given.memory is not None and memory_lengths is not None:
             memory_lengths = checked_lengths(name, memory_lengths, memory, "the memory's lengths")
-            memory = _cut(memory, memory_lengths)
+            memory = real_only(memory, memory_lengths)
         q = split(weights, "query", x)
         k, v = (split(weights, part, memory) for part in ("key", "value"))
         carry = given.carry
@@ -229,7 +235,7 @@ def multi_head_attention(
         y = project(weights, "output", y.reshape(*y.shape[:2], heads * size))
         if lengths is None:
             return y, carry
-        return (_cut(y, lengths), given.lengths), carry
+        return (real_only(y, lengths), given.lengths), carry
 
     def apply(weights: Weights, inputs: Any, key: Key | None = None) -> Any:
         given = _given(name, inputs)
@@ -344,11 +350,6 @@ def _entries(sizes: dict[str, int], inner: int, size: int, bias: bool, qk_norm: 
     if qk_norm:
         entries |= {"query_scale": (size,), "key_scale": (size,)}
     return entries
-
-
-def _cut(x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """``x``, with zeros past the ends: what stands there reaches nothing, not even a kernel's gradient."""
-    return jnp.where(real_steps(lengths, x), x, jnp.zeros_like(x))
 
 
 def _empty(k: jax.Array, room: int) -> Cache:

@@ -73,6 +73,37 @@ def spatial_dropout(rate: float) -> Layer:
     return _dropout("spatial_dropout", rate, one_per_channel)
 
 
+@constructor
+def drop_path(rate: float) -> Layer:
+    """Drops all of an example with probability ``rate``: (N, ...) → the same: stochastic depth.
+
+    As ``dropout``, with one draw per example. It stands before the sum of a residual, ``nn.residual(layer,
+    nn.drop_path(0.1))``: what is dropped is the branch, and the others are scaled up to compensate.
+
+    Args:
+      rate: the probability to *drop* an example's branch, in [0, 1]; often growing with depth.
+
+    Raises:
+      ValueError: for a rate outside [0, 1]; for input without axes; from ``train`` without a key.
+      TypeError: for integer input.
+
+    >>> import jax, jax.numpy as jnp, jaxnn as nn
+    >>> layer = nn.drop_path(0.5)
+    >>> y, state = layer.train(nn.Params({}, {}), jnp.ones((6, 2)), jax.random.key(0))
+    >>> bool((y[:, 0] == y[:, 1]).all())
+    True
+
+    Huang et al., "Deep networks with stochastic depth", 2016.
+    """
+
+    def one_per_example(x: jax.Array) -> tuple[int, ...]:
+        if x.ndim == 0:
+            raise ValueError("drop_path: x must be (N, ...), got shape ()")
+        return (x.shape[0], *(1,) * (x.ndim - 1))
+
+    return _dropout("drop_path", rate, one_per_example)
+
+
 def _dropout(name: str, rate: float, drawn: Any) -> Layer:
     """Dropout with one draw per element of the shape ``drawn(x)``, broadcast to x."""
     rule = "in [0, 1], the probability to drop a value"

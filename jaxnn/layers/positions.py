@@ -53,12 +53,12 @@ def sinusoidal_positions(*, base: float = 10_000.0, return_carry: bool = False) 
     def rows(weights: Weights, place: jax.Array, x: jax.Array) -> jax.Array:
         return positions.sinusoidal_positions(place, x.shape[-1], base=base, dtype=x.dtype)
 
-    return _layer(name, init, rows, {}, None, return_carry)
+    return _layer(name, init, rows, {}, lambda weights: None, return_carry)
 
 
 @constructor
 def position_embedding(
-    room: int, *, return_carry: bool = False, embedding_init: Initializer = SMALL_NORMAL
+    room: int | None = None, *, return_carry: bool = False, embedding_init: Initializer = SMALL_NORMAL
 ) -> Layer:
     """Adds a learnt row for each place: ``(N, T, F) → (N, T, F)``, y[t] = x[t] + embedding[t].
 
@@ -66,8 +66,8 @@ def position_embedding(
     carry)``, as of a recurrent layer; the carry is the number of steps so far.
 
     Args:
-      room: how many places there are. A step beyond raises where the number of steps is known, and gives NaN
-        where it is traced.
+      room: how many places there are; None for as many as the input of ``init`` has. A step beyond raises
+        where the number of steps is known, and gives NaN where it is traced.
       return_carry: return ``(the result without it, carry)``: in the next piece of the sequence the places go
         on.
       embedding_init: any function of (key, shape, dtype).
@@ -77,11 +77,11 @@ def position_embedding(
     (1, 20, 8)
     """
     name = "position_embedding"
-    room = checks.integer(name, "room", room, least=1)
+    room = None if room is None else checks.integer(name, "room", room, least=1)
     checks.initialisers(name, embedding_init=embedding_init)
 
     def init(key: Key, x: Any) -> Weights:
-        shape, own_key = (room, x.shape[-1]), fold_name(key, "embedding")
+        shape, own_key = (x.shape[1] if room is None else room, x.shape[-1]), fold_name(key, "embedding")
         return {"embedding": drawn(name, "embedding_init", embedding_init, own_key, shape, x.dtype)}
 
     def rows(weights: Weights, place: jax.Array, x: jax.Array) -> jax.Array:
@@ -93,7 +93,8 @@ def position_embedding(
             )
         return table.at[place].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
-    return _layer(name, init, rows, {"embedding": (room, "F")}, room, return_carry)
+    entries = {"embedding": ("T" if room is None else room, "F")}
+    return _layer(name, init, rows, entries, lambda weights: weights["embedding"].shape[0], return_carry)
 
 
 def _layer(
@@ -101,10 +102,10 @@ def _layer(
     init: Callable[[Key, Any], Weights],
     rows: Rows,
     entries: Entries,
-    room: int | None,
+    room: Callable[[Weights], int | None],
     return_carry: bool,
 ) -> Layer:
-    """A layer that adds rows: inputs, lengths and the carry, for all alike."""
+    """A layer that adds rows, for at most ``room(weights)`` places: inputs, lengths and the carry."""
     checks.flags(name, return_carry=return_carry)
 
     def init_input(key: Key, inputs: Any) -> Weights:
@@ -118,8 +119,8 @@ def _layer(
         steps = given.carry if carry is None else carry
         x = checks.floating(name, given.x)
         _require_axes(name, x)
-        if room is not None:
-            _require_room(name, room, steps, x.shape[1])
+        if (most := room(weights)) is not None:
+            _require_room(name, most, steps, x.shape[1])
         place = places(steps, x.shape[1])
         added = rows(weights, place, x)
         y = x + (added if added.ndim == 3 else jnp.expand_dims(added, 0))

@@ -16,14 +16,19 @@ from jaxnn.models.densenet import densenet as densenet
 from jaxnn.models.densenet import densenet121 as densenet121
 from jaxnn.models.efficientnet import efficientnet as efficientnet
 from jaxnn.models.efficientnet import efficientnet_b0 as efficientnet_b0
+from jaxnn.models.gpt import gpt as gpt
 from jaxnn.models.lenet import lenet as lenet
 from jaxnn.models.lstm_tagger import lstm_tagger as lstm_tagger
 from jaxnn.models.mobilenet import mobilenet_v2 as mobilenet_v2
 from jaxnn.models.resnet import resnet as resnet
 from jaxnn.models.resnet import resnet18 as resnet18
 from jaxnn.models.resnet import resnet50 as resnet50
+from jaxnn.models.transformer import decoder_block as decoder_block
+from jaxnn.models.transformer import encoder_block as encoder_block
+from jaxnn.models.transformer import transformer as transformer
 from jaxnn.models.unet import unet as unet
 from jaxnn.models.vgg import vgg as vgg
 from jaxnn.models.vgg import vgg11_bn as vgg11_bn
+from jaxnn.models.vit import vit as vit
 
 __all__ = public(globals())

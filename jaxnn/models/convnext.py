@@ -9,9 +9,9 @@ from jax.nn.initializers import truncated_normal
 
 from jaxnn.combinators import residual, serial
 from jaxnn.layer import Layer, constructor
-from jaxnn.layers import conv, dense, depthwise_conv, global_avg_pool, layer_norm
+from jaxnn.layers import conv, dense, depthwise_conv, drop_path, global_avg_pool, layer_norm
 from jaxnn.lifting import LayerLike
-from jaxnn.models.parts import layer_scale, numbered, share, stochastic_depth, table
+from jaxnn.models.parts import layer_scale, numbered, share, table
 from jaxnn.ops import checks, gelu
 
 #: (features, blocks), a row per stage.
@@ -104,6 +104,4 @@ def _block(features: int, rate: float, scale: float) -> Layer:
         "4": partial(gelu, approximate=False),
         "5": _dense(features),
     }
-    return residual(
-        block=serial(**parts), layer_scale=layer_scale(scale), stochastic_depth=stochastic_depth(rate)
-    )
+    return residual(block=serial(**parts), layer_scale=layer_scale(scale), stochastic_depth=drop_path(rate))

@@ -7,13 +7,12 @@ from typing import Any
 
 from jaxnn.combinators import graph, residual, serial
 from jaxnn.layer import Layer, constructor
-from jaxnn.layers import conv, dense, dropout, global_avg_pool
+from jaxnn.layers import conv, dense, drop_path, dropout, global_avg_pool
 from jaxnn.models.parts import (
     conv_norm,
     depthwise_norm,
     numbered,
     share,
-    stochastic_depth,
     table,
 )
 from jaxnn.ops import adaptive_avg_pool, checks, sigmoid, silu
@@ -118,7 +117,7 @@ def _block(channels: int, features: int, expansion: int, window: int, strides: i
     )
     if strides > 1 or channels != features:
         return serial(block=layers)
-    return residual(block=layers, stochastic_depth=stochastic_depth(rate))
+    return residual(block=layers, stochastic_depth=drop_path(rate))
 
 
 def _squeeze_and_excite(narrow: int, wide: int) -> Layer:

@@ -1,4 +1,4 @@
-"""What several nets are made of: numbered layers, convolution with batch norm, stochastic depth."""
+"""What several nets are made of: numbered layers, convolution with batch norm, a factor per channel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.combinators import serial
-from jaxnn.layer import Layer, stateless, stochastic
+from jaxnn.layer import Layer, stateless
 from jaxnn.layers import batch_norm, conv, depthwise_conv
 from jaxnn.lifting import LayerLike
 from jaxnn.ops import checks
@@ -49,25 +49,6 @@ def layer_scale(start: float) -> Layer:
         return jnp.multiply(x, jnp.expand_dims(weights["scale"], range(x.ndim - 1)))
 
     return stateless("layer_scale", init, apply, entries={"scale": ("C",)})
-
-
-def stochastic_depth(rate: float) -> Layer:
-    """In training drops an example's branch with probability ``rate`` and scales the others: any → same.
-
-    A layer before the sum of a residual: what is dropped is the branch, not the input. With rate 0 it draws
-    nothing and needs no key.
-
-    Source: Huang et al., Deep Networks with Stochastic Depth, 2016.
-    """
-    if rate == 0:
-        return stateless("stochastic_depth", lambda key, x: {}, lambda weights, x: x, entries={})
-
-    def train(weights: Any, x: jax.Array, key: Key) -> jax.Array:
-        kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0], *(1,) * (x.ndim - 1)))
-        scale = 1 / (1 - rate) if rate < 1 else 0.0
-        return jnp.where(kept, x * jnp.asarray(scale, x.dtype), jnp.zeros_like(x))
-
-    return stochastic("stochastic_depth", lambda key, x: {}, lambda weights, x: x, train, entries={})
 
 
 def divisible(channels: float) -> int:

@@ -75,6 +75,11 @@ def real_steps(lengths: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.expand_dims(step, (0, 2)) < jnp.expand_dims(lengths, (1, 2))
 
 
+def real_only(x: jax.Array, lengths: jax.Array) -> jax.Array:
+    """``x``, (N, T, F), with zeros past the ends: what stands there reaches nothing, no gradient either."""
+    return jnp.where(real_steps(lengths, x), x, jnp.zeros_like(x))
+
+
 def places(steps: jax.Array | None, count: int) -> jax.Array:
     """The places of the next ``count`` steps after ``steps``, () or (N,): (count,) or (N, count)."""
     following = jnp.arange(count, dtype=jnp.int32)

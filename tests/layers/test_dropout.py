@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layers.dropout import dropout, spatial_dropout
+from jaxnn.layers.dropout import drop_path, dropout, spatial_dropout
 from jaxnn.params import Params
 from tests.support import assert_close, equations, rng_array
 
-both = pytest.mark.parametrize("layer", [dropout, spatial_dropout])
+both = pytest.mark.parametrize("layer", [dropout, spatial_dropout, drop_path])
 NONE = Params({}, {})
 
 
@@ -27,6 +27,13 @@ def test_whole_channels_of_an_example_are_dropped(key):
     dropped = np.asarray(y == 0)
     assert (dropped == dropped[:, :1, :1]).all()
     assert abs(dropped[:, 0, 0].mean() - 0.5) < 0.06
+
+
+def test_whole_examples_are_dropped_and_the_others_scaled(key):
+    y, _ = drop_path(0.25).train(NONE, jnp.ones((4000, 2, 1)), key)
+    assert_close(np.unique(y), np.array([0, 4 / 3], np.float32))
+    assert (np.asarray(y)[:, 0] == np.asarray(y)[:, 1]).all()
+    assert abs(float(y.mean()) - 1) < 0.03
 
 
 @both

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
-from jaxnn.models.parts import divisible, layer_scale, stochastic_depth
+from jaxnn.models.parts import divisible, layer_scale
 from tests.support import assert_close, rng_array
 
 models = nn.models
@@ -25,6 +25,12 @@ PUBLISHED = {
     "efficientnet_b0": (models.efficientnet_b0, PHOTO, 5_288_548),
     "convnext_tiny": (models.convnext_tiny, PHOTO, 28_589_128),
     "densenet121": (models.densenet121, PHOTO, 7_978_856),
+    "gpt": (models.gpt, jax.ShapeDtypeStruct((1, 8), jnp.int32), 124_439_808),
+    "vit": (models.vit, PHOTO, 86_567_656),
+    # PyTorch's ``Transformer``, and the embedding.
+    "transformer": (
+        lambda: models.transformer(1000), (jax.ShapeDtypeStruct((1, 5), jnp.int32),) * 2, 44_140_544 + 512_000
+    ),
     "unet": (models.unet, (1, 64, 64, 1), 31_030_658),
     "dcgan_generator": (models.dcgan_generator, (1, 100), 3_576_704),
     "dcgan_discriminator": (models.dcgan_discriminator, (1, 64, 64, 3), 2_765_568),
@@ -45,7 +51,7 @@ def test_as_many_weights_as_published(name):
 
 
 def test_every_net_is_counted_or_is_the_general_form_of_one():
-    general = {"vgg", "resnet", "efficientnet", "convnext", "densenet"}
+    general = {"vgg", "resnet", "efficientnet", "convnext", "densenet", "encoder_block", "decoder_block"}
     assert set(models.__all__) == PUBLISHED.keys() | general
 
 
@@ -53,20 +59,6 @@ def test_channels_are_rounded_as_torchvision_rounds_them():
     assert [divisible(channels) for channels in (1, 16, 22.4, 24, 28, 33.6)] == [8, 16, 24, 24, 32, 32]
     narrow = jax.eval_shape(lambda: models.mobilenet_v2(width_mult=0.35).init(jax.random.key(0), PHOTO))
     assert sum(prod(leaf.shape) for leaf in jax.tree.leaves(narrow.weights)) == 1_677_128
-
-
-def test_stochastic_depth_drops_whole_examples_and_scales_the_others():
-    layer = stochastic_depth(0.25)
-    x = jnp.ones((4000, 2, 1))
-    y, _ = layer.train(nn.Params({}, {}), x, jax.random.key(0))
-    assert sorted(set(y.ravel().tolist())) == pytest.approx([0, 4 / 3])
-    assert bool((y[:, 0] == y[:, 1]).all())
-    assert float(y.mean()) == pytest.approx(1, abs=0.03)
-    assert_close(layer.apply(nn.Params({}, {}), x), x)
-    with pytest.raises(ValueError, match="stochastic_depth: train needs a key"):
-        layer.train(nn.Params({}, {}), x)
-    nothing, _ = stochastic_depth(1.0).train(nn.Params({}, {}), x, jax.random.key(0))
-    assert not nothing.any()
 
 
 def test_without_a_rate_nothing_is_drawn():

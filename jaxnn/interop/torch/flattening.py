@@ -45,7 +45,7 @@ UNKNOWN, PLAIN = Features(None, None), Features(None, False)
 KEEPING = {
     "max_pool", "min_pool", "avg_pool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool", "dropout",
     "spatial_dropout", "resize", "upsample", "pad", "layer_norm", "rms_norm", "group_norm", "instance_norm",
-    "prelu", "standardize", "stochastic_depth", "layer_scale",
+    "prelu", "standardize", "drop_path", "layer_scale",
 }  # fmt: skip
 #: Functions that do: what they compute, they compute value by value, or along the last axis.
 ELEMENTWISE = {name for name in ops.__all__ if getattr(jax.nn, name, None) is not None} | {
