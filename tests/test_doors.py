@@ -129,25 +129,25 @@ WRONG: dict[str, tuple[Any, ...]] = {
 #: The kind of an argument, by its name; under "callable.argument" where one differs.
 KINDS = {
     "integer": "heads features pieces groups multiplier vocabulary iterations n columns bins resolution "
-    "levels steps alibi_bias.keys "
+    "levels steps gpt.room alibi_bias.keys "
     "classes hidden width depth channels doublings halvings growth stem models.bottleneck tags",
     "integers": "window strides dilation output_size size scale",
     "whole_or_zero": "output_padding",
     "positive": "base epsilon width_mult",
     "fraction": "fraction top_p",
     "part": "multi_head_attention.dropout",
-    "share": "momentum rate dropout_rate stochastic_depth_rate",
+    "share": "momentum rate dropout_rate stochastic_depth_rate drop_path_rate",
     "level": "temperature hard_shrink.threshold soft_shrink.threshold",
     "number": "threshold value",
     "whole_or_none": "position_embedding.room end top_k kv_heads head_features multi_head_attention.room",
     "finite": "cubic_coefficient convnext.scale convnext_tiny.scale attention.scale",
-    "reach": "attention.window multi_head_attention.window",
+    "reach": "attention.window multi_head_attention.window encoder_block.window",
     "exponent": "p",
     "factors": "upsample.scale",
     "scalar": "pad.value",
     "flag": "ceil_mode count_include_pad align_corners antialias approximate shared reverse return_carry "
     "logarithmic batch_norm.scale layer_norm.scale rms_norm.scale group_norm.scale instance_norm.scale bias "
-    "resnet.bottleneck causal alibi qk_norm",
+    "resnet.bottleneck causal alibi qk_norm norm_first rematerialise",
     "counts": "blocks",
     "rows": "stages",
     "choice": "layout to method mode outputs merge",
@@ -160,7 +160,7 @@ KINDS = {
     "recurrent_kernel_init",
     "function_or_flag": "rotary",
     "function": "activation fn loss init apply stochastic.train predict",
-    "layer": "layer net shortcut layers named",
+    "layer": "layer net shortcut layers named norm mlp encoder_block.activation decoder_block.activation",
     "dtype": "dtype compute",
     "name": "named.name",
     "text": "stateless.name stochastic.name xlabel heading",
@@ -427,7 +427,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 BLOCK = ("multi_head_attention", "dropout", "drop_path", "dense", "as_layer", "serial")
 PARTS = {
     "swiglu": ("dense",),
-    "patch_embedding": ("conv",),
+    "patch_embedding": ("conv", "graph"),
     **dict.fromkeys(("encoder_block", "decoder_block"), (*BLOCK, "graph")),
     "gpt": ("encoder_block", "embedding", *BLOCK),
     "transformer": ("encoder_block", "decoder_block", "embedding", "repeat", *BLOCK),

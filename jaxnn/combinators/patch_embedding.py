@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jaxnn.combinators.graph import Parts, composite
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers.conv import conv
 from jaxnn.layers.weights import HE_NORMAL, ZEROS
+from jaxnn.ops import windows
 from jaxnn.ops.windows import Ints
 
 
@@ -45,10 +47,9 @@ def patch_embedding(
     patches = conv(features, window, strides=window, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
 
     def flow(f: Parts, x: Any) -> jax.Array:
+        if getattr(x, "ndim", 0) > 2:
+            windows.per_axis("patch_embedding", "window", window, x.ndim - 2)
         y = f.conv(x)
-        count = 1
-        for size in y.shape[1:-1]:
-            count *= size
-        return jnp.reshape(y, (y.shape[0], count, y.shape[-1]))
+        return jnp.reshape(y, (y.shape[0], prod(y.shape[1:-1]), y.shape[-1]))
 
     return composite("patch_embedding", flow, {"conv": patches})

@@ -10,6 +10,7 @@ from jaxnn.combinators import graph, remat, repeat
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers import attend, dropout, embedding, layer_norm, position_embedding
 from jaxnn.layers.attention import Rotation
+from jaxnn.models.parts import share
 from jaxnn.models.transformer import encoder_block
 from jaxnn.ops import checks, linear
 
@@ -56,6 +57,7 @@ def gpt(
     """
     features = checks.integer("gpt", "features", features, least=1)
     depth = checks.integer("gpt", "depth", depth, least=1)
+    dropout_rate = share("gpt", "dropout_rate", dropout_rate)
     checks.flags("gpt", rematerialise=rematerialise)
     block = encoder_block(
         features,

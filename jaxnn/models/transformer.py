@@ -11,7 +11,8 @@ from jaxnn.layer import Layer, constructor
 from jaxnn.layers import attend, dense, drop_path, dropout, embedding, layer_norm, multi_head_attention
 from jaxnn.layers.attention import GLOROT_UNIFORM, Rotation
 from jaxnn.layers.positions import sinusoidal_positions
-from jaxnn.lifting import LayerLike
+from jaxnn.lifting import LayerLike, given_layer
+from jaxnn.models.parts import share
 from jaxnn.ops import checks, gelu, relu
 from jaxnn.ops.attention import Window
 from jaxnn.ops.sequences import checked_lengths, real_only
@@ -69,8 +70,14 @@ def encoder_block(
     transformer architecture", 2020 (norms first).
     """
     checks.flags("encoder_block", norm_first=norm_first)
-    norm = layer_norm() if norm is None else norm
-    if mlp is None:
+    output_init = kernel_init if output_init is None else output_init
+    checks.initialisers("encoder_block", kernel_init=kernel_init, output_init=output_init)
+    dropout_rate = share("encoder_block", "dropout_rate", dropout_rate)
+    drop_path_rate = share("encoder_block", "drop_path_rate", drop_path_rate)
+    norm = layer_norm() if norm is None else given_layer("encoder_block", "norm", norm)
+    if mlp is not None:
+        mlp = given_layer("encoder_block", "mlp", mlp)
+    else:
         mlp = _mlp("encoder_block", features, hidden, activation, kernel_init, output_init)
     parts: dict[str, LayerLike] = {
         "attention": multi_head_attention(
@@ -135,10 +142,11 @@ def decoder_block(
     Vaswani et al., "Attention is all you need", 2017.
     """
     checks.flags("decoder_block", norm_first=norm_first)
+    dropout_rate = share("decoder_block", "dropout_rate", dropout_rate)
     parts: dict[str, LayerLike] = {
         "attention": multi_head_attention(features, heads, causal=True, kernel_init=kernel_init),
         "cross": multi_head_attention(features, heads, kernel_init=kernel_init),
-        "mlp": _mlp("decoder_block", features, hidden, activation, kernel_init, None),
+        "mlp": _mlp("decoder_block", features, hidden, activation, kernel_init, kernel_init),
     }
     norms = {f"{name}_norm": layer_norm() for name in parts}
     drops = {f"{name}_dropout": dropout(dropout_rate) for name in parts}
@@ -195,6 +203,7 @@ def transformer(
     Vaswani et al., "Attention is all you need", 2017.
     """
     depth = checks.integer("transformer", "depth", depth, least=1)
+    dropout_rate = share("transformer", "dropout_rate", dropout_rate)
     settings: dict[str, Any] = {"norm_first": norm_first, "dropout_rate": dropout_rate, "activation": relu}
 
     def flow(f: Any, inputs: Any) -> Any:
@@ -232,12 +241,11 @@ def _mlp(
     hidden: int,
     activation: LayerLike,
     kernel_init: Initializer,
-    output_init: Initializer | None,
+    output_init: Initializer,
 ) -> Layer:
     hidden = checks.integer(owner, "hidden", hidden, least=1)
-    last = kernel_init if output_init is None else output_init
     return serial(
         up=dense(hidden, kernel_init=kernel_init),
         activation=activation,
-        down=dense(features, kernel_init=last),
+        down=dense(features, kernel_init=output_init),
     )

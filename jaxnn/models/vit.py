@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxnn.combinators import patch_embedding, repeat, serial
 from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers import dense, dropout, layer_norm, position_embedding
+from jaxnn.models.parts import share
 from jaxnn.models.transformer import encoder_block
 from jaxnn.ops import checks, gelu
 from jaxnn.params import Key
@@ -49,6 +50,8 @@ def vit(
     Dosovitskiy et al., "An image is worth 16×16 words", 2021 (arXiv:2010.11929).
     """
     features = checks.integer("vit", "features", features, least=1)
+    dropout_rate = share("vit", "dropout_rate", dropout_rate)
+    depth = checks.integer("vit", "depth", depth, least=1)
     classes = checks.integer("vit", "classes", classes, least=1)
     norm = layer_norm(epsilon=1e-6)
     block = encoder_block(
