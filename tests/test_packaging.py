@@ -85,14 +85,16 @@ def test_the_distribution_has_a_name_of_its_own(wheel, metadata):
         assert set(named[1].split(",")) <= set(metadata.get_all("Provides-Extra"))
 
 
-def test_no_hint_installs_what_is_not_ours():
-    """What a sentence or a page tells the reader to install is a file, a folder or another's package."""
+def test_hints_name_this_distribution_and_an_extra_that_it_has(metadata):
+    """``pip install 'name[extra]'`` adds to what is installed; another name would install another's."""
     files = [
         *ROOT.glob("*.md"),
         *(file for folder in SOURCES for file in (ROOT / folder).rglob("*.[pm][yd]")),
     ]
+    known = {f"{metadata['Name']}[{extra}]" for extra in metadata.get_all("Provides-Extra")}
     for file in files:
-        assert not re.findall(r"pip install (?:-\S+ )*['\"]?(jaxnn\S*)", file.read_text()), file
+        named = re.findall(r"pip install (?:-\S+ )*['\"]?(jaxnn[^\s'\"`)]*)", file.read_text())
+        assert set(named) <= known, file
 
 
 def test_the_core_depends_on_jax_and_optax_alone(metadata):
