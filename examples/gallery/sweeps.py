@@ -12,7 +12,7 @@ that diverges leaves the others as they are.
 """
 
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import jax
@@ -84,7 +84,7 @@ def draw(quick: bool = False) -> Exhibit:
         f"within {apart:.0e}."
     )
     faster = (
-        f"All {nets} nets take {together:.2g} s; one after the other, each as one program, they would take "
+        f"All {nets} nets take {together:.2g} s of processor time; one after the other, each as one program, they would take "
         f"{nets * by_itself:.2g} s, and step by step from Python {nets * stepwise:.2g} s."
     )
     facts = [
@@ -96,8 +96,8 @@ def draw(quick: bool = False) -> Exhibit:
 
 
 def timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    """What it gives, and the seconds that it takes once it is compiled."""
+    """What it gives, and the seconds of processor time that it takes once it is compiled."""
     jax.block_until_ready(run())
-    start = perf_counter()
+    start = process_time()
     result = jax.device_get(run())
-    return result, perf_counter() - start
+    return result, process_time() - start
