@@ -84,8 +84,8 @@ def draw(quick: bool = False) -> Exhibit:
         f"within {apart:.0e}."
     )
     faster = (
-        f"All {nets} nets take {together:.2g} s of processor time; one after the other, each as one program, they would take "
-        f"{nets * by_itself:.2g} s, and step by step from Python {nets * stepwise:.2g} s."
+        f"All {nets} nets take {together:.2g} s of processor time; one after the other, each as one program, "
+        f"they would take {nets * by_itself:.2g} s, and step by step from Python {nets * stepwise:.2g} s."
     )
     facts = [
         fact(typical[best] > 0.85 > max(typical[0], typical[-1]) + 0.1, reads),
