@@ -11,6 +11,7 @@ import pytest
 from optax import contrib
 
 import jaxnn as nn
+from tests.support import deep
 
 X = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
 Y = X @ np.float32([[1], [-2], [3]])
@@ -78,7 +79,16 @@ def test_no_optimizer_is_left_out():
     assert made - parts - OTHERS <= OPTIMIZERS.keys()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+#: They take the gradient and the weights only, as sgd and adam do.
+PLAIN = {
+    "acprop", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw", "adamw", "adan", "ademamix", "adopt",
+    "amsgrad", "cocob", "fromage", "galore", "lamb", "lars", "lion", "madgrad", "noisy_sgd", "novograd",
+    "optimistic_adam_v2", "optimistic_gradient_descent", "radam", "rmsprop", "rprop", "sign_sgd", "signum",
+    "simplified_ademamix", "yogi", "inject_hyperparams",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [deep(name) if name in PLAIN else name for name in OPTIMIZERS])
 def test_it_trains(name, key):
     """Under the promotion rules that JAX has by default: what optax promotes is its own affair."""
     optimizer = OPTIMIZERS[name]
