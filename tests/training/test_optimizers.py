@@ -57,7 +57,7 @@ OPTIMIZERS = {
         nn.training.labels({"dense_1/*": "fast", "*": "slow"}),
     ),
     "masked decay": optax.adamw(0.01, mask=nn.training.mask("*bias", but=True)),
-    "averaged": nn.training.averaged(optax.lbfgs(), 0.9),
+    "averaged": nn.training.averaged(optax.polyak_sgd(0.1), 0.9),
     "scaled_loss": nn.training.scaled_loss(optax.polyak_sgd(0.1)),
 }  # fmt: skip
 
@@ -84,7 +84,7 @@ PLAIN = {
     "acprop", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw", "adamw", "adan", "ademamix", "adopt",
     "amsgrad", "cocob", "fromage", "galore", "lamb", "lars", "lion", "madgrad", "noisy_sgd", "novograd",
     "optimistic_adam_v2", "optimistic_gradient_descent", "radam", "rmsprop", "rprop", "sign_sgd", "signum",
-    "simplified_ademamix", "yogi", "inject_hyperparams",
+    "simplified_ademamix", "yogi", "inject_hyperparams", "a backtracking that stores",
 }  # fmt: skip
 
 
