@@ -37,7 +37,7 @@ def test_it_equals_the_whole_batch(accumulate, mask):
 
 def test_a_line_search_sees_the_whole_batch():
     search = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(4))
-    (state, _), (whole, _) = (steps(k, optimizer=search) for k in (3, 1))
+    (state, _), (whole, _) = (steps(k, nn.dense(3), optimizer=search) for k in (3, 1))
     assert_close(state.params, whole.params, roundings=64)
 
 
