@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxnn as nn
-from tests.support import assert_close, equations
+from tests.support import assert_close, deep, equations
 
 X = np.random.default_rng(0).standard_normal((12, 4)).astype(np.float32)
 Y = (np.arange(12) % 3).astype(np.int32)
@@ -25,8 +25,9 @@ def steps(accumulate, net=NET, loss=cross_entropy, optimizer=None, data=(X, Y), 
     return state, scores
 
 
-@pytest.mark.parametrize("mask", [None, MASK, np.zeros(12, bool)])
-@pytest.mark.parametrize("accumulate", [2, 4, 12])
+@pytest.mark.parametrize(
+    ("accumulate", "mask"), [(2, None), (4, MASK), (4, np.zeros(12, bool)), deep(12, None), deep(12, MASK)]
+)
 def test_it_equals_the_whole_batch(accumulate, mask):
     """With a mask too, that counts another number of rows in each piece, or none at all."""
     (state, scores), (whole, expected) = steps(accumulate, mask=mask), steps(1, mask=mask)
