@@ -10,6 +10,7 @@
 from jaxnn import checkpoint as checkpoint
 from jaxnn import combinators as combinators
 from jaxnn import data as data
+from jaxnn import distribution as distribution
 from jaxnn import interop as interop
 from jaxnn import kernels as kernels
 from jaxnn import layers as layers
@@ -125,4 +126,6 @@ from jaxnn.training import fit as fit
 from jaxnn.training import init_state as init_state
 from jaxnn.training import make_step as make_step
 
-__all__ = public(globals(), checkpoint, combinators, data, interop, kernels, layers, models, ops, training)
+__all__ = public(
+    globals(), checkpoint, combinators, data, distribution, interop, kernels, layers, models, ops, training
+)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnn.distribution.sharding import Sharding
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer
 from jaxnn.params import Key, Params
@@ -100,6 +101,19 @@ def in_pieces(run: Pass, pieces: int) -> Pass:
         total, _ = lax.scan(add, start, (parts, _shares(batch, pieces), jnp.arange(pieces)))
         grads = jax.tree.map(lambda sum_, own: sum_.astype(own.dtype), total.grads, like.grads)
         return total._replace(grads=grads)
+
+    return run_all
+
+
+def over_devices(run: Pass, sharding: Sharding) -> Pass:
+    """The same over the devices of a mesh, for params as they are stored between steps.
+
+    Weights that are only split to be stored are gathered first; each device keeps its part of the gradient.
+    """
+
+    def run_all(params: Params, batch: Batch, key: Key) -> Outcome:
+        outcome = run(sharding.gathered(params), sharding.spread(batch), key)
+        return outcome._replace(grads=sharding.scattered(outcome.grads))
 
     return run_all
 

@@ -1,13 +1,11 @@
 """Weights distinguished by their paths: for freezing, two learning rates, weight decay on some of them."""
 
-from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import jax
 
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
+from jaxnn.paths import by_path, matching, paths, require_used
 
 
 def labels(rules: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -47,7 +45,7 @@ def labels(rules: Mapping[str, Any]) -> Callable[[Any], Any]:
 
     def label(weights: Any) -> Any:
         found = {path: matching(path, rules) for path in paths(weights)}
-        require_used(owner, rules, weights)
+        require_used(owner, rules, paths(weights))
         for path, pattern in found.items():
             if pattern is None:
                 raise ValueError(f"{owner}: rules must have a pattern for every array, got none for {path}")
@@ -85,35 +83,7 @@ def mask(*patterns: str, but: bool = False) -> Callable[[Any], Any]:
     but = checks.flag(owner, "but", but)
 
     def mask(weights: Any) -> Any:
-        require_used(owner, patterns, weights)
+        require_used(owner, patterns, paths(weights))
         return by_path(lambda path, _: (matching(path, patterns) is not None) != but, weights)
 
     return mask
-
-
-def paths(tree: Any) -> list[str]:
-    """The path of every leaf, joined by ``/``."""
-    return [_joined(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-
-
-def by_path(function: Callable[[str, Any], Any], tree: Any) -> Any:
-    """The tree of ``function(path, leaf)``."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: function(_joined(path), leaf), tree)
-
-
-def matching(path: str, patterns: Iterable[str]) -> str | None:
-    """The first pattern that the path matches, if any does."""
-    return next((pattern for pattern in patterns if fnmatchcase(path, pattern)), None)
-
-
-def require_used(owner: str, patterns: Iterable[str], tree: Any) -> None:
-    """Raises unless each pattern matches the path of a leaf of ``tree``."""
-    known = paths(tree)
-    for pattern in patterns:
-        if known and not any(fnmatchcase(path, pattern) for path in known):
-            some = ", ".join(known[:6]) + (", …" if len(known) > 6 else "")
-            raise ValueError(f"{owner}: {pattern!r} must match the path of an array, got the paths {some}")
-
-
-def _joined(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")

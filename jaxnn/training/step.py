@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import update_wrapper, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxnn.distribution.place import place, placed, require_rows, require_sharding, split
+from jaxnn.distribution.sharding import Sharding
 from jaxnn.layer import Layer
 from jaxnn.lifting import LayerLike
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params
 from jaxnn.shapes import Spec
 from jaxnn.training import arguments
-from jaxnn.training.gradient import Batch, Outcome, Pass, backward, forward, in_pieces
+from jaxnn.training.gradient import Batch, Outcome, Pass, backward, forward, in_pieces, over_devices
 from jaxnn.training.loss_scale import scale_of
 from jaxnn.training.optimizer import update_with
 from jaxnn.training.score import Loss, Metrics, Scores
@@ -49,6 +51,7 @@ def init_state(
     shape: Spec | None = None,
     *,
     params: Params | None = None,
+    sharding: Sharding | None = None,
 ) -> TrainState:
     """The state before the first step, of fresh params for ``shape`` or a copy of given ``params``.
 
@@ -61,6 +64,8 @@ def init_state(
       shape: that of the inputs, as ``net.init`` takes it. With ``params`` it may be left out; if given, the
         params must be those that ``net`` has for it.
       params: where to start from.
+      sharding: a rule of ``nn.distribution``: every array is made where it says, on no device as a whole
+        unless it is to be there.
 
     Raises:
       TypeError: any other argument.
@@ -76,17 +81,35 @@ def init_state(
         arguments.of_layer(owner, layer, params, shape)
     elif shape is None:
         raise ValueError(f"{owner}: shape must be given where params are not, got None for both")
-    return fresh_state(layer, optimizer, key, shape, params)
+    if sharding is not None:
+        require_sharding(owner, sharding)
+    return fresh_state(layer, optimizer, key, shape, params, sharding)
 
 
 def fresh_state(
-    net: Layer, optimizer: optax.GradientTransformation, key: Key, shape: Spec | None, params: Params | None
+    net: Layer,
+    optimizer: optax.GradientTransformation,
+    key: Key,
+    shape: Spec | None,
+    params: Params | None,
+    sharding: Sharding | None = None,
 ) -> TrainState:
     """``init_state`` of arguments that are known to be right."""
-    init_key, run_key = jax.random.split(key)
-    params = net.init(init_key, shape) if params is None else params
-    state = TrainState(params, optimizer.init(params.weights), run_key, jnp.zeros((), jnp.int32))
-    return jax.tree.map(jnp.copy, state)
+
+    def make(key: Key, params: Params | None) -> TrainState:
+        init_key, run_key = jax.random.split(key)
+        params = net.init(init_key, shape) if params is None else params
+        return TrainState(params, optimizer.init(params.weights), run_key, jnp.zeros((), jnp.int32))
+
+    if sharding is None:
+        return jax.tree.map(jnp.copy, make(key, params))
+    params = None if params is None else place(params, sharding)
+    key = placed(key, sharding.whole)
+    try:
+        shardings = sharding.of(jax.eval_shape(make, key, params))
+    except jax.errors.ConcretizationTypeError:  # an init that looks at values
+        return place(make(key, params), sharding)
+    return jax.jit(make, out_shardings=shardings)(key, params)
 
 
 def make_step(
@@ -96,6 +119,7 @@ def make_step(
     *,
     metrics: Metrics | None = None,
     accumulate: int = 1,
+    sharding: Sharding | None = None,
 ) -> Step:
     """A jitted training step: ``step(state, x, y, mask=None) -> (state, scores)``.
 
@@ -115,6 +139,10 @@ def make_step(
       accumulate: a batch goes through the net in this many pieces, one after the other, whose gradients are
         averaged: that of the whole batch, in the memory of one piece. It divides the rows. Layers with batch
         statistics see one piece at a time, and dropout draws for each with a key of its own.
+      sharding: a rule of ``nn.distribution`` by which the state and the batch are split over devices: the
+        result is that of one device, the statistics of batch norm and the masks of dropout included. What is
+        passed in is put in place first. The devices must divide the rows. In several processes each passes
+        its own rows, see ``nn.distribution.place_batch``.
 
     ``mask``: booleans (N,), False for the rows that only fill up a batch. They go through the net all the
     same; the mean over no rows is 0, and so is its gradient. ``scores``: ``"loss"`` and each metric, scalars
@@ -141,11 +169,18 @@ def make_step(
     metrics = {} if metrics is None else metrics
     arguments.metrics(owner, metrics, taken=("loss",))
     accumulate = checks.integer(owner, "accumulate", accumulate, least=1)
-    return _Jitted(training_step(layer, optimizer, {"loss": loss, **metrics}, accumulate))
+    if sharding is not None:
+        require_sharding(owner, sharding)
+    step = training_step(layer, optimizer, {"loss": loss, **metrics}, accumulate, sharding)
+    return _Jitted(step, sharding)
 
 
 def training_step(
-    net: Layer, optimizer: optax.GradientTransformation, functions: Metrics, accumulate: int = 1
+    net: Layer,
+    optimizer: optax.GradientTransformation,
+    functions: Metrics,
+    accumulate: int = 1,
+    sharding: Sharding | None = None,
 ) -> Step:
     """The step itself, not jitted; it minimises the function called ``loss``."""
     from optax import apply_updates  # here, so that importing the library does not import optax
@@ -156,7 +191,9 @@ def training_step(
         batch = Batch(x, y, mask)
 
         def run(way: Pass, weights: Any) -> Outcome:
-            return in_pieces(way, accumulate)(state.params._replace(weights=weights), batch, key)
+            run = in_pieces(way, accumulate)
+            run = run if sharding is None else over_devices(run, sharding)
+            return run(state.params._replace(weights=weights), batch, key)
 
         # The other two are named since optax's line searches refuse what their value_fn doesn't take.
         def value(weights: Any, *, obj_fn: Any = None, grad_fn: Any = None) -> jax.Array:
@@ -172,7 +209,23 @@ def training_step(
         weights = apply_updates(state.params.weights, updates)
         return TrainState(Params(weights, net_state), opt_state, state.key, state.step + 1), scores
 
-    return step
+    return step if sharding is None else _on_mesh(step, sharding, accumulate)
+
+
+def _on_mesh(step: Step, sharding: Sharding, accumulate: int) -> Step:
+    """The step, with a state that comes and goes as it is stored between steps."""
+
+    @wraps(step)
+    def run(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores]:
+        _check_kind(state)
+        for leaf in jax.tree.leaves((x, y, mask)):
+            if leaf.ndim:
+                require_rows("step: a batch", leaf.shape[0], sharding, accumulate)
+        with jax.sharding.use_abstract_mesh(sharding.mesh.abstract_mesh):
+            state, scores = step(sharding.stored(state), x, y, mask)
+            return sharding.stored(state), sharding.everywhere(scores)
+
+    return run
 
 
 def _check_state(state: Any, optimizer: optax.GradientTransformation) -> None:
@@ -200,13 +253,15 @@ class _Jitted:
     If a call fails, the arguments are checked for the cause; a call that succeeds pays nothing for this.
     """
 
-    def __init__(self, step: Step):
-        self._step = jax.jit(step, donate_argnums=0)
+    def __init__(self, step: Step, sharding: Sharding | None = None):
+        self._step, self._sharding = jax.jit(step, donate_argnums=0), sharding
         self.lower, self.trace, self.eval_shape = self._step.lower, self._step.trace, self._step.eval_shape
         update_wrapper(self, step)
 
     def __call__(self, state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores]:
         try:
+            if self._sharding is not None and not _is_traced((state, x, y, mask)):
+                return self._step(*_in_place(self._sharding, state, x, y, mask))
             return self._step(state, x, y, mask)
         except Exception:
             _check_kind(state)
@@ -214,3 +269,11 @@ class _Jitted:
             for name, value in (("state", state), ("x", x), ("y", y), ("mask", mask)):
                 arguments.arrays("step", name, value)
             raise
+
+
+def _in_place(sharding: Sharding, state: TrainState, *batch: Any) -> tuple[Any, ...]:
+    return place(state, sharding), *split("step: a batch", batch, sharding)
+
+
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
