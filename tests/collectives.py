@@ -1,15 +1,10 @@
 """What a compiled program sends between devices."""
 
-import re
-from math import prod
 from typing import Any
 
 import jax
 
-_COLLECTIVE = re.compile(
-    r" = (.*?) (all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)(?:-start)?\("
-)
-_SHAPE = re.compile(r"\w+\[([\d,]*)\]")
+from jaxnn.distribution import collectives
 
 
 def check_only_sums(compiled: Any, summed: Any, other: int = 0) -> None:
@@ -22,9 +17,9 @@ def check_only_sums(compiled: Any, summed: Any, other: int = 0) -> None:
     """
     leaves = [leaf.size for leaf in jax.tree.leaves(summed)]
     largest = max([1, other, *leaves])
-    sent = [
-        (kind, [prod(map(int, filter(None, sizes.split(",")))) for sizes in _SHAPE.findall(result)])
-        for result, kind in _COLLECTIVE.findall(re.sub(r"/\*.*?\*/", "", compiled.as_text()))
+    wrong = [
+        (sent.kind, sent.sizes)
+        for sent in collectives(compiled)
+        if sent.kind != "all-reduce" or max(sent.sizes) > largest
     ]
-    wrong = [(kind, sizes) for kind, sizes in sent if kind != "all-reduce" or max(sizes) > largest]
     assert not wrong, f"sent beside sums of at most {largest} values: {wrong}"

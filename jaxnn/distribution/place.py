@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
 from jaxnn.distribution.sharding import Sharding
+from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal, shown
 
 Tree = TypeVar("Tree")
@@ -93,13 +95,32 @@ def require_rows(owner: str, rows: int, sharding: Sharding, times: int = 1) -> N
         each = f" and accumulate={times}" if times > 1 else ""
         axes = ", ".join(map(repr, sharding.batch))
         raise ValueError(
-            f"{owner} must have rows that the {sharding.pieces} devices along {axes}{each} divide, got {rows}; "
-            "a batch that is filled up takes a mask, as nn.data.minibatches gives"
+            f"{owner} must have rows that the {sharding.pieces} devices along {axes}{each} divide, "
+            f"got {rows}; a batch that is filled up takes a mask, as nn.data.minibatches gives"
         )
 
 
 def own_rows(sharding: Sharding, rows: int) -> np.ndarray:
-    """Which rows of a batch this process holds, in order."""
+    """Which rows of a batch of so many this process holds: those that it reads, and passes to a step.
+
+    In one process these are all.
+
+    Args:
+      sharding: a rule, such as ``fully_sharded(mesh)``.
+      rows: those of the whole batch; the devices must divide them.
+
+    Raises:
+      TypeError, ValueError: not a rule, or rows that the devices don't divide.
+
+    >>> import jaxnn as nn
+    >>> mesh = nn.distribution.mesh()
+    >>> len(nn.distribution.own_rows(nn.distribution.replicated(mesh), 2 * mesh.size)) == 2 * mesh.size
+    True
+    """
+    owner = "own_rows"
+    require_sharding(owner, sharding)
+    rows = checks.integer(owner, "rows", rows, least=1)
+    require_rows(f"{owner}: a batch", rows, sharding)
     return np.arange(rows).reshape(sharding.pieces, -1)[list(sharding.own)].ravel()
 
 
@@ -147,9 +168,10 @@ def _moved(leaf: Any, sharding: NamedSharding) -> Any:
 
 def _whole(leaf: Any) -> Any:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
-        leaf = _moved(leaf, NamedSharding(leaf.sharding.mesh, jax.P()))
+        mesh = leaf.sharding.mesh  # type: ignore[attr-defined]
+        leaf = _moved(leaf, NamedSharding(mesh, jax.P()))
     return leaf if _is_key(leaf) else np.asarray(leaf)
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

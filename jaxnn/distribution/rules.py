@@ -96,7 +96,8 @@ def by_path(
 ) -> Sharding:
     """Arrays are split as the first pattern says that their path matches: tensor parallelism.
 
-    The net computes with such a weight as it is, split, and XLA sends what its products need. Two dense
+    The net computes with such a weight as it is, split, and XLA sends what its products need. (With explicit
+    axes JAX raises where a product adds up over a split axis, since it would have to choose.) Two dense
     layers in a row, the first split by its outputs and the second by its inputs, need one sum per example::
 
         by_path(mesh, {

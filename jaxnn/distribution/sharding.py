@@ -90,7 +90,8 @@ class Sharding:
           ValueError: a pattern that matches no path, or a spec that does not fit an array.
 
         >>> import jax, jaxnn as nn
-        >>> sharding = nn.distribution.fully_sharded(nn.distribution.mesh(devices=jax.devices()[:1]), smallest=1)
+        >>> mesh = nn.distribution.mesh(devices=jax.devices()[:1])
+        >>> sharding = nn.distribution.fully_sharded(mesh, smallest=1)
         >>> params = nn.dense(4).init(jax.random.key(0), (1, 3))
         >>> sharding.of(params).weights["kernel"].spec
         P(None, 'data')
@@ -100,10 +101,14 @@ class Sharding:
             return self._named(self._specs(tree))
         if not isinstance(getattr(tree, "params", None), Params) or not hasattr(tree, "opt_state"):
             rule = "Params, as init gives, or a TrainState, as init_state gives"
-            raise TypeError(refusal("Sharding", "tree", rule, tree))
+            raise TypeError(refusal("place", "tree", rule, tree))
         others = jax.tree.map(lambda _: self.whole, tree)
         opt_state = self._of_opt_state(tree.opt_state, tree.params.weights)
         return others._replace(params=self.of(tree.params), opt_state=opt_state)
+
+    def context(self) -> Any:
+        """A context in which traced code may name the axes of the mesh, in ``jax.P``."""
+        return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
 
     def gathered(self, params: Tree) -> Tree:
         """Traced params, each as the net computes with it."""
@@ -155,7 +160,8 @@ class Sharding:
                 shape, spec = known[owner]
                 others = leaf.ndim - len(shape)
                 if shape and others >= 0 and leaf.shape[others:] == shape:
-                    return NamedSharding(self.mesh, PartitionSpec(*[None] * others, *spec))
+                    after = PartitionSpec(*[None] * others, *spec) if len(spec) else spec
+                    return NamedSharding(self.mesh, after)
             return NamedSharding(self.mesh, self.rule(None, leaf.shape).stored)
 
         return by_path(sharding, opt_state)

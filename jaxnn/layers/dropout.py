@@ -137,11 +137,15 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
 def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding | None) -> jax.Array:
     """Integers from 0 to RESOLUTION − 1, all as likely.
 
-    Random bits cost more than all else here, so each 32-bit word gives two draws; unless the last axis is
-    sharded, since half of the draws would have to move between devices.
+    Random bits cost more than all else here, so each 32-bit word gives two draws. Where the last axis is
+    split explicitly, each device draws for its rows all words, whose halves would otherwise have to move
+    between devices, and takes its part: the draws do not depend on the sharding.
     """
-    if not shape or (sharding and sharding.spec[-1] is not None):
-        return jax.random.bits(key, shape, jnp.uint32, out_sharding=sharding) >> 16
+    if not shape:
+        return jax.random.bits(key, shape, jnp.uint32) >> 16
     *others, size = shape
-    words = jax.random.bits(key, (*others, -(-size // 2)), jnp.uint32, out_sharding=sharding)
-    return jnp.concatenate([words >> 16, words & (RESOLUTION - 1)], axis=-1)[..., :size]
+    split = sharding is not None and sharding.spec[-1] is not None
+    rows = sharding.update(spec=jax.P(*sharding.spec[:-1], None)) if sharding and split else sharding
+    words = jax.random.bits(key, (*others, -(-size // 2)), jnp.uint32, out_sharding=rows)
+    draws = jnp.concatenate([words >> 16, words & (RESOLUTION - 1)], axis=-1)[..., :size]
+    return jax.sharding.reshard(draws, sharding) if split else draws

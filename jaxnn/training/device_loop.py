@@ -13,6 +13,8 @@ import numpy as np
 from jax import lax
 
 from jaxnn.data import length
+from jaxnn.distribution.place import placed
+from jaxnn.distribution.sharding import Sharding
 from jaxnn.params import Key
 from jaxnn.training.gradient import Batch
 from jaxnn.training.source import Block, CheckedStep
@@ -26,9 +28,11 @@ MOST = 4096
 SHARE = 0.25
 
 
-def fits(data: Any) -> bool:
-    """Whether the data take so little of the device's memory that they can stay there."""
+def fits(data: Any, sharding: Sharding | None = None) -> bool:
+    """Whether the data take so little of the memory of every device that they can stay there as a whole."""
     taken = sum(leaf.nbytes for leaf in jax.tree.leaves(data) if hasattr(leaf, "nbytes"))
+    if sharding is not None and jax.default_backend() == "cpu":
+        taken *= sharding.mesh.size  # the devices share one memory
     statistics = jax.local_devices()[0].memory_stats() or {}
     memory = statistics.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return taken <= SHARE * memory
@@ -60,11 +64,15 @@ class DeviceLoop:
         batch_size: int,
         key: Key,
         limit: int | None = None,
+        sharding: Sharding | None = None,
     ):
         self.n, self.batch_size, self.key = length(data), batch_size, key
         self.steps = -(-self.n // batch_size)
         self.limit = min(self.steps, MOST if limit is None else limit)
-        self.data = jax.device_put(data)
+        if sharding is None:
+            self.data = jax.device_put(data)
+        else:  # whole on every device, so that each takes its rows of a batch without asking another
+            self.data = jax.tree.map(lambda array: placed(array, sharding.whole), data)
         self.example = jax.eval_shape(self._rows, self.data, jnp.arange(batch_size), 0)
         self.pause: Callable[[], None] = lambda: None
         self.size = 1  #: of the next block

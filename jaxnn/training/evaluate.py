@@ -10,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.data import length, minibatches
+from jaxnn.distribution.place import place, require_sharding
+from jaxnn.distribution.sharding import Sharding
 from jaxnn.lifting import LayerLike, as_layer
 from jaxnn.ops import checks
 from jaxnn.params import Params
 from jaxnn.training import arguments
 from jaxnn.training.gradient import Batch
+from jaxnn.training.over_devices import scored
 from jaxnn.training.score import Loss, Metrics, Scores, score
 from jaxnn.training.stream import as_batch, fitted, rows_of
 
@@ -71,7 +74,13 @@ _ONE_HOT = "; one-hot labels become integers by labels.argmax(axis=-1)"
 
 
 def evaluate(
-    net: LayerLike, params: Params, data: Any, metrics: Metrics, *, batch_size: int = 256
+    net: LayerLike,
+    params: Params,
+    data: Any,
+    metrics: Metrics,
+    *,
+    batch_size: int = 256,
+    sharding: Sharding | None = None,
 ) -> dict[str, float]:
     """The mean of each metric over a whole data set, by ``net.apply``.
 
@@ -85,6 +94,8 @@ def evaluate(
       batch_size: rows at a time; more than there are means all at once. The last batch is padded and the
         padding left out of the mean, so the batch size changes the time but not the result. A metric that
         returns scalars needs a batch size that divides the data.
+      sharding: a rule of ``nn.distribution`` by which params and batches are split over devices. In several
+        processes arrays are the same in all, and an iterable gives each its own rows.
 
     Returns:
       Plain floats by name.
@@ -105,7 +116,10 @@ def evaluate(
     arguments.scored(owner, "data", data)
     arguments.metrics(owner, metrics)
     batch_size = checks.integer(owner, "batch_size", batch_size, least=1)
-    found = means(scorer(net, metrics), params, data, batch_size)
+    if sharding is not None:
+        require_sharding(owner, sharding)
+        params = place(params, sharding)
+    found = means(scorer(net, metrics, sharding), params, data, batch_size, sharding=sharding)
     return {name: found[name] for name in metrics}
 
 
@@ -115,11 +129,12 @@ def means(
     data: Any,
     batch_size: int,
     pause: Callable[[], None] = lambda: None,
+    sharding: Sharding | None = None,
 ) -> dict[str, float]:
     """The mean of ``scores`` over all batches; between two of them it calls ``pause``."""
     totals: dict[str, float] = defaultdict(float)
     n = 0
-    for (x, y, mask), count in batches(data, batch_size):
+    for (x, y, mask), count in batches(data, batch_size, sharding):
         for name, value in scores(params, x, y, mask).items():
             totals[name] += float(value) * count
         pause()
@@ -129,8 +144,13 @@ def means(
     return {name: total / n for name, total in totals.items()}
 
 
-def batches(data: Any, batch_size: int) -> Iterator[tuple[Batch, int]]:
+def batches(data: Any, batch_size: int, sharding: Sharding | None = None) -> Iterator[tuple[Batch, int]]:
     """Batches, and how many rows count in each; the mask is None where no batch has to be padded."""
+    found = _batches(data, batch_size)
+    return found if sharding is None else scored(found, sharding, whole=not arguments.gives_batches(data))
+
+
+def _batches(data: Any, batch_size: int) -> Iterator[tuple[Batch, int]]:
     if arguments.gives_batches(data):
         like = None
         for item in data:
@@ -145,22 +165,29 @@ def batches(data: Any, batch_size: int) -> Iterator[tuple[Batch, int]]:
         yield Batch(x, y, mask if n % batch_size else None), int(mask.sum())
 
 
-def scorer(net: LayerLike, metrics: Metrics) -> Callable[..., Scores]:
+def scorer(net: LayerLike, metrics: Metrics, sharding: Sharding | None = None) -> Callable[..., Scores]:
     """``scores(params, x, y, mask)``, jitted, and cached so that it is compiled once for all epochs."""
     functions = tuple(metrics.items())
     try:
-        return _remembered(net, functions)
+        return _remembered(net, functions, sharding)
     except TypeError:  # something without a hash
-        return _scorer(net, functions)
+        return _scorer(net, functions, sharding)
 
 
-def _scorer(net: LayerLike, metrics: tuple[tuple[str, Loss], ...]) -> Callable[..., Scores]:
+def _scorer(
+    net: LayerLike, metrics: tuple[tuple[str, Loss], ...], sharding: Sharding | None
+) -> Callable[..., Scores]:
     layer = as_layer(net)
 
     def scores(params: Params, x: Any, y: Any, mask: Any) -> Scores:
         return score(dict(metrics), layer.apply(params, x), y, mask, inputs=x)
 
-    return jax.jit(scores)
+    def over_devices(params: Params, *batch: Any) -> Scores:
+        assert sharding is not None
+        with sharding.context():
+            return sharding.everywhere(scores(sharding.gathered(params), *sharding.spread(batch)))
+
+    return jax.jit(scores if sharding is None else over_devices)
 
 
 _remembered = lru_cache(maxsize=32)(_scorer)

@@ -20,9 +20,16 @@ from jaxnn.training.step import Step, TrainState
 TOGETHER = 2**16
 
 
-def checked(step: Step, start: Params) -> CheckedStep:
-    """The step, jitted, which also says whether it left something that is not finite. It takes the state."""
-    broken = breakage(start)
+def checked(step: Step, start: Params, together: int = TOGETHER) -> CheckedStep:
+    """The step, jitted, which also says whether it left something that is not finite. It takes the state.
+
+    Args:
+      step: the step.
+      start: params like those to come.
+      together: arrays of fewer values are searched together. Of arrays that are split over devices none are:
+        to be joined they would have to be gathered.
+    """
+    broken = breakage(start, together)
 
     def run(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores, jax.Array]:
         state, scores = step(state, x, y, mask)
@@ -33,19 +40,19 @@ def checked(step: Step, start: Params) -> CheckedStep:
     return jax.jit(run, donate_argnums=0)
 
 
-def breakage(start: Params) -> Callable[[Params], jax.Array]:
+def breakage(start: Params, together: int = TOGETHER) -> Callable[[Params], jax.Array]:
     """``broken(params)``: whether a weight is NaN or infinite, or a state that was finite at the start.
 
     A state may start from infinity, such as a running minimum.
     """
     watched = tuple(bool(_is_finite_here(leaf)) for leaf in jax.tree.leaves(start.state))
-    return partial(_broken, watched)
+    return partial(_broken, watched, together)
 
 
-@partial(jax.jit, static_argnums=0)
-def _broken(watched: tuple[bool, ...], params: Params) -> jax.Array:
+@partial(jax.jit, static_argnums=(0, 1))
+def _broken(watched: tuple[bool, ...], together: int, params: Params) -> jax.Array:
     states = [leaf for leaf, watch in zip(jax.tree.leaves(params.state), watched, strict=True) if watch]
-    flags = map(_is_broken, _joined(_floats([*jax.tree.leaves(params.weights), *states])))
+    flags = map(_is_broken, _joined(_floats([*jax.tree.leaves(params.weights), *states]), together))
     return reduce(lax.bitwise_or, flags, jnp.zeros((), bool))
 
 
@@ -61,13 +68,13 @@ def _is_broken(array: jax.Array) -> jax.Array:
     return lax.reduce_or(~jnp.isfinite(array), tuple(range(array.ndim)))
 
 
-def _joined(arrays: list[jax.Array]) -> list[jax.Array]:
+def _joined(arrays: list[jax.Array], together: int) -> list[jax.Array]:
     """The same values, with small arrays of one dtype joined into one."""
     small = defaultdict(list)
     for array in arrays:
-        if array.size < TOGETHER:
+        if array.size < together:
             small[array.dtype].append(lax.reshape(array, (array.size,)))
-    return [a for a in arrays if a.size >= TOGETHER] + [lax.concatenate(group, 0) for group in small.values()]
+    return [a for a in arrays if a.size >= together] + [lax.concatenate(group, 0) for group in small.values()]
 
 
 def _floats(leaves: list[Any]) -> list[jax.Array]:

@@ -7,6 +7,8 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jaxnn.distribution.place import gather, require_rows, require_sharding
+from jaxnn.distribution.sharding import Sharding
 from jaxnn.lifting import LayerLike
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, fold_name
@@ -17,8 +19,9 @@ from jaxnn.training.callbacks import Callback, given
 from jaxnn.training.checkpoints import Saver, words
 from jaxnn.training.device_loop import DeviceLoop, fits
 from jaxnn.training.evaluate import scorer
-from jaxnn.training.finite import checked
+from jaxnn.training.finite import TOGETHER, checked
 from jaxnn.training.locate import located
+from jaxnn.training.over_devices import crosses_processes, sent
 from jaxnn.training.progress import Progress, reporter, style
 from jaxnn.training.run import Fit, Run, Validation
 from jaxnn.training.score import Loss, Metrics
@@ -51,6 +54,7 @@ def fit(
     on_device: bool | None = None,
     find_nan: bool = False,
     checkpoint: Any = None,
+    sharding: Sharding | None = None,
     progress: Progress = "auto",
 ) -> Fit:
     """Trains a net by mini-batch gradient descent.
@@ -104,6 +108,11 @@ def fit(
         CPUs. A run that has come to its end returns at once. SIGTERM saves and ends the program, with status
         143; Ctrl-C, and a callback that raises, save too. Saving is in the background; a checkpoint is whole
         or absent, also after a SIGKILL.
+      sharding: a rule of ``nn.distribution``, such as ``fully_sharded(mesh)``, by which params, the
+        optimiser's state and batches are split over devices; see ``make_step``. The devices must divide the
+        batch size. The params returned are split too: ``nn.distribution.gather`` makes them whole. In several
+        processes arrays must be the same in all, and each reads its rows of every batch alone; an iterable
+        gives each its own rows, and needs ``steps_per_epoch``.
       progress: ``"auto"`` (a bar on a terminal with tqdm, else lines), ``"bar"``, ``"lines"``, or False.
 
     Raises:
@@ -148,6 +157,18 @@ def fit(
     if average is not None:
         optimizer = averaged(optimizer, arguments.decay(owner, "average", average))
     find_nan = checks.flag(owner, "find_nan", find_nan)
+    if sharding is not None:
+        require_sharding(owner, sharding)
+        if batch_size is not None:
+            require_rows(f"{owner}: batches of batch_size", batch_size, sharding, accumulate)
+    several = crosses_processes(sharding)
+    if several and on_device:
+        raise ValueError(f"{owner}: on_device must be None or False in several processes, got True")
+    if several and batch_size is None and steps is None:
+        raise ValueError(
+            f"{owner}: steps_per_epoch must be given in several processes, which all make as many, got None"
+        )
+    send = None if sharding is None else partial(sent, f"{owner}: batches", sharding, alike=not streams)
     shown = style(progress)
 
     settings = {
@@ -163,17 +184,21 @@ def fit(
         begin = (1, 0) if record is None else (min(record["epoch"], max(epochs, 1)), record["done"])
         source: Source
         if batch_size is None:
-            source = Stream(of_iterable(data, steps), steps, begin)
-        elif fits(data) if on_device is None else on_device:
-            source = DeviceLoop(data, batch_size, order, limit=1 if find_nan else None)
+            source = Stream(of_iterable(data, steps), steps, begin, send)
+        elif (fits(data, sharding) and not several) if on_device is None else on_device:
+            source = DeviceLoop(data, batch_size, order, 1 if find_nan else None, sharding)
         else:
-            source = Stream(of_arrays(data, batch_size, order), steps, begin)
+            source = Stream(of_arrays(data, batch_size, order, sharding), steps, begin, send)
         stack.callback(source.close)
-        state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params)
+        state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params, sharding)
         run = Run(
             source,
             state,
-            checked(training_step(layer, optimizer, functions, accumulate), state.params),
+            checked(
+                training_step(layer, optimizer, functions, accumulate, sharding),
+                state.params,
+                TOGETHER if sharding is None else 0,
+            ),
             reporter(shown, epochs, source.steps),
             [*functions],
             on_step=listeners[0],
@@ -182,11 +207,11 @@ def fit(
         )
         if validation is not None:
             size = batch_size or rows_of(source.example)
-            run.validate = Validation(scorer(net, functions), validation, size)
+            run.validate = Validation(scorer(net, functions, sharding), validation, size, sharding)
         if best is not None:
             run.keeper = Keeper(best)
         if find_nan:
-            run.locate = partial(located, net=layer, loss=loss)
+            run.locate = partial(located, net=layer, loss=loss, whole=None if sharding is None else gather)
         if record is not None:
             run.resume(record)
         return run.go(epochs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -28,13 +29,26 @@ def kept(state: TrainState) -> Before:
     return Before(jax.tree.map(jnp.copy, state.params), key)
 
 
-def located(error: NotFinite, before: Before, batch: Batch, *, net: Layer, loss: Loss) -> NotFinite:
-    """The error with what ``diagnose`` says of the step: the first layer that isn't finite, and where."""
+def located(
+    error: NotFinite,
+    before: Before,
+    batch: Batch,
+    *,
+    net: Layer,
+    loss: Loss,
+    whole: Callable[[Any], Any] | None = None,
+) -> NotFinite:
+    """The error with what ``diagnose`` says of the step: the first layer that isn't finite, and where.
+
+    ``whole`` makes whole arrays of those that are split over devices.
+    """
     from jaxnn.inspection import diagnose  # here, since inspection stands on training
 
     def mean(prediction: Any, target: Any) -> jax.Array:
         return score({"loss": loss}, prediction, target, batch.mask, inputs=batch.x)["loss"]
 
+    if whole is not None:
+        before, batch = whole((before, batch))
     report = diagnose(net, before.params, batch.x, batch.y, mean, key=before.key)
     found = next((sentence for sentence in report.warnings if "not finite" in sentence), None)
     found = found or next((s for s in report.warnings if s.startswith("The loss is")), None)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnn.distribution.sharding import Sharding
 from jaxnn.params import Params
 from jaxnn.training import arguments
 from jaxnn.training.average import Averaged, average_of
@@ -45,11 +46,12 @@ class Validation(NamedTuple):
     scores: Callable[..., Scores]
     data: Any
     batch_size: int
+    sharding: Sharding | None = None
 
     def require_fitting(self, params: Params) -> None:
         """Raises, before the first epoch, if the data cannot be scored after it."""
         try:
-            batch, _ = next(batches(self.data, self.batch_size))
+            batch, _ = next(batches(self.data, self.batch_size, self.sharding))
             jax.eval_shape(self.scores, params, *batch)
         except Exception as error:
             raise ValueError(
@@ -58,7 +60,7 @@ class Validation(NamedTuple):
 
     def __call__(self, params: Params, names: Sequence[str], pause: Callable[[], None]) -> dict[str, float]:
         """By the names of the scores, with ``val_`` in front."""
-        found = means(self.scores, params, self.data, self.batch_size, pause)
+        found = means(self.scores, params, self.data, self.batch_size, pause, self.sharding)
         return {f"val_{name}": found[name] for name in names}
 
 

@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
     scores: dict[str, Any]
     broken: Any
-    counts: np.ndarray
+    counts: np.ndarray | jax.Array
 
 
 class Source(Protocol):

@@ -221,7 +221,7 @@ def _on_mesh(step: Step, sharding: Sharding, accumulate: int) -> Step:
         for leaf in jax.tree.leaves((x, y, mask)):
             if leaf.ndim:
                 require_rows("step: a batch", leaf.shape[0], sharding, accumulate)
-        with jax.sharding.use_abstract_mesh(sharding.mesh.abstract_mesh):
+        with sharding.context():
             state, scores = step(sharding.stored(state), x, y, mask)
             return sharding.stored(state), sharding.everywhere(scores)
 

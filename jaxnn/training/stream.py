@@ -10,9 +10,12 @@ import jax
 import numpy as np
 
 from jaxnn.data import is_array, length, minibatches
+from jaxnn.distribution.place import own_rows
+from jaxnn.distribution.sharding import Sharding
 from jaxnn.ops.checks import refusal
 from jaxnn.params import Key
 from jaxnn.training.gradient import Batch
+from jaxnn.training.over_devices import counted, crosses_processes
 from jaxnn.training.prefetch import as_array, on_device, prefetch
 from jaxnn.training.source import Block, CheckedStep
 from jaxnn.training.step import TrainState
@@ -33,19 +36,20 @@ class Stream:
         batches: Batches,
         steps: int | None = None,
         begin: tuple[int, int] = (1, 0),
+        send: Callable[[Batch], tuple[Batch, int | None]] | None = None,
     ):
-        self.batches, self.steps = batches, steps
+        self.batches, self.steps, self.send = batches, steps, alone if send is None else send
         self.pause: Callable[[], None] = lambda: None
         self.epoch, self.made = 0, 0
         self.waited = 0.0
         self.reader: prefetch | None = None
         self.like: Batch | None = None
-        self.peeked: tuple[Batch, int] | None = None
+        self.peeked: tuple[Batch, int | None] | None = None
         self.start(*begin)
         self.peeked = self._next()
         if self.like is None:
             raise self._too_few()
-        self.example: Batch = self.like
+        self.example = self.send(self.like)[0] if self.peeked is None else self.peeked[0]
 
     def prepare(self, step: CheckedStep, state: TrainState) -> None:
         self.step = step
@@ -66,10 +70,11 @@ class Stream:
                 raise self._too_few()
             return None
         batch, count = found
+        counts = np.array([count]) if count is not None else counted(batch)
         self.example = batch
         state, scores, broken = self.step(state, *batch)
         self.made += 1
-        return state, Block(scores, broken, np.array([count]))
+        return state, Block(scores, broken, counts)
 
     def latest(self) -> Batch:
         return self.example
@@ -88,8 +93,8 @@ class Stream:
             if i >= done:
                 yield item
 
-    def _next(self) -> tuple[Batch, int] | None:
-        """A batch on the device, and how many of its rows count."""
+    def _next(self) -> tuple[Batch, int | None] | None:
+        """A batch on the device, and how many of its rows count, if this process knows it."""
         if self.peeked is not None:
             peeked, self.peeked = self.peeked, None
             return peeked
@@ -102,11 +107,15 @@ class Stream:
             "a generator ends once and for all: pass a function of the epoch that makes one"
         )
 
-    def _ready(self, item: Any) -> tuple[Batch, int]:
+    def _ready(self, item: Any) -> tuple[Batch, int | None]:
         """A batch as it goes to the device; raises unless it is one, and like the first."""
         batch = as_batch("fit", item)
-        batch = fitted("fit", batch, batch if self.like is None else self.like)
-        return on_device(batch), rows_of(batch) if batch.mask is None else int(np.sum(batch.mask))
+        return self.send(fitted("fit", batch, batch if self.like is None else self.like))
+
+
+def alone(batch: Batch) -> tuple[Batch, int]:
+    """The batch on the default device, and how many of its rows count."""
+    return on_device(batch), rows_of(batch) if batch.mask is None else int(np.sum(batch.mask))
 
 
 def as_batch(owner: str, item: Any) -> Batch:
@@ -157,8 +166,11 @@ def fitted(owner: str, batch: Batch, like: Batch) -> Batch:
     return Batch(x, y, mask & (np.arange(size) < n))
 
 
-def of_arrays(data: Any, batch_size: int, key: Key) -> Batches:
-    """The shuffled minibatches of arrays that don't fit on the device."""
+def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = None) -> Batches:
+    """The shuffled minibatches of arrays that don't fit on the device; in several processes its rows of them.
+
+    All processes have the same arrays, and draw the same order.
+    """
     n = length(data)
 
     def batches(epoch: int) -> Iterator[Batch]:
@@ -166,7 +178,16 @@ def of_arrays(data: Any, batch_size: int, key: Key) -> Batches:
         for (x, y), mask in minibatches(data, batch_size, key=order):
             yield Batch(x, y, mask if n % batch_size else None)
 
-    return batches
+    def own(epoch: int) -> Iterator[Batch]:
+        assert sharding is not None
+        order = np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), n))
+        mine = own_rows(sharding, batch_size)
+        for start in range(0, n, batch_size):
+            rows = start + mine
+            x, y = jax.tree.map(lambda array: array[order[rows % n]], data)  # noqa: B023
+            yield Batch(x, y, rows < n if n % batch_size else None)
+
+    return own if crosses_processes(sharding) else batches
 
 
 def of_iterable(data: Any, steps: int | None) -> Batches:

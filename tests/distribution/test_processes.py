@@ -1,0 +1,127 @@
+"""Several processes, with CPU devices of their own, that send each other arrays over the loopback."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxnn as nn
+from examples.datasets import load
+from examples.train_distributed import train
+from jaxnn.distribution import fully_sharded, gather, mesh, own_rows
+from tests.distribution.nets import CLASSES, LOSS, OPTIMIZER
+from tests.distribution.worker import HEARTBEAT
+from tests.support import assert_close, deep, rng_array
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS, EVERY = 8, 2
+#: Seconds in which all processes must have ended after one was lost: a failed exchange ends a step at once,
+#: a lost heartbeat the process.
+LOST = 6 * HEARTBEAT
+NET = nn.serial(nn.dense(16), nn.tanh, nn.dropout(0.5), head=nn.dense(CLASSES))
+#: Only for arrays: batches of an iterable are filled up by each process, with rows of its own.
+NORMED = nn.serial(nn.dense(16), nn.batch_norm(), nn.tanh, head=nn.dense(CLASSES))
+#: 19 examples in batches of 8: the last one has three.
+X, Y = rng_array(19, 16), (np.arange(19) % CLASSES).astype(np.int32)
+
+
+def start(what, processes, folder, dies_after=0):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    commands = [
+        [sys.executable, "-m", "tests.distribution.worker", what, port, processes, i, folder, dies_after]
+        for i in range(processes)
+    ]
+    return [
+        subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for command in commands
+    ]
+
+
+def ended(running, seconds):
+    """The exit codes of the processes; none is left behind."""
+    try:
+        until = time.monotonic() + seconds
+        texts = [one.communicate(timeout=max(1, until - time.monotonic()))[0].decode() for one in running]
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+    return [one.returncode for one in running], "\n".join(texts)
+
+
+def run(what, processes, folder):
+    codes, text = ended(start(what, processes, folder), 150)
+    assert codes == [0] * processes, text
+
+
+def params_of(folder):
+    return jax.device_get(nn.checkpoint.load(folder / "run.npz")["params"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The checkpoint of the script in this process alone."""
+    folder = tmp_path_factory.mktemp("alone")
+    train(load("digits").train, STEPS, folder / "run.npz", EVERY)
+    return params_of(folder)
+
+
+@pytest.mark.parametrize("processes", [2, deep(4)])
+def test_the_script_in_several_processes_equals_one(processes, tmp_path, undisturbed):
+    run("script", processes, tmp_path)
+    assert_close(params_of(tmp_path), undisturbed, terms=2**14)
+
+
+@pytest.mark.parametrize("processes", [2, deep(4)])
+def test_a_lost_process_ends_the_others_and_a_restart_goes_on(processes, tmp_path, undisturbed):
+    codes, text = ended(start("script", processes, tmp_path, dies_after=5), 60 + LOST)
+    assert codes[-1] == -signal.SIGKILL
+    assert all(codes), f"a process ended as if all were well: {codes}"
+    assert "Error" in text or "ERROR" in text or "error" in text
+    assert int(nn.checkpoint.load(tmp_path / "run.npz")["step"]) == 4
+    run("script", processes, tmp_path)
+    assert_close(params_of(tmp_path), undisturbed, terms=2**14)
+
+
+def own_batches(sharding):
+    """Batches of an iterable, of which every process reads its rows; its short last batch is its own."""
+    mine = own_rows(sharding, 8)
+
+    def batches(epoch):
+        for first in (0, 8, 16):
+            rows = first + mine
+            rows = rows[rows < 19] if (rows < 19).any() else rows[:1]
+            x, y = X[rows % 19], Y[rows % 19]
+            yield (x, y) if first < 16 else (x, y, first + mine[: len(rows)] < 19)
+
+    return batches
+
+
+def runs():
+    """``fit`` over all devices of all processes: of arrays with a validation, and of batches."""
+    sharding = fully_sharded(mesh(), smallest=16)
+    given = {"key": jax.random.key(0), "epochs": 2, "progress": False, "sharding": sharding}
+    steps = []
+    arrays = nn.fit(
+        NORMED, OPTIMIZER, LOSS, (X, Y), batch_size=8, validation=(X[:11], Y[:11]), average=0.5,
+        metrics={"accuracy": nn.accuracy}, on_step=lambda *told: steps.append(told), **given,
+    )  # fmt: skip
+    batches = nn.fit(NET, OPTIMIZER, LOSS, own_batches(sharding), steps_per_epoch=3, **given)
+    history = {"arrays": arrays.history, "batches": batches.history}
+    numbers = jax.tree.map(np.float32, history)
+    return {"arrays": arrays.params.weights, "batches": batches.params.weights, "history": numbers}
+
+
+@pytest.mark.parametrize("processes", [2, deep(4)])
+def test_fit_in_several_processes_equals_one(processes, tmp_path):
+    run("fit", processes, tmp_path)
+    expected = gather(runs())
+    assert_close(jax.device_get(nn.checkpoint.load(tmp_path / "fit.npz")), expected)
