@@ -14,6 +14,7 @@ KEY = jax.random.key(0)
 X, Y = np.ones((4, 3), np.float32), np.array([0, 1, 0, 1])
 NET = nn.dense(2)
 PARAMS = NET.init(KEY, X)
+SHARDING = nn.distribution.replicated(nn.distribution.mesh(devices=jax.devices()[:1]))
 
 
 def never(*_):
@@ -27,11 +28,15 @@ GOOD = {
         "progress": False,
         "steps_per_epoch": None, "accumulate": 1, "average": 0.9, "best": nn.training.Best("loss"),
         "on_step": print, "on_epoch": [print], "on_device": True,
-        "find_nan": False, "checkpoint": None,
+        "find_nan": False, "checkpoint": None, "sharding": SHARDING,
     },
-    nn.init_state: {"net": NET, "optimizer": optax.sgd(0.1), "key": KEY, "shape": X, "params": PARAMS},
+    nn.init_state: {
+        "net": NET, "optimizer": optax.sgd(0.1), "key": KEY, "shape": X, "params": PARAMS,
+        "sharding": SHARDING,
+    },
     nn.make_step: {
         "net": NET, "optimizer": optax.sgd(0.1), "loss": never, "metrics": {"metric": never}, "accumulate": 1,
+        "sharding": SHARDING,
     },
     nn.training.averaged: {"optimizer": optax.sgd(0.1), "decay": 0.9},
     nn.training.scaled_loss: {"optimizer": optax.sgd(0.1), "initial": 8.0, "period": 10},
@@ -46,6 +51,7 @@ GOOD = {
     nn.training.CSV: {"path": os.devnull, "name": "step"},
     nn.evaluate: {
         "net": NET, "params": PARAMS, "data": (X, Y), "metrics": {"metric": never}, "batch_size": 2,
+        "sharding": SHARDING,
     },
     nn.diagnose: {
         "net": NET, "params": PARAMS, "x": X, "target": Y, "loss": never, "optimizer": optax.sgd(0.1),
@@ -59,7 +65,7 @@ OPTIONAL = {
         "params", "validation", "steps_per_epoch", "average", "best", "on_step", "on_epoch", "on_device",
         "checkpoint",
     )),
-
+    *((function, "sharding") for function in (nn.fit, nn.init_state, nn.make_step, nn.evaluate)),
     (nn.fit, "metrics"), (nn.make_step, "metrics"),
     (nn.init_state, "params"), (nn.init_state, "shape"), (nn.diagnose, "optimizer"), (nn.diagnose, "key"),
     (nn.diagnose, "target"), (nn.data.minibatches, "key"),
@@ -119,6 +125,7 @@ BAD = {
     "on_step": {"None": None, "a number": 1, "a text": "print", "of texts": ["print"], "a dict": {}},
     "on_epoch": {"None": None, "a number": 1, "a text": "print", "of None": [None], "a dict": {}},
     "checkpoint": {"None": None, "a number": 1, "a function": never},
+    "sharding": {"None": None, "a mesh": SHARDING.mesh, "a number": 8, "a text": "data"},
     "find_nan": {"None": None, "a number": 1, "a text": "yes"},
     "on_device": {"None": None, "a number": 1, "a text": "yes"},
     "score": {"None": None, "a number": 1},
