@@ -115,9 +115,12 @@ def runs():
         metrics={"accuracy": nn.accuracy}, on_step=lambda *told: steps.append(told), **given,
     )  # fmt: skip
     batches = nn.fit(NET, OPTIMIZER, LOSS, own_batches(sharding), steps_per_epoch=3, **given)
-    history = {"arrays": arrays.history, "batches": batches.history}
-    numbers = jax.tree.map(np.float32, history)
-    return {"arrays": arrays.params.weights, "batches": batches.params.weights, "history": numbers}
+    history = {name: np.float32(numbers) for name, numbers in arrays.history.items()}
+    losses = np.float32(batches.history["loss"]), np.float32([scores["loss"] for _, scores in steps])
+    return {
+        "arrays": arrays.params.weights, "batches": batches.params.weights, "history": history,
+        "losses": {"batches": losses[0], "steps": losses[1]},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("processes", [2, deep(4)])

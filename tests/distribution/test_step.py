@@ -137,6 +137,17 @@ def test_tensor_parallel_layers_send_one_sum_per_example():
     assert_close(*found)
 
 
+def test_channels_of_convolutions_may_be_split():
+    net = nn.serial(nn.conv(8, 3), nn.relu, nn.conv(8, 2), nn.flatten, head=nn.dense(CLASSES))
+    rules = {"conv_0/kernel": jax.P(None, None, None, "model"), "conv_1/kernel": jax.P(None, None, "model")}
+    batch = rng_array(4, 4, 4, 4), np.arange(4, dtype=np.int32)
+    found = []
+    for rule in (None, by_path(mesh({"data": 2, "model": 4}), rules)):
+        state = nn.init_state(net, OPTIMIZER, jax.random.key(0), batch[0], sharding=rule)
+        found.append(gather(nn.make_step(net, OPTIMIZER, LOSS, sharding=rule)(state, *batch)[0].params))
+    assert_close(*found)
+
+
 def test_an_initial_value_that_is_looked_at_is_put_in_place_afterwards():
     def init(key, x):
         assert float(jax.random.uniform(key)) < 1
