@@ -61,10 +61,9 @@ def test_callbacks_the_best_params_and_a_start_from_given_ones():
 
 
 def test_a_step_that_is_not_finite_names_its_layer():
-    sharding = sharded()
-    data = (np.full_like(X, 1e38), Y)
+    start = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), NET.init(jax.random.key(0), X[:1]))
     with pytest.raises(FloatingPointError, match=r"the loss is NaN at step 1 .*dense_0"):
-        run(sharding, data=data, find_nan=True, validation=None, epochs=1)
+        run(sharded(), params=start, find_nan=True, validation=None, epochs=1)
 
 
 def test_evaluate_over_devices():
