@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
-from jaxnn.training.paths import by_path, paths
+from jaxnn.paths import by_path, paths
 
 FORMAT = 1
 

@@ -49,7 +49,7 @@ class Stream:
         self.peeked = self._next()
         if self.like is None:
             raise self._too_few()
-        self.example = self.send(self.like)[0] if self.peeked is None else self.peeked[0]
+        self.example: Batch = self.send(self.like)[0] if self.peeked is None else self.peeked[0]
 
     def prepare(self, step: CheckedStep, state: TrainState) -> None:
         self.step = step
