@@ -60,6 +60,14 @@ def test_callbacks_the_best_params_and_a_start_from_given_ones():
     assert_close(*found)
 
 
+def test_a_run_goes_on_over_other_devices(tmp_path):
+    """Saved over eight devices, with split weights; restored on four, and at last on one."""
+    rules = [sharded(), sharded(sizes={"data": 4}, devices=jax.devices()[:4]), None]
+    for epochs, rule in enumerate(rules, 1):
+        found = run(rule, epochs=epochs, checkpoint=tmp_path, best=nn.training.Best("loss"))
+    assert_close(found, run(epochs=3, best=nn.training.Best("loss")))
+
+
 def test_a_step_that_is_not_finite_names_its_layer():
     start = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), NET.init(jax.random.key(0), X[:1]))
     with pytest.raises(FloatingPointError, match=r"the loss is NaN at step 1 .*dense_0"):

@@ -1,0 +1,127 @@
+"""The work of one device of many in a training step, counted from the compiled program.
+
+python -m benchmarks.scaling                    writes results/scaling.md; a minute or two
+python -m benchmarks.scaling --devices 1 2      fewer devices
+
+A few cores that play eight devices can show no speed-up, but the program that each device would run says what
+it has to do: floating-point operations, bytes that its operations read and write, bytes that it gets from
+others, bytes that it keeps between steps. Strong scaling: the same batch on more devices; ideally the
+operations fall as 1/n. Weak scaling: a batch that grows with the devices; ideally they stay.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+import jaxnn as nn
+from benchmarks import record
+from jaxnn.distribution import Sharding, collectives, fully_sharded, mesh, place_batch, replicated
+
+OPTIMIZER = optax.sgd(0.01, momentum=0.9)
+LOSS = optax.softmax_cross_entropy_with_integer_labels
+#: By name, a net and the shape of an example.
+NETS: dict[str, tuple[nn.Layer, tuple[int, ...]]] = {
+    "MLP 256-512-512-10": (
+        nn.serial(nn.dense(512), nn.relu, nn.dense(512), nn.relu, head=nn.dense(10)), (256,),
+    ),
+    "CNN 16-32 with batch norm, 16×16×3": (
+        nn.serial(
+            nn.conv(16, 3, padding="SAME", bias=False), nn.batch_norm(), nn.relu, nn.max_pool(2),
+            nn.conv(32, 3, padding="SAME", bias=False), nn.batch_norm(), nn.relu, nn.max_pool(2),
+            nn.flatten, head=nn.dense(10),
+        ), (16, 16, 3),
+    ),
+}  # fmt: skip
+RULES = {"replicated": replicated, "fully sharded": lambda mesh: fully_sharded(mesh, smallest=1024)}
+#: Rows of the whole batch, and rows per device.
+STRONG, WEAK = 64, 16
+
+
+class Work(NamedTuple):
+    """What one device does in a step; bytes but for the first."""
+
+    flops: float
+    accessed: float
+    sent: int
+    held: int
+
+
+def work(net: nn.Layer, shape: tuple[int, ...], sharding: Sharding, rows: int) -> Work:
+    """That of the compiled step for a batch of so many rows."""
+    x, y = np.zeros((rows, *shape), np.float32), np.zeros(rows, np.int32)
+    state = nn.init_state(net, OPTIMIZER, jax.random.key(0), x, sharding=sharding)
+    step: Any = nn.make_step(net, OPTIMIZER, LOSS, sharding=sharding)
+    compiled = step.lower(state, *place_batch((x, y), sharding)).compile()
+    cost = compiled.cost_analysis()
+    kept = jax.tree.leaves((state.params, state.opt_state))
+    return Work(
+        flops=cost["flops"],
+        accessed=cost["bytes accessed"],
+        sent=sum(one.bytes for one in collectives(compiled)),
+        held=sum(leaf.addressable_shards[0].data.nbytes for leaf in kept),
+    )
+
+
+def table(names: Iterable[str], devices: Sequence[int]) -> str:
+    """Markdown: a row per net, rule, kind of scaling and number of devices."""
+    lines = [
+        "| net | rule | scaling | devices | batch | MFLOP | MB accessed | kB sent | kB held | ideal ÷ real |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in names:
+        net, shape = NETS[name]
+        for rule, make in RULES.items():
+            for scaling in ("strong", "weak"):
+                first: Work | None = None
+                for count in devices:
+                    rows = STRONG if scaling == "strong" else WEAK * count
+                    sharding = make(mesh(devices=jax.devices()[:count]))
+                    found = work(net, shape, sharding, rows)
+                    first = found if first is None else first
+                    share = (1 if scaling == "weak" else devices[0] / count) * first.flops / found.flops
+                    lines.append(
+                        f"| {name} | {rule} | {scaling} | {count} | {rows} | {found.flops / 1e6:,.2f} | "
+                        f"{found.accessed / 1e6:,.2f} | {found.sent / 1e3:,.1f} | {found.held / 1e3:,.1f} | "
+                        f"{share:.0%} |"
+                    )
+    return "\n".join(lines)
+
+
+def page(shown: str, command: str) -> str:
+    """The table with its conditions."""
+    return (
+        "# The work of one device of many\n\nPer device and training step, counted from the program that XLA "
+        "compiled for CPUs; *sent* is what a device\ngets in collective operations, *held* its part of the "
+        "weights and of the optimiser's state. The\nlast column is of operations; ideally n devices "
+        "do 1/n each (strong), or as many as one (weak).\n\n"
+        f"`{command}`, JAX {jax.__version__}, float32, SGD with momentum.\n\n{shown}\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    """The program; gives the page that it has written."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="nets whose name contains one")
+    parser.add_argument("--out", type=Path, default=record.RESULTS, help="the folder of scaling.md")
+    given = parser.parse_args(arguments)
+    names = [name for name in NETS if not given.only or any(word in name for word in given.only)]
+    command = " ".join(["python -m benchmarks.scaling", *(sys.argv[1:] if arguments is None else arguments)])
+    text = page(table(names, given.devices), command)
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "scaling.md").write_text(text)
+    print(text)
+    return text
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 8)
+    main()

@@ -1,0 +1,35 @@
+"""The work of one device of many, counted."""
+
+import jax
+import pytest
+
+from benchmarks import scaling
+from jaxnn.distribution import mesh
+
+
+def test_the_program_writes_its_table(tmp_path, capsys):
+    text = scaling.main(["--devices", "1", "8", "--only", "MLP", "--out", str(tmp_path)])
+    assert (tmp_path / "scaling.md").read_text() == text
+    assert text in capsys.readouterr().out
+    rows = [line.split("|")[2:6] for line in text.splitlines() if line.startswith("| MLP")]
+    rules, kinds, counts, batches = ([cell.strip() for cell in column] for column in zip(*rows, strict=True))
+    assert rules == ["replicated"] * 4 + ["fully sharded"] * 4
+    assert kinds == ["strong", "strong", "weak", "weak"] * 2
+    assert (counts, batches) == (["1", "8"] * 4, ["64", "64", "16", "128"] * 2)
+
+
+@pytest.mark.parametrize("rule", scaling.RULES)
+def test_eight_devices_share_the_work(rule):
+    """Of the products each does an eighth; what it sends does not depend on the batch."""
+    net, shape = scaling.NETS["MLP 256-512-512-10"]
+    one = scaling.work(net, shape, scaling.RULES[rule](mesh(devices=jax.devices()[:1])), 64)
+    many = scaling.work(net, shape, scaling.RULES[rule](mesh()), 64)
+    weak = scaling.work(net, shape, scaling.RULES[rule](mesh()), 128)
+    weights = 4 * (256 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10)
+    assert one.sent == 0
+    assert 1 / 8 <= many.flops / one.flops < 1 / 4
+    gathered = weights if rule == "fully sharded" else 0
+    assert weights + 0.9 * gathered <= many.sent <= weights + gathered + 64
+    assert weak.sent == many.sent
+    assert one.held == 2 * weights
+    assert many.held < one.held / 7 if gathered else many.held == one.held
