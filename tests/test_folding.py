@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import jaxnn as nn
+from tests.models.exchanged import random_params
 from tests.support import assert_close, deep, plain_jit, rng_array
 
 KEY = jax.random.key(0)
@@ -13,13 +13,7 @@ IMAGE = (2, 6, 5, 4)
 
 
 def drawn(net, shape):
-    """Params of a net that was trained: every array is random, every variance positive."""
-
-    def draw(path, leaf):
-        array = rng_array(*leaf.shape, seed=len(path))
-        return jnp.asarray(np.abs(array) + 0.5 if path[-1].key == "var" else array)
-
-    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(net.init, KEY, jnp.zeros(shape)))
+    return random_params(net, jnp.zeros(shape))
 
 
 def norms(params):

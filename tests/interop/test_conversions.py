@@ -9,7 +9,7 @@ from flax import linen, nnx
 import jaxnn as nn
 from jaxnn.interop.equinox import load_module, to_module
 from jaxnn.interop.flax import load_variables, to_variables
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, plain_jit, rng_array
 
 KEY = jax.random.key(0)
 IMAGE = jnp.asarray(rng_array(2, 6, 5, 3))
@@ -58,19 +58,19 @@ def random(tree):
 
 def test_linen_and_back():
     theirs, net = Theirs(), cnn()
-    variables = random(theirs.init(KEY, IMAGE))
-    params = load_variables(net, net.init(KEY, IMAGE), variables, LINEN)
-    y = theirs.apply(variables, IMAGE)
-    assert_close(net.apply(params, IMAGE), y, scale=jnp.abs(y).max().item())
+    variables = random(jax.eval_shape(theirs.init, KEY, IMAGE))
+    params = load_variables(net, jax.eval_shape(net.init, KEY, IMAGE), variables, LINEN)
+    y = plain_jit(theirs.apply)(variables, IMAGE)
+    assert_close(plain_jit(net.apply)(params, IMAGE), y, scale=jnp.abs(y).max().item())
     assert_close(to_variables(net, params, LINEN), variables)
 
 
 def test_nnx_and_back():
     theirs, net = TheirsNnx(nnx.Rngs(0)), cnn()
     nnx.update(theirs, random(nnx.state(theirs)))
-    params = load_variables(net, net.init(KEY, IMAGE), nnx.state(theirs), NNX)
-    y = theirs(IMAGE)
-    assert_close(net.apply(params, IMAGE), y, scale=jnp.abs(y).max().item())
+    params = load_variables(net, jax.eval_shape(net.init, KEY, IMAGE), nnx.state(theirs), NNX)
+    y = nnx.jit(lambda theirs, x: theirs(x))(theirs, IMAGE)
+    assert_close(plain_jit(net.apply)(params, IMAGE), y, scale=jnp.abs(y).max().item())
     back = to_variables(net, params, NNX)
     pure = {module: back["params"][module] | back["batch_stats"].get(module, {}) for module in back["params"]}
     assert_close(pure, nnx.to_pure_dict(nnx.state(theirs)))
@@ -87,16 +87,19 @@ def test_equinox_and_back():
         nn.conv(4, 3, padding=1), nn.group_norm(2), nn.relu, nn.max_pool(2), nn.flatten, nn.dense(7),
         nn.layer_norm(), head=nn.dense(2),
     )  # fmt: skip
-    params = load_module(net, net.init(KEY, IMAGE), theirs)
-    y = jax.vmap(theirs)(jnp.moveaxis(IMAGE, -1, 1))
-    assert_close(net.apply(params, IMAGE), y)
-    other = jax.tree.map(lambda leaf: 2 * leaf, params)
-    assert_close(jax.vmap(to_module(net, other, theirs))(jnp.moveaxis(IMAGE, -1, 1)), net.apply(other, IMAGE))
+    theirs = jax.tree.map(lambda leaf: random(leaf) if eqx.is_inexact_array(leaf) else leaf, theirs)
+    params = load_module(net, jax.eval_shape(net.init, KEY, IMAGE), theirs)
+    run = eqx.filter_jit(lambda theirs, x: jax.vmap(theirs)(jnp.moveaxis(x, -1, 1)))
+    apply = plain_jit(net.apply)
+    y = run(theirs, IMAGE)
+    assert_close(apply(params, IMAGE), y, scale=jnp.abs(y).max().item())
+    other = jax.tree.map(lambda leaf: leaf / 2, params)
+    assert_close(run(to_module(net, other, theirs), IMAGE), apply(other, IMAGE))
 
 
 def test_what_does_not_fit_is_told():
     net = nn.serial(nn.dense(3), nn.dense(2))
-    params = net.init(KEY, (1, 4))
+    params = jax.eval_shape(net.init, KEY, jnp.ones((1, 4)))
     with pytest.raises(
         ValueError, match="load_variables: both sides must fit, got 1 problem:\ndense_1: no module"
     ):
@@ -122,7 +125,7 @@ def test_what_does_not_fit_is_told():
 def test_transposed_convolutions_are_left_to_the_reader():
     """Flax flips their kernels: one that fits must not be taken as it is."""
     net = nn.serial(nn.conv_transpose(3, 2))
-    params = net.init(KEY, (1, 4, 4, 3))
+    params = random(jax.eval_shape(net.init, KEY, jnp.ones((1, 4, 4, 3))))
     variables = {"params": {"ConvTranspose_0": {"kernel": rng_array(2, 2, 3, 3), "bias": rng_array(3)}}}
     with pytest.raises(
         ValueError, match="conv_transpose_0: Flax flips the kernel of a transposed convolution"

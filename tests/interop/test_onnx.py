@@ -11,9 +11,9 @@ import pytest
 import jaxnn as nn
 from jaxnn.interop.onnx import to_onnx
 from jaxnn.interop.plain import plain
+from tests.models.exchanged import random_params
 from tests.support import assert_close, equations, plain_jit, rng_array
 
-KEY = jax.random.key(0)
 models = nn.models
 
 NETS = {
@@ -34,14 +34,14 @@ NETS = {
     "tagger": (lambda: models.lstm_tagger(11, 3, features=4, hidden=5), (2, 6)),
     "lstm": (lambda: nn.lstm(4), (2, 5, 3)),
 }  # fmt: skip
-FEW = ("mobilenet", "generator", "tagger")
+FEW = ("efficientnet", "generator", "tagger")
 
 
 def made(name):
     make, shape = NETS[name]
     net = make()
     x = np.arange(12, dtype=np.int32).reshape(shape) % 11 if name == "tagger" else rng_array(*shape)
-    return net, net.init(KEY, x), x
+    return net, random_params(net, x), x
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -71,4 +71,4 @@ def test_without_jax2onnx_a_sentence_says_what_to_install(monkeypatch):
     with pytest.raises(
         ImportError, match=r"to_onnx: needs jax2onnx: pip install jax2onnx \(the extra 'onnx'\)"
     ):
-        to_onnx(nn.dense(2), nn.dense(2).init(KEY, (1, 3)), (1, 3))
+        to_onnx(nn.relu, nn.Params({}, {}), (1, 3))

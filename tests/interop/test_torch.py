@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 import jaxnn as nn
 from jaxnn.interop.torch import load_state_dict, match, to_state_dict
+from tests.models.exchanged import random_params
 from tests.support import assert_close, rng_array
 
 KEY = jax.random.key(0)
@@ -75,7 +76,7 @@ def test_layers_get_modules_by_order_and_shape():
     assert "<table>" in table._repr_html_()
     params = loaded(net, entries())
     assert_close(params.state["batch_norm_0"]["var"], entries()["1.running_var"])
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, net.init(KEY, IMAGE))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, random_params(net, jnp.ones(IMAGE)))
 
 
 def by_hand(state_dict, x):
@@ -146,9 +147,11 @@ HELPERS = {
 def test_a_graph_that_flattens_by_a_helper_asks_for_a_shape(name):
     net = nn.graph(HELPERS[name], a=nn.conv(4, 3), b=nn.dense(2))
     with pytest.raises(ValueError, match="b: the order of its inputs is not known"):
-        to_state_dict(net, net.init(KEY, IMAGE))
-    kernel = to_state_dict(net, net.init(KEY, IMAGE), shape=IMAGE)["b.weight"]
-    assert_close(kernel.reshape(2, 4, 12)[:, 1], net.init(KEY, IMAGE).weights["b"]["kernel"][1::4].T)
+        to_state_dict(net, random_params(net, jnp.ones(IMAGE)))
+    kernel = to_state_dict(net, random_params(net, jnp.ones(IMAGE)), shape=IMAGE)["b.weight"]
+    assert_close(
+        kernel.reshape(2, 4, 12)[:, 1], random_params(net, jnp.ones(IMAGE)).weights["b"]["kernel"][1::4].T
+    )
 
 
 def test_flatten_of_the_input_itself_needs_its_shape():
@@ -210,7 +213,7 @@ WRAPPED = {
 @pytest.mark.parametrize("name", WRAPPED)
 def test_wrapped_layers_are_found(name):
     net = nn.serial(part=WRAPPED[name](nn.serial(nn.dense(4), nn.batch_norm(), nn.relu)))
-    params = net.init(KEY, (2, 4))
+    params = random_params(net, jnp.ones((2, 4)))
     params = jax.tree.map(lambda leaf: leaf + jnp.asarray(rng_array(*leaf.shape), leaf.dtype), params)
     there = to_state_dict(net, params)
     copies = ["part.0.", "part.1."] if name in ("repeat", "ensemble") else ["part."]
@@ -220,7 +223,7 @@ def test_wrapped_layers_are_found(name):
 
 def test_reparametrised_layers_load_in_old_and_new_spelling():
     net = nn.serial(v=nn.weight_norm(nn.conv(4, 3)), u=nn.spectral_norm(nn.conv_transpose(2, 2)))
-    params = net.init(KEY, IMAGE)
+    params = random_params(net, jnp.ones(IMAGE))
     there = to_state_dict(net, params)
     assert there["v.parametrizations.weight.original0"].shape == (4, 1, 1, 1)
     spelling = {
@@ -235,13 +238,13 @@ def test_reparametrised_layers_load_in_old_and_new_spelling():
 
 def test_a_separable_convolution_is_two_modules():
     net = nn.separable_conv(5, 3)
-    there = to_state_dict(net, net.init(KEY, IMAGE))
+    there = to_state_dict(net, random_params(net, jnp.ones(IMAGE)))
     assert {name: array.shape for name, array in there.items()} == {
         "depthwise.weight": (3, 1, 3, 3),
         "pointwise.weight": (5, 3, 1, 1),
         "pointwise.bias": (5,),
     }
-    assert_close(loaded(net, there), net.init(KEY, IMAGE))
+    assert_close(loaded(net, there), random_params(net, jnp.ones(IMAGE)))
 
 
 def test_layers_of_ones_own_are_bare_parameters():
@@ -253,7 +256,9 @@ def test_layers_of_ones_own_are_bare_parameters():
         "one", lambda key, x: {"gain": jnp.ones(x.shape[-1])}, lambda weights, x: x * weights["gain"].mean()
     )
     net = nn.serial(one=one, two=two)
-    params = jax.tree.map(lambda leaf: jnp.asarray(rng_array(*leaf.shape)), net.init(KEY, (1, 3)))
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng_array(*leaf.shape)), random_params(net, jnp.ones((1, 3)))
+    )
     there = to_state_dict(net, params)
     assert {name: array.shape for name, array in there.items()} == {
         "one": (3,),
@@ -267,7 +272,7 @@ def test_layers_of_ones_own_are_bare_parameters():
 
 def test_the_state_dict_holds_contiguous_arrays_of_its_own():
     net = nn.serial(nn.conv(4, 3))
-    there = to_state_dict(net, net.init(KEY, IMAGE))
+    there = to_state_dict(net, random_params(net, jnp.ones(IMAGE)))
     assert all(array.flags.c_contiguous for array in there.values())
 
 
@@ -339,14 +344,9 @@ def test_a_state_dict_that_does_not_fit_is_told_in_a_sentence(name):
 
 def test_a_net_with_one_layer_more_names_that_layer_alone():
     net = nn.serial(nn.dense(3), nn.dense(4), nn.dense(5), nn.dense(2))
-    theirs = to_state_dict(
-        nn.serial(nn.dense(3), nn.dense(5)), nn.serial(nn.dense(3), nn.dense(5)).init(KEY, (1, 3))
-    )
-    theirs = {name.replace("dense_", "layer"): array for name, array in theirs.items()}
-    table = match(net, specs(net, (1, 3)), theirs)
     fitting = nn.serial(nn.dense(3), nn.dense(4), nn.dense(5))
     names = {"dense_0": "a", "dense_1": "b", "dense_2": "c"}
-    there = to_state_dict(fitting, fitting.init(KEY, (1, 3)), names)
+    there = to_state_dict(fitting, random_params(fitting, jnp.ones((1, 3))), names)
     table = match(net, specs(net, (1, 3)), there)
     assert [row.module for row in table.rows] == ["a", "b", "c", ""]
     (problem,) = table.problems
@@ -409,7 +409,7 @@ def test_without_safetensors_a_sentence_says_what_to_install(tmp_path, monkeypat
 @pytest.mark.parametrize("bias", [True, False])
 def test_attention_is_packed_as_pytorch_packs_it(bias):
     net = nn.serial(attn=nn.multi_head_attention(6, 2, bias=bias), fc=nn.dense(2))
-    params = net.init(KEY, (1, 4, 6))
+    params = random_params(net, jnp.ones((1, 4, 6)))
     there = to_state_dict(net, params)
     shapes = {"attn.in_proj_weight": (18, 6), "attn.out_proj.weight": (6, 6)}
     shapes |= {"attn.in_proj_bias": (18,), "attn.out_proj.bias": (6,)} if bias else {}
@@ -417,7 +417,7 @@ def test_attention_is_packed_as_pytorch_packs_it(bias):
     assert_close(loaded(net, there, (1, 4, 6)), params)
     memory = jnp.ones((1, 5, 3))
     cross = nn.multi_head_attention(6, 2, bias=bias)
-    params = cross.init(KEY, (jnp.ones((1, 4, 6)), memory))
+    params = random_params(cross, (jnp.ones((1, 4, 6)), memory))
     there = to_state_dict(cross, params, {"": ""})
     assert there["multi_head_attention.k_proj_weight"].shape == (6, 3)
     assert_close(load_state_dict(cross, params, there), params)
@@ -427,14 +427,14 @@ def test_attention_is_packed_as_pytorch_packs_it(bias):
 def test_attention_that_pytorch_does_not_have_is_told(settings):
     net = nn.multi_head_attention(6, 2, **settings)
     with pytest.raises(ValueError, match=f"with {next(iter(settings))} has no counterpart in PyTorch"):
-        to_state_dict(net, net.init(KEY, (1, 4, 6)))
+        to_state_dict(net, random_params(net, jnp.ones((1, 4, 6))))
 
 
 def test_what_pytorch_has_no_counterpart_for_is_told():
     net = nn.serial(up=nn.weight_norm(nn.conv_transpose(2, 2)), rnn=nn.dense(2))
-    params = net.init(KEY, IMAGE)
+    params = random_params(net, jnp.ones(IMAGE))
     with pytest.raises(ValueError, match="up: weight_norm around conv_transpose has no counterpart"):
         to_state_dict(net, params)
     steps = nn.spectral_norm(nn.lstm(3))
     with pytest.raises(ValueError, match="around lstm has no counterpart in PyTorch"):
-        to_state_dict(steps, steps.init(KEY, (1, 4, 2)))
+        to_state_dict(steps, random_params(steps, jnp.ones((1, 4, 2))))

@@ -106,7 +106,7 @@ def _read(owner: str, path: str) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError, deserialize
     except ImportError:
         raise ImportError(
-            f"{owner}: a .safetensors file needs safetensors: pip install safetensors (the extra 'torch')"
+            f"{owner}: a .safetensors file needs safetensors: pip install safetensors"
         ) from None
     try:
         with open(path, "rb") as file:
