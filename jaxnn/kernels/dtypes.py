@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 def accumulator(dtype: jnp.dtype) -> jnp.dtype:
@@ -11,4 +12,4 @@ def accumulator(dtype: jnp.dtype) -> jnp.dtype:
 
 def widened(x: jax.Array) -> jax.Array:
     """``x`` in the dtype that its sums are taken in."""
-    return x.astype(accumulator(x.dtype))
+    return lax.convert_element_type(x, accumulator(x.dtype))

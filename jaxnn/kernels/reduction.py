@@ -20,6 +20,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
+from jaxnn.kernels.dtypes import widened
 from jaxnn.kernels.lowering.fusion import stored
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
 
@@ -88,15 +89,16 @@ def _slices(x: Any, axes: Axes) -> tuple[int, int] | None:
 
 
 def _summed(x: jax.Array, *, axes: Axes, **_: Any) -> jax.Array:
-    return jnp.sum(x, axes, keepdims=True)
+    sums = lax.reduce_sum(widened(x), axes)
+    return lax.expand_dims(lax.convert_element_type(sums, x.dtype), axes)
 
 
 def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None, **_: Any) -> jax.Array:
     assert slices
     axis, count = slices
-    x = stored(reduce(jnp.add, jnp.split(x, count, axis)))
+    x = stored(reduce(lax.add, lax.split(x, (x.shape[axis] // count,) * count, axis)))
     # With many rows the library would otherwise take over what reads their sums, with a copy first.
-    return stored(jnp.sum(x, axes, keepdims=True))
+    return stored(_summed(x, axes=axes))
 
 
 def _is_short(p: Problem) -> bool:

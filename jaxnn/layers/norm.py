@@ -94,17 +94,22 @@ def batch_norm(
             x, **_given(weights, scale, bias), epsilon=epsilon, axis_name=axis_name
         )
         require_entries(name, {"mean": mean.shape, "var": mean.shape}, state)
-        unbiased = var * jnp.asarray(n, var.dtype) / jnp.asarray(n - 1, var.dtype)
-        # Only inference reads these, training never does: no gradient should pass.
-        moved = {
-            old: momentum * state[old] + (1 - momentum) * lax.stop_gradient(new)
-            for old, new in (("mean", mean), ("var", unbiased))
-        }
-        return y, moved
+        return y, _moved(momentum, n, dict(state), mean, var)
 
     entries = dict.fromkeys(_parts(scale, bias))
     checked = partial(checks_params, name, entries=entries, state={"mean": ("C",), "var": ("C",)})
     return Layer(name, init, checked(apply), checked(train), draws=False)
+
+
+@partial(jax.jit, static_argnums=(0, 1), inline=True)  # traced once per shape
+def _moved(momentum: float, n: Any, state: State, mean: jax.Array, var: jax.Array) -> State:
+    """The running statistics after a batch of ``n`` values per channel; the variance becomes unbiased."""
+    unbiased = var * jnp.asarray(n, var.dtype) / jnp.asarray(n - 1, var.dtype)
+    # Only inference reads these, training never does: no gradient should pass.
+    return {
+        old: momentum * state[old] + (1 - momentum) * lax.stop_gradient(new)
+        for old, new in (("mean", mean), ("var", unbiased))
+    }
 
 
 @constructor

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnn.kernels.dtypes import widened
@@ -52,7 +53,7 @@ def shifted(x: jax.Array, scope: Scope) -> Moments:
     """The moments by sums of differences from one of the values."""
     wide = widened(x)
     shift = lax.stop_gradient(mean(widened(_first(x, scope.axes)), scope))
-    middle, rest = _sum(shift, mean(wide - spread(shift, scope.axes, wide), scope))
+    middle, rest = _sum(shift, mean(lax.sub(wide, spread(shift, scope.axes, wide)), scope))
     return Moments(middle, rest, mean(lax.square(centred(wide, middle, rest, scope)), scope))
 
 
@@ -71,7 +72,7 @@ def plain(x: jax.Array, axes: Axes) -> Moments:
 
 def centred(wide: jax.Array, middle: jax.Array, rest: jax.Array, scope: Scope) -> jax.Array:
     """x less a mean that is a sum of two numbers."""
-    return wide - spread(middle, scope.axes, wide) - spread(rest, scope.axes, wide)
+    return lax.sub(lax.sub(wide, spread(middle, scope.axes, wide)), spread(rest, scope.axes, wide))
 
 
 def mean(values: jax.Array, scope: Scope) -> jax.Array:
@@ -80,21 +81,24 @@ def mean(values: jax.Array, scope: Scope) -> jax.Array:
     # Channels are joined after the sum: a reduction to whole rows of channels is many times faster on a CPU.
     sums = sums if scope.share == 1 else _shared(sums, scope.share)
     sums = sums if scope.axis_name is None else lax.psum(sums, scope.axis_name)
-    return sums / jnp.asarray(scope.count(values), values.dtype)
+    count = scope.count(values)
+    number = np.asarray if isinstance(count, int) else jnp.asarray
+    return lax.div(sums, number(count, values.dtype))
 
 
 def _sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """a + b and its exact rounding error."""
-    rounded = a + b
-    share = rounded - a
-    return rounded, (a - (rounded - share)) + (b - share)
+    rounded = lax.add(a, b)
+    share = lax.sub(rounded, a)
+    return rounded, lax.add(lax.sub(a, lax.sub(rounded, share)), lax.sub(b, share))
 
 
 def _first(x: jax.Array, axes: Axes) -> jax.Array:
     """The first value along each axis, except the batch and sharded axes."""
     spec = jax.typeof(x).sharding.spec
     first = {axis for axis in axes if axis > 0 and spec[axis] is None}
-    return x[tuple(slice(0, 1) if axis in first else slice(None) for axis in range(x.ndim))]
+    ends = [1 if axis in first else n for axis, n in enumerate(x.shape)]
+    return lax.slice(x, (0,) * x.ndim, ends) if first else x
 
 
 def _shared(sums: jax.Array, share: int) -> jax.Array:
@@ -129,4 +133,5 @@ def reciprocal_root_tangent(y: jax.Array, tangent: jax.Array) -> jax.Array:
     y³ leaves the range of float32 for deviations beyond 1e13, and if all values are equal and ε is below
     2e-26.
     """
-    return (y * tangent) * y * (y * -0.5)
+    half = np.asarray(-0.5, y.dtype)
+    return lax.mul(lax.mul(lax.mul(y, tangent), y), lax.mul(y, half))

@@ -34,8 +34,8 @@ def _normalised(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     middle, rest, var = moments(x, scope)
     wide = widened(x)
-    y = centred(wide, middle, rest, scope) * spread(_gain(scale, var, epsilon), scope.axes, wide)
-    return y if bias is None else y + bias, middle, var
+    y = lax.mul(centred(wide, middle, rest, scope), spread(_gain(scale, var, epsilon), scope.axes, wide))
+    return y if bias is None else lax.add(y, bias), middle, var
 
 
 @_normalised.defjvp
@@ -51,18 +51,22 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
         wide, d_wide = widened(x), widened(d_x)
         over = partial(spread, axes=scope.axes, like=wide)
         rests = centred(wide, middle, rest, scope)
-        d_mean, d_var = mean(d_wide, scope), 2 * mean(d_wide * rests, scope)
-        root = lax.rsqrt(var + epsilon)
-        gain, d_gain = root, reciprocal_root_tangent(root, d_var + d_epsilon)
+        d_mean, half = mean(d_wide, scope), mean(lax.mul(d_wide, rests), scope)
+        d_var = lax.add(half, half)
+        root = lax.rsqrt(lax.add(var, epsilon))
+        gain, d_gain = root, reciprocal_root_tangent(root, lax.add(d_var, d_epsilon))
         if scale is not None:
-            gain, d_gain = root * scale, d_gain * scale + root * d_scale
+            gain = lax.mul(root, scale)
+            d_gain = lax.add(lax.mul(d_gain, scale), lax.mul(root, d_scale))
         # What all values of one mean share is a separate term: the transpose then sums the cotangent alone.
-        d_bias = -d_mean * gain if bias is None else d_bias - d_mean * gain
-        return d_wide * over(gain) + rests * over(d_gain) + over(d_bias), d_mean, d_var
+        shared = lax.neg(lax.mul(d_mean, gain))
+        shared = shared if bias is None else lax.add(d_bias, shared)
+        y = lax.add(lax.mul(d_wide, over(gain)), lax.mul(rests, over(d_gain)))
+        return lax.add(y, over(shared)), d_mean, d_var
 
     return _normalised(scope, *primals), linear(x, tangents)
 
 
 def _gain(scale: jax.Array | None, var: jax.Array, epsilon: jax.Array) -> jax.Array:
-    gain = lax.rsqrt(var + epsilon)
-    return gain if scale is None else gain * scale
+    gain = lax.rsqrt(lax.add(var, epsilon))
+    return gain if scale is None else lax.mul(gain, scale)
