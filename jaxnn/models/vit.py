@@ -43,6 +43,8 @@ def vit(
       dropout_rate: of the embeddings and of the outputs of all layers.
       drop_path_rate: of both branches of a block, the same in all.
 
+    torchvision's weights fit by ``mapping=nn.interop.torch.torchvision_vit(depth)``.
+
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.models.vit(10, features=32, heads=4, depth=2, window=4), (1, 28, 28, 1))
     (1, 10)

@@ -25,6 +25,7 @@ from torchvision.models.densenet import DenseNet
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.vgg import VGG, make_layers
+from torchvision.models.vision_transformer import VisionTransformer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.known_answers.drawing import draw_input, drawn, project
@@ -220,6 +221,7 @@ SMALL = {
     "kinds": lambda: (Kinds(), (3, 6, 4, 4)),
     "recurrent": lambda: (Recurrent(), (2, 6)),
     "attention": lambda: (Attention(), (2, 5, 6)),
+    "vit": lambda: (VisionTransformer(16, 4, 2, 2, 8, 32, num_classes=CLASSES), (2, 16, 16, 3)),
 }  # fmt: skip
 
 PHOTO = (2, 64, 64, 3)

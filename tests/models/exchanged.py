@@ -21,7 +21,7 @@ def random_params(net, x):
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(net.init, jax.random.key(0), spec))
 
 
-def results(net, state_dict, x, mode):
+def results(net, state_dict, x, mode, mapping=None):
     """y, and projected: the gradients of Σ y·sin(1, 2, …) for x and every weight, in training the statistics.
 
     Everything is computed in float64, as one program.
@@ -30,7 +30,7 @@ def results(net, state_dict, x, mode):
     shapes = jax.eval_shape(net.init, jax.random.key(0), spec)
     if x.dtype.kind == "i":
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64), shapes)
-    params = nn.interop.torch.load_state_dict(net, shapes, state_dict)
+    params = nn.interop.torch.load_state_dict(net, shapes, state_dict, mapping)
 
     @plain_jit
     def run(params, x):
@@ -46,7 +46,7 @@ def results(net, state_dict, x, mode):
 
     y, (weights, *inputs), state = run(params, x)
     found = {"y": np.asarray(y)} | ({"grad": project(np.asarray(inputs[0]))} if inputs else {})
-    theirs = nn.interop.torch.to_state_dict(net, nn.Params(weights, state))
+    theirs = nn.interop.torch.to_state_dict(net, nn.Params(weights, state), mapping)
     for name, array in theirs.items():
         if "running" in name:
             found |= {f"state/{name}": project(array)} if mode == "train" else {}

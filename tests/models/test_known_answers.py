@@ -50,8 +50,10 @@ SMALL = {
         lambda f, x: f.fc(f.norm(x + f.attn(x))),
         attn=nn.multi_head_attention(6, 2), norm=nn.layer_norm(), fc=nn.dense(CLASSES),
     ),
+    "vit": lambda: models.vit(CLASSES, features=8, heads=2, depth=2, window=4),
 }  # fmt: skip
 
+MAPPINGS = {"vit": nn.interop.torch.torchvision_vit(2)}
 IDS = ("lstm_tagger", "recurrent")
 
 answers = cache(known_answers)
@@ -80,7 +82,13 @@ def case(name, mode):
 def test_values_gradients_and_statistics_are_those_of_pytorch(name, mode):
     known = answers("models")
     x = draw_input(name, tuple(known[f"{name}/x"]), ids=11 if name in IDS else 0)
-    found = results(SMALL[name](), state_dict(name), x.astype(np.int32) if x.dtype.kind == "i" else x, mode)
+    found = results(
+        SMALL[name](),
+        state_dict(name),
+        x.astype(np.int32) if x.dtype.kind == "i" else x,
+        mode,
+        MAPPINGS.get(name),
+    )
     theirs = {
         part.removeprefix(f"{name}/{mode}/"): a for part, a in known.items() if f"{name}/{mode}/" in part
     }

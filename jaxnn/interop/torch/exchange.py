@@ -104,7 +104,8 @@ def to_state_dict(
     The inverse of ``load_state_dict``. Names are the paths, with dots, so that for the nets of ``nn.models``
     they are torchvision's. Save it with ``safetensors.numpy.save_file``, or give it to
     ``module.load_state_dict`` by ``torch.from_numpy``. A recurrent bias becomes the first of PyTorch's two,
-    the second is 0 (but for the GRU's candidate); ``num_batches_tracked`` is 0.
+    the second is 0 (but for the GRU's candidate); ``num_batches_tracked`` is 0. The array of a layer of one's
+    own is written in its own shape: where PyTorch's has more axes of size 1, reshape it.
 
     Args:
       net: the layer.

@@ -139,9 +139,12 @@ def _composite(layer: Layer, slots: Slots, x: Features, path: str, found: Found)
 def _may_flatten(layer: Layer) -> bool:
     """Whether the data flow of a graph, or a function that it calls, names one that flattens."""
     composite = getattr(layer.apply, "__self__", None)
-    if not isinstance(composite, Composite):
-        return True
-    pending: list[Any] = [composite.fn]
+    return not isinstance(composite, Composite) or _names_flattening(composite.fn)
+
+
+def _names_flattening(function: Any) -> bool:
+    """Whether ``function``, or one that it calls and that is not a library's, names one that flattens."""
+    pending: list[Any] = [function]
     seen: set[int] = set()
     while pending:
         function = pending.pop()
@@ -215,9 +218,7 @@ def _function(function: Callable[..., Any], x: Features) -> Features:
     name = getattr(function, "__name__", "")
     if name in ELEMENTWISE and function in (getattr(ops, name, None), getattr(jax.nn, name, None)):
         return x
-    if function in (jax.numpy.tanh, jax.numpy.sin, jax.numpy.cos):
-        return x
-    return UNKNOWN
+    return UNKNOWN if _names_flattening(function) else PLAIN
 
 
 # --- with a shape ---
