@@ -68,7 +68,7 @@ def work(net: nn.Layer, shape: tuple[int, ...], sharding: Sharding, rows: int) -
     )
 
 
-def table(names: Iterable[str], devices: Sequence[int]) -> str:
+def table(names: Iterable[str], rules: Iterable[str], devices: Sequence[int]) -> str:
     """Markdown: a row per net, rule, kind of scaling and number of devices."""
     lines = [
         "| net | rule | scaling | devices | batch | MFLOP | MB accessed | kB sent | kB held | ideal ÷ real |",
@@ -76,12 +76,12 @@ def table(names: Iterable[str], devices: Sequence[int]) -> str:
     ]
     for name in names:
         net, shape = NETS[name]
-        for rule, make in RULES.items():
+        for rule in rules:
             for scaling in ("strong", "weak"):
                 first: Work | None = None
                 for count in devices:
                     rows = STRONG if scaling == "strong" else WEAK * count
-                    sharding = make(mesh(devices=jax.devices()[:count]))
+                    sharding = RULES[rule](mesh(devices=jax.devices()[:count]))
                     found = work(net, shape, sharding, rows)
                     first = found if first is None else first
                     share = (1 if scaling == "weak" else devices[0] / count) * first.flops / found.flops
@@ -111,11 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> str:
     )
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="nets whose name contains one")
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES, metavar="RULE")
     parser.add_argument("--out", type=Path, default=record.RESULTS, help="the folder of scaling.md")
     given = parser.parse_args(arguments)
     names = [name for name in NETS if not given.only or any(word in name for word in given.only)]
     command = " ".join(["python -m benchmarks.scaling", *(sys.argv[1:] if arguments is None else arguments)])
-    text = page(table(names, given.devices), command)
+    text = page(table(names, given.rules, given.devices), command)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "scaling.md").write_text(text)
     print(text)

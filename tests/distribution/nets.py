@@ -38,10 +38,17 @@ def fresh(name, sharding=None):
     return state, nn.make_step(net, OPTIMIZER, LOSS, sharding=sharding)
 
 
+def compiled(step, state, x, y):
+    """The step's program, compiled in two thirds of the time."""
+    return step.lower(state, x, y).compile(compiler_options={"xla_backend_optimization_level": 0})
+
+
 @cache
 def on_one_device(name):
     """The state and the scores after two steps."""
     state, step = fresh(name)
+    x, y = batch_of(name)
+    program = compiled(step, state, x, y)
     for _ in range(2):
-        state, scores = step(state, *batch_of(name))
+        state, scores = program(state, x, y)
     return jax.device_get((state.params, state.opt_state, scores))

@@ -7,7 +7,17 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.distribution import by_path, collectives, fully_sharded, gather, mesh, place_batch, replicated
-from tests.distribution.nets import CLASSES, LOSS, NETS, OPTIMIZER, ROWS, batch_of, fresh, on_one_device
+from tests.distribution.nets import (
+    CLASSES,
+    LOSS,
+    NETS,
+    OPTIMIZER,
+    ROWS,
+    batch_of,
+    compiled,
+    fresh,
+    on_one_device,
+)
 from tests.support import assert_close, deep, rng_array
 
 RULES = {
@@ -47,7 +57,7 @@ def test_two_steps_over_eight_devices_equal_those_on_one(name, rule, explicit):
     split = [leaf for leaf in jax.tree.leaves(state.params.weights) if is_split(leaf)]
     assert bool(split) == (rule == "fully sharded")
 
-    program = step.lower(state, x, y).compile()
+    program = compiled(step, state, x, y)
     check_sent(program, state, split)
     for _ in range(2):
         state, scores = program(state, x, y)
