@@ -9,6 +9,7 @@ from math import prod
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxnn.ops.checks import refusal
@@ -106,6 +107,11 @@ class Sharding:
         opt_state = self._of_opt_state(tree.opt_state, tree.params.weights)
         return others._replace(params=self.of(tree.params), opt_state=opt_state)
 
+    def is_on_mesh(self, leaf: Any) -> bool:
+        """Whether an array is on the devices of this mesh, split in any way."""
+        sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
+        return isinstance(sharding, NamedSharding) and sharding.mesh == self.mesh
+
     def context(self) -> Any:
         """A context in which traced code may name the axes of the mesh, in ``jax.P``."""
         return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
@@ -158,11 +164,11 @@ class Sharding:
             owner = next((owner for owner in owners if owner in known), None)
             if owner is not None:
                 shape, spec = known[owner]
-                others = leaf.ndim - len(shape)
-                if shape and others >= 0 and leaf.shape[others:] == shape:
+                others = np.ndim(leaf) - len(shape)
+                if shape and others >= 0 and np.shape(leaf)[others:] == shape:
                     after = PartitionSpec(*[None] * others, *spec) if len(spec) else spec
                     return NamedSharding(self.mesh, after)
-            return NamedSharding(self.mesh, self.rule(None, leaf.shape).stored)
+            return NamedSharding(self.mesh, self.rule(None, np.shape(leaf)).stored)
 
         return by_path(sharding, opt_state)
 

@@ -272,7 +272,10 @@ class _Jitted:
 
 
 def _in_place(sharding: Sharding, state: TrainState, *batch: Any) -> tuple[Any, ...]:
-    return place(state, sharding), *split("step: a batch", batch, sharding)
+    # The program puts in place what is on these devices already, as what it has returned is.
+    if not all(map(sharding.is_on_mesh, jax.tree.leaves(state))):
+        state = place(state, sharding)
+    return state, *split("step: a batch", batch, sharding)
 
 
 def _is_traced(tree: Any) -> bool:
