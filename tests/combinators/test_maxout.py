@@ -43,7 +43,7 @@ def test_its_parts_are_seen(key):
     rows = nn.summary(net, (1, 4)).rows
     assert [(row.path, row.output.shape, row.weights, row.flops) for row in rows] == [
         ("maxout_0/dense", (1, 6), 30, 2 * 24 + 6),
-        ("maxout_0/max", (1, 2), 0, 2 * 2),
+        ("maxout_0/max", (1, 2), 0, 2 * 3),
         ("relu_0", (1, 2), 0, 2),
     ]
     seen = nn.activations(net, params, x)
