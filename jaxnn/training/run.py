@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -119,8 +120,7 @@ class Run:
                 print(f"fit: interrupted after {steps} steps; returning what was learnt so far", flush=True)
             except BaseException as error:
                 if not isinstance(error, NotFinite | SaveFailed) and not arguments.is_deleted(self.state):
-                    self.scores.look(notify=False)
-                    self.save(wait=True)
+                    self._save_last()
                 raise
             finally:
                 self.report.close()
@@ -155,6 +155,13 @@ class Run:
         }  # fmt: skip
         tree = {"state": self.state, "best": None if keeper is None else keeper.params}
         self.saver.save(scores.first_step + scores.done - 1, tree, record, wait=wait)
+
+    def _save_last(self) -> None:
+        """Saves the run before an error ends it, unless a step that is still pending was not finite."""
+        if self.saver is not None:
+            with suppress(NotFinite):
+                self.scores.look(notify=False)
+                self.save(wait=True)
 
     def _prepare(self) -> None:
         """Raises, before the first step, if something does not fit."""
