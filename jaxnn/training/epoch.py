@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from math import isfinite, isnan
-from typing import Any
 
 import jax
 import numpy as np
@@ -87,17 +87,12 @@ class Epoch:
         if ready <= 0:
             return
         waiting, self.waiting = self.waiting[:ready], self.waiting[ready:]
-        first, rows = self.first_step + self.done, []
-        fault = None
-        for block in jax.device_get(waiting):
-            for i, count in enumerate(block.counts):
-                scores = {name: float(_row(block.scores[name])[i]) for name in self.names}
-                self._count(scores, int(count))
-                fault = fault or self._fault(scores["loss"], bool(_row(block.broken)[i]))
-                rows.append(scores)
-                if fault:
-                    break
-            if fault:
+        first, rows, fault = self.first_step + self.done, [], None
+        for scores, broken, count in chain.from_iterable(map(self._steps_of, jax.device_get(waiting))):
+            self._count(scores, count)
+            rows.append(scores)
+            if broken or not isfinite(scores["loss"]):
+                fault = self._fault(scores["loss"])
                 break
         for step, scores in enumerate(rows, start=first) if notify else ():
             for call in self.on_step:
@@ -112,16 +107,17 @@ class Epoch:
         self.examples += count
         self.done += 1
 
-    def _fault(self, loss: float, broken: bool) -> NotFinite | None:
-        """What is wrong after the latest step, if anything is."""
-        if isfinite(loss) and not broken:
-            return None
+    def _steps_of(self, block: Block) -> Iterator[tuple[dict[str, float], bool, int]]:
+        """The scores of each step, whether it left something that is not finite, and over how many examples."""
+        columns = [np.atleast_1d(block.scores[name]).astype(float).tolist() for name in self.names]
+        broken, counts = np.atleast_1d(block.broken).tolist(), block.counts.tolist()
+        for *values, bad, count in zip(*columns, broken, counts, strict=False):  # results have room for more
+            yield dict(zip(self.names, values, strict=True)), bad, count
+
+    def _fault(self, loss: float) -> NotFinite:
+        """What is wrong after the latest step."""
         if not isfinite(loss):
             fault = f"the loss is {'NaN' if isnan(loss) else 'infinite'}"
         else:
             fault = "the loss is finite, but the update makes params NaN or infinite"
         return NotFinite(f"{fault} at step {self.first_step + self.done - 1} (epoch {self.epoch})")
-
-
-def _row(values: Any) -> np.ndarray:
-    return np.atleast_1d(values)
