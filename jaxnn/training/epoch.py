@@ -108,7 +108,7 @@ class Epoch:
         self.done += 1
 
     def _steps_of(self, block: Block) -> Iterator[tuple[dict[str, float], bool, int]]:
-        """The scores of each step, whether it left something that is not finite, and over how many examples."""
+        """By step: its scores, whether it left something not finite, and over how many examples they are."""
         columns = [np.atleast_1d(block.scores[name]).astype(float).tolist() for name in self.names]
         broken, counts = np.atleast_1d(block.broken).tolist(), block.counts.tolist()
         for *values, bad, count in zip(*columns, broken, counts, strict=False):  # results have room for more
