@@ -19,7 +19,7 @@ from jax.interpreters import ad
 
 from jaxnn.kernels.choice import check_name
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS, Problem, of, primitive
 from jaxnn.kernels.lowering.varying import equally_varying
 
@@ -93,7 +93,7 @@ def _of_transposed_dy(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> 
 
 
 def _of_transposed_x(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> jax.Array:
-    return product(stored(_rows(x).T).astype(dy.dtype), _rows(dy), precision)
+    return product(materialized(_rows(x).T).astype(dy.dtype), _rows(dy), precision)
 
 
 def _one_device(p: Problem) -> bool:
@@ -109,7 +109,7 @@ def _transposes(which: str, p: Problem) -> bool:
 def narrow_gradient(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
     """``(..., F), (..., O) → (F, O)`` for small O, as (dyᵀ · x)ᵀ."""
     x, dy = _rows(x), _rows(dy)
-    return stored(product(stored(dy.T), x.astype(dy.dtype), precision)).T
+    return materialized(product(materialized(dy.T), x.astype(dy.dtype), precision)).T
 
 
 def _rows(a: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
 
 Axes = tuple[int, ...]
@@ -46,13 +46,13 @@ MANY_ROWS = f"{FEWEST_ROWS:,} rows"
 MANY, FOR_LIBRARY = f"{FEWEST_VALUES:,} values", f"{FEWEST_FOR_LIBRARY:,} values"
 
 
-def total(x: jax.Array, axes: Axes) -> jax.Array:
+def sum_over(x: jax.Array, axes: Axes) -> jax.Array:
     """The sum over ``axes``, which are kept with size 1."""
-    result: jax.Array = _total.bind(x, axes=axes, slices=_slices(jax.typeof(x), axes))
+    result: jax.Array = _sum.bind(x, axes=axes, slices=_slices(jax.typeof(x), axes))
     return result
 
 
-def spread(x: jax.Array, axes: Axes, like: jax.Array) -> jax.Array:
+def broadcast(x: jax.Array, axes: Axes, like: jax.Array) -> jax.Array:
     """Copies along ``axes``, of size 1, to the sizes that they have in ``like``."""
     return _copies(x, axes, jax.typeof(like))
 
@@ -71,8 +71,8 @@ def many_rows(p: Problem) -> bool:
 
 
 def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:
-    sizes, parts = ([values[axis] for axis in axes] for values in (like.shape, like.sharding.spec))
-    result: jax.Array = _spread.bind(x, axes=axes, sizes=tuple(sizes), parts=tuple(parts))
+    sizes, spec = ([values[axis] for axis in axes] for values in (like.shape, like.sharding.spec))
+    result: jax.Array = _broadcast.bind(x, axes=axes, sizes=tuple(sizes), spec=tuple(spec))
     return result
 
 
@@ -96,9 +96,9 @@ def _summed(x: jax.Array, *, axes: Axes, **_: Any) -> jax.Array:
 def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | None, **_: Any) -> jax.Array:
     assert slices
     axis, count = slices
-    x = stored(reduce(lax.add, lax.split(x, (x.shape[axis] // count,) * count, axis)))
+    x = materialized(reduce(lax.add, lax.split(x, (x.shape[axis] // count,) * count, axis)))
     # With many rows the library would otherwise take over what reads their sums, with a copy first.
-    return stored(_summed(x, axes=axes))
+    return materialized(_summed(x, axes=axes))
 
 
 def _is_short(p: Problem) -> bool:
@@ -108,9 +108,11 @@ def _is_short(p: Problem) -> bool:
 
 
 def _largest_value_by_value(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
-    (axis,) = axes
-    values = (lax.slice_in_dim(x, i, i + 1, 1, axis) for i in range(x.shape[axis]))
-    return reduce(lax.min if smallest else lax.max, values)
+    (axis,), wide = axes, x
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        wide = widened(x)  # a CPU would convert half-precision values for every comparison
+    values = (lax.slice_in_dim(wide, i, i + 1, 1, axis) for i in range(x.shape[axis]))
+    return reduce(lax.min if smallest else lax.max, values).astype(x.dtype)
 
 
 def _has_slices(p: Problem) -> bool:
@@ -134,7 +136,7 @@ def _largest_by_slices(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) ->
             # The last slice may overlap the one before it: an extreme may read a value twice.
             starts = (min(start, size - length) for start in range(0, size, length))
             slices = (lax.slice_in_dim(x, start, start + length, 1, axis) for start in starts)
-            x = stored(reduce(lax.min if smallest else lax.max, slices))
+            x = materialized(reduce(lax.min if smallest else lax.max, slices))
     return x
 
 
@@ -149,15 +151,15 @@ def _copied(x: jax.Array, *, devices: int, **params: Any) -> jax.Array:
     return lax.broadcast_in_dim(x, like.shape, tuple(range(x.ndim)), out_sharding=sharding)
 
 
-def _type_of_total(x: Any, *, axes: Axes, **_: Any) -> Any:
-    return _type_of_copies(x, axes=axes, sizes=[1] * len(axes), parts=[None] * len(axes))
+def _type_of_sum(x: Any, *, axes: Axes, **_: Any) -> Any:
+    return _type_of_copies(x, axes=axes, sizes=[1] * len(axes), spec=[None] * len(axes))
 
 
-def _type_of_copies(x: Any, *, axes: Axes, sizes: Sequence[Any], parts: Sequence[Any]) -> Any:
-    shape, spec = list(x.shape), list(x.sharding.spec)
-    for axis, size, part in zip(axes, sizes, parts, strict=True):
-        shape[axis], spec[axis] = size, part
-    return x.update(shape=tuple(shape), weak_type=False, sharding=x.sharding.update(spec=spec))
+def _type_of_copies(x: Any, *, axes: Axes, sizes: Sequence[Any], spec: Sequence[Any]) -> Any:
+    shape, of_all = list(x.shape), list(x.sharding.spec)
+    for axis, size, name in zip(axes, sizes, spec, strict=True):
+        shape[axis], of_all[axis] = size, name
+    return x.update(shape=tuple(shape), weak_type=False, sharding=x.sharding.update(spec=of_all))
 
 
 def _batch(which: Primitive, args: Sequence[jax.Array], dims: Sequence[int], **params: Any) -> Any:
@@ -169,10 +171,10 @@ def _batch(which: Primitive, args: Sequence[jax.Array], dims: Sequence[int], **p
     return which.bind(jnp.moveaxis(args[0], dims[0], 0), **params), 0
 
 
-_total: Primitive = primitive(
-    "total",
+_sum: Primitive = primitive(
+    "sum",
     ("axes", "slices"),
-    type_of=_type_of_total,
+    type_of=_type_of_sum,
     forms={
         DEFAULT: (of(_summed),),
         "cpu": (
@@ -180,12 +182,12 @@ _total: Primitive = primitive(
             of(_summed),
         ),
     },
-    batch=lambda *args, **params: _batch(_total, *args, **params),
+    batch=lambda *args, **params: _batch(_sum, *args, **params),
 )
 _extreme: Primitive = primitive(
     "extreme",
     ("axes", "smallest"),
-    type_of=_type_of_total,
+    type_of=_type_of_sum,
     forms={
         DEFAULT: (of(_largest),),
         "cpu": (
@@ -196,12 +198,12 @@ _extreme: Primitive = primitive(
     },
     batch=lambda *args, **params: _batch(_extreme, *args, **params),
 )
-_spread: Primitive = primitive(
-    "spread",
-    ("axes", "sizes", "parts"),
+_broadcast: Primitive = primitive(
+    "broadcast",
+    ("axes", "sizes", "spec"),
     type_of=_type_of_copies,
     forms={DEFAULT: (of(_copied),)},
-    batch=lambda *args, **params: _batch(_spread, *args, **params),
+    batch=lambda *args, **params: _batch(_broadcast, *args, **params),
 )
-ad.deflinear2(_total, lambda cotangent, x, *, axes, slices: [_copies(cotangent, axes, x.aval)])
-ad.deflinear2(_spread, lambda cotangent, x, *, axes, sizes, parts: [total(cotangent, axes)])
+ad.deflinear2(_sum, lambda cotangent, x, *, axes, slices: [_copies(cotangent, axes, x.aval)])
+ad.deflinear2(_broadcast, lambda cotangent, x, *, axes, sizes, spec: [sum_over(cotangent, axes)])

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.kernels.choice import Form
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.operation import apply, check_form, linear_operation
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
 from jaxnn.kernels.reduction import MANY_ROWS, many_rows
@@ -50,7 +50,7 @@ def check_implementation(owner: str, x: jax.Array, settings: Settings) -> None:
 
 
 def _materialized(p: Problem, y: jax.Array) -> jax.Array:
-    return stored(y)
+    return materialized(y)
 
 
 def _as_they_are(p: Problem, y: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.varying import sharding_as
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating, same_dtype
@@ -151,7 +151,7 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> jax.Array:
     slope = slope.astype(wide.dtype)
     if x.ndim > 2:
         # That sum is taken in two steps: within each example, then over the batch.
-        slope = stored(_copies(slope, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]), x))
+        slope = materialized(_copies(slope, (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]), x))
     # The zeros have the sharding of x, which a select requires.
     below = jnp.zeros_like(wide) + _copies(slope, x.shape, x)
     factor = jnp.where(x >= 0, jnp.ones_like(wide), below)

@@ -1,4 +1,7 @@
-"""Pools that are given the size of their output and choose their windows to fit."""
+"""Pools that are given the size of their output and choose their windows to fit.
+
+Averages have one form: lax's sliding windows have one size, and these differ by one.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,8 @@
-"""Power-average pooling: the p-norm of every window, between the sum of magnitudes and their maximum."""
+"""Power-average pooling: the p-norm of every window, between the sum of magnitudes and their maximum.
+
+There is one form per size of window: without the division by the largest value, which lax's sliding windows
+can't take, powers would overflow.
+"""
 
 from functools import reduce
 
@@ -9,7 +13,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.pooling.windows import Windows, along, few, inside, slices, unfold
 from jaxnn.ops import checks
 from jaxnn.ops.pool_windows import pool_windows
@@ -76,9 +80,9 @@ def check_exponent(op: str, p: float) -> int | float:
 
 def _each_window(x: jax.Array, axes: dict[int, Windows]) -> tuple[list[jax.Array], tuple[int, ...]]:
     """The values of each window, 0 for padding: one after the other, or all on axes with these numbers."""
-    x = stored(x)
+    x = materialized(x)
     if few(*axes.values()) and not all(w.tiles for w in axes.values()):
-        return list(slices(x, axes, jnp.zeros((), x.dtype))), ()
+        return list(slices(x, axes)), ()
     for axis in reversed(axes):
         x = unfold(x, axis, axes[axis])
         if not (real := inside(axes[axis])).all():
@@ -92,11 +96,11 @@ def _norm(values: list[jax.Array], axes: tuple[int, ...], p: int | float) -> jax
     largest = lax.stop_gradient(reduce(jnp.maximum, sizes))
     one = jnp.ones_like(largest)
     smallest = jnp.asarray(np.finfo(largest.dtype).tiny, largest.dtype)
-    scale = stored(jnp.where((largest >= smallest) & jnp.isfinite(largest), largest, one))
+    scale = materialized(jnp.where((largest >= smallest) & jnp.isfinite(largest), largest, one))
     powers = [jnp.sum(_power(x / scale, p), axis=axes, keepdims=True) for x in values]
-    total = stored(reduce(jnp.add, powers))
-    nothing = total == 0
-    root = jnp.where(nothing, one, total) ** (1 / p)
+    summed = materialized(reduce(jnp.add, powers))
+    nothing = summed == 0
+    root = jnp.where(nothing, one, summed) ** (1 / p)
     return jnp.where(nothing, jnp.zeros_like(root), scale * root).squeeze(axes)
 
 

@@ -9,8 +9,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.lowering.fusion import stored
-from jaxnn.kernels.reduction import SHORT_AXIS, extreme, total
+from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.reduction import SHORT_AXIS, extreme, sum_over
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating
 
@@ -45,9 +45,8 @@ def maxout(x: ArrayLike, pieces: int, axis: int = -1) -> jax.Array:
             "channels"
         )
     split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
-    # A CPU would convert half-precision values for every comparison.
-    y: jax.Array = _largest(axis + 1, jnp.reshape(x.astype(accumulator(x.dtype)), split))
-    return y.astype(x.dtype)
+    y: jax.Array = _largest(axis + 1, jnp.reshape(x, split))
+    return y
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -59,16 +58,17 @@ def _largest(axis: int, x: jax.Array) -> jax.Array:
 @_largest.defjvp
 def _largest_jvp(axis: int, primals: Any, tangents: Any) -> Any:
     (x,), (tangent,) = primals, tangents
-    y = stored(_largest(axis, x))
+    y = materialized(_largest(axis, x))
     taken = x == jnp.expand_dims(y, axis)
-    ties = stored(_sum(axis, taken.astype(x.dtype)))
+    wide = accumulator(x.dtype)
+    ties = materialized(_sum(axis, taken.astype(wide)))
     # A sum instead of slices: its transpose is a copy, not pads.
-    of_taken = jnp.sum(jnp.where(taken, tangent, jnp.zeros_like(tangent)), axis)
-    return y, stored(of_taken) / ties
+    of_taken = jnp.sum(jnp.where(taken, tangent, jnp.zeros_like(tangent)), axis, dtype=wide)
+    return y, (materialized(of_taken) / ties).astype(x.dtype)
 
 
 def _sum(axis: int, x: jax.Array) -> jax.Array:
     """The sum along a short axis: of few values by elementwise operations, fast on every platform."""
     if x.shape[axis] > SHORT_AXIS:
-        return lax.squeeze(total(x, (axis,)), (axis,))
+        return lax.squeeze(sum_over(x, (axis,)), (axis,))
     return reduce(lax.add, (lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])))

@@ -1,4 +1,8 @@
-"""Normalisation: subtract a mean, divide by a deviation. The norms differ in which values share them."""
+"""Normalisation: subtract a mean, divide by a deviation. The norms differ in which values share them.
+
+Only the moments of rows have several forms (``kernels/normalisation/rows.py``), beside the sums that all
+norms but RMS normalisation take: its mean square is lax's sum on every platform.
+"""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -11,7 +15,7 @@ from jax.export import is_symbolic_dim
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator, widened
-from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
+from jaxnn.kernels.lowering.fusion import materialized, materialized_in_reverse
 from jaxnn.kernels.normalisation.moments import Scope, reciprocal_root
 from jaxnn.kernels.normalisation.normalised import normalised
 from jaxnn.kernels.normalisation.rows import check_implementation
@@ -117,7 +121,7 @@ def batch_norm_train(
         )
     y, mean, var = _normalised(op, x, scope, scale, bias, epsilon)
     return (
-        stored_in_reverse(y.astype(x.dtype)),
+        materialized_in_reverse(y.astype(x.dtype)),
         lax.squeeze(mean, scope.axes),
         lax.squeeze(var, scope.axes),
         count,
@@ -297,7 +301,7 @@ def _group_norm(
     if channels % integer(op, "groups", groups, least=1):
         raise ValueError(refusal(op, "groups", rule, groups))
     scope = _several(op, x, Scope(tuple(range(1, x.ndim - 1)), share=channels // groups))
-    return stored_in_reverse(_normalised(op, x, scope, scale, bias, epsilon)[0].astype(x.dtype))
+    return materialized_in_reverse(_normalised(op, x, scope, scale, bias, epsilon)[0].astype(x.dtype))
 
 
 def _normalised(
@@ -314,7 +318,7 @@ def _normalised(
     # Several loops read x and the cotangent, which must not be computed (or sliced from a scan's) in each.
     return normalised(
         scope,
-        stored(x),
+        materialized(x),
         None if scale is None else fitted(op, "scale", scale, x, last),
         None if bias is None else fitted(op, "bias", bias, x, last),
         np.asarray(epsilon, accumulator(x.dtype)),

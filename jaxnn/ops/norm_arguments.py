@@ -7,8 +7,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator, widened
-from jaxnn.kernels.lowering.fusion import stored_in_reverse
-from jaxnn.kernels.reduction import Axes, spread
+from jaxnn.kernels.lowering.fusion import materialized_in_reverse
+from jaxnn.kernels.reduction import Axes, broadcast
 from jaxnn.ops.checks import floating, number, refusal
 
 
@@ -58,7 +58,7 @@ def finished(
     """y · scale + bias, where scale and bias span ``axes``, in the dtype of ``x``."""
     others = tuple(axis for axis in range(x.ndim) if axis not in axes)
     if scale is not None:
-        y = y * spread(fitted(op, "scale", scale, x, axes), others, y)
+        y = y * broadcast(fitted(op, "scale", scale, x, axes), others, y)
     if bias is not None:
-        y = y + spread(fitted(op, "bias", bias, x, axes), others, y)
-    return stored_in_reverse(y.astype(x.dtype))
+        y = y + broadcast(fitted(op, "bias", bias, x, axes), others, y)
+    return materialized_in_reverse(y.astype(x.dtype))

@@ -1,4 +1,7 @@
-"""Max pooling that also returns where each maximum was, and its inverse, which puts values back there."""
+"""Max pooling that also returns where each maximum was, and its inverse, which puts values back there.
+
+The inverse has one form, a scatter of numbers, for which value wins a place must not depend on the platform.
+"""
 
 from math import prod
 

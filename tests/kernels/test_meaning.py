@@ -20,7 +20,7 @@ from jaxnn.kernels.attention.primitives import attention
 from jaxnn.kernels.attention.problem import Settings as AttentionSettings
 from jaxnn.kernels.convolution import primitives as convolution
 from jaxnn.kernels.convolution.problem import Settings
-from jaxnn.kernels.lowering.fusion import stored, stored_in_reverse
+from jaxnn.kernels.lowering.fusion import materialized, materialized_in_reverse
 from jaxnn.kernels.lowering.linear_map import with_transpose
 from jaxnn.kernels.lowering.meaning import MEANINGS, given_flops, plain_program
 from jaxnn.kernels.lowering.operation import apply
@@ -32,7 +32,7 @@ from jaxnn.kernels.pooling.forms import Settings as Pool
 from jaxnn.kernels.pooling.windows import Windows
 from jaxnn.kernels.recurrence.cells import rnn_cell
 from jaxnn.kernels.recurrence.primitives import over_time
-from jaxnn.kernels.reduction import extreme, spread, total
+from jaxnn.kernels.reduction import broadcast, extreme, sum_over
 from jaxnn.kernels.resampling import primitives as resampling
 from tests.support import assert_close, rng_array
 
@@ -149,10 +149,10 @@ EXAMPLES = {
     ),
     "jaxnn_softmax_values": (softmax_values, 0),
     "jaxnn_softmax_values_transpose": (transpose(softmax_values, 6), 0),
-    "jaxnn_spread": (lambda x: spread(x[:, 2:3], (1,), x), 0),
-    "jaxnn_stored": (stored, 0),
-    "jaxnn_stored_in_reverse": (stored_in_reverse, 0),
-    "jaxnn_total": (lambda x: total(x, (1,)), 2 * 6 * 4),
+    "jaxnn_broadcast": (lambda x: broadcast(x[:, 2:3], (1,), x), 0),
+    "jaxnn_materialized": (materialized, 0),
+    "jaxnn_materialized_in_reverse": (materialized_in_reverse, 0),
+    "jaxnn_sum": (lambda x: sum_over(x, (1,)), 2 * 6 * 4),
 }
 
 
@@ -231,7 +231,7 @@ def test_explicitly_sharded_operands_can_be_followed():
 
     def function(x):
         x = convolution.forward(x, KERNEL, STRIDED, x.dtype)
-        return stored(spread(total(x, (2,)), (2,), x))
+        return materialized(broadcast(sum_over(x, (2,)), (2,), x))
 
     plain = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(SHAPE, jnp.float32))
     sharding = jax.NamedSharding(mesh, jax.P("d"))

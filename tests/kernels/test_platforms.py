@@ -55,3 +55,51 @@ def test_one_export_for_several_platforms_holds_the_forms_of_each():
     program = jax.jit(loss).trace(*shapes).lower(lowering_platforms=("cpu", "cuda")).as_text()
     assert "feature_group_count = 4" in program
     assert "stablehlo.case" in program
+
+
+@elsewhere
+def test_pools_are_sliding_windows_where_nothing_is_known_to_be_faster(platform):
+    for pool in (nn.ops.max_pool, nn.ops.avg_pool):
+        assert "reduce_window" in text(lambda x: pool(x, 2), (2, 8, 8, 3), platform=platform)  # noqa: B023
+        assert "reduce_window" not in text(lambda x: pool(x, 2), (2, 8, 8, 3), platform="cpu")  # noqa: B023
+    assert "reduce_window" in text(gradient(lambda x: nn.ops.avg_pool(x, 2)), (2, 8, 8, 3), platform=platform)
+
+
+def products(program):
+    """The shapes of the results of the matrix products of a program."""
+    lines = (line for line in program.splitlines() if "stablehlo.dot_general" in line)
+    return [line.rpartition("tensor<")[2].partition(">")[0] for line in lines]
+
+
+@elsewhere
+def test_a_recurrence_multiplies_the_input_of_all_steps_at_once(platform):
+    shapes = (2, 5, 3), (3, 16), (4, 16)
+    values = lambda *args: nn.ops.lstm(*args)[0]  # noqa: E731
+    assert "2x5x16xf32" in products(text(values, *shapes, platform=platform))
+    assert "2x5x16xf32" not in products(text(values, *shapes, platform="cpu"))
+
+
+@elsewhere
+def test_half_precision_values_are_compared_as_they_are(platform):
+    """On a CPU they would be converted for every comparison, and are converted once."""
+    x = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.bfloat16)
+    largest = jax.jit(gradient(lambda x: nn.ops.max_pool(x, 3, strides=2, padding=1))).trace(x)
+    for target in (platform, "cpu"):
+        lines = largest.lower(lowering_platforms=(target,)).as_text().splitlines()
+        types = {line.rpartition("x")[2] for line in lines if "stablehlo.maximum" in line}
+        assert types == {"f32>" if target == "cpu" else "bf16>"}
+
+
+@elsewhere
+def test_nothing_that_was_tuned_for_cpus_is_left_of_a_norm_and_of_resizing(platform):
+    chosen, plain = (
+        text(
+            gradient(lambda x, name=name: nn.ops.layer_norm(x, implementation=name)),
+            (2, 8, 16),
+            platform=platform,
+        )
+        for name in (None, "lax")
+    )
+    assert chosen == plain
+    upsampled = gradient(lambda x: nn.ops.upsample(x, 2))
+    assert "stablehlo.slice" not in text(upsampled, (2, 4, 4, 3), platform=platform)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.kernels.reduction import FEWEST_VALUES, extreme, spread, total
+from jaxnn.kernels.reduction import FEWEST_VALUES, broadcast, extreme, sum_over
 from tests.support import assert_close, rng_array
 
 SLICED = [
@@ -22,9 +22,9 @@ def test_sums_and_copies(shape, axes):
     x = rng_array(*shape)
     exact = x.astype(np.float64).sum(axes, keepdims=True)
     terms = x.size // max(exact.size, 1)
-    for function in (total, jax.jit(total, static_argnums=1)):
+    for function in (sum_over, jax.jit(sum_over, static_argnums=1)):
         assert_close(function(x, axes), exact, terms=terms)
-    copies = spread(jnp.asarray(exact, jnp.float32), axes, x)
+    copies = broadcast(jnp.asarray(exact, jnp.float32), axes, x)
     np.testing.assert_array_equal(copies, np.broadcast_to(exact.astype(np.float32), shape))
 
 
@@ -33,25 +33,25 @@ def test_a_sum_by_slices_writes_no_array_of_its_size(shape, axes):
     """The summands are computed where they are added up."""
     x = jnp.asarray(rng_array(*shape))
     assert x.size >= FEWEST_VALUES
-    compiled = jax.jit(lambda x: total(jnp.exp(x) * x, axes)).lower(x).compile()
+    compiled = jax.jit(lambda x: sum_over(jnp.exp(x) * x, axes)).lower(x).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
 
 
 @pytest.mark.parametrize(("shape", "axes"), SLICED[:2] + WHOLE[:3])
 def test_each_is_the_transpose_of_the_other(shape, axes):
     x = jnp.asarray(rng_array(*shape))
-    sums, pull = jax.vjp(lambda x: total(x, axes), x)
+    sums, pull = jax.vjp(lambda x: sum_over(x, axes), x)
     (copies,) = pull(sums)
-    assert_close(copies, spread(sums, axes, x))
-    _, pull = jax.vjp(lambda sums: spread(sums, axes, x), sums)
+    assert_close(copies, broadcast(sums, axes, x))
+    _, pull = jax.vjp(lambda sums: broadcast(sums, axes, x), sums)
     assert_close(pull(x)[0], sums)
-    assert_close(jax.jvp(lambda x: total(x, axes), (x,), (x,))[1], sums)
+    assert_close(jax.jvp(lambda x: sum_over(x, axes), (x,), (x,))[1], sums)
 
 
 @pytest.mark.parametrize("mapped", [0, 2, 3])
 def test_a_mapped_axis_is_left_alone(mapped):
     x = rng_array(4, 40, 6, 80)
-    y = jax.jit(jax.vmap(lambda x: total(x, (1, 2)), mapped))(x)
+    y = jax.jit(jax.vmap(lambda x: sum_over(x, (1, 2)), mapped))(x)
     exact = np.moveaxis(x, mapped, 0).astype(np.float64).sum((2, 3), keepdims=True)
     assert_close(y, exact)
 
@@ -62,7 +62,7 @@ def test_explicit_sharding(spec):
     x = rng_array(8, 128, 96)
     with jax.set_mesh(mesh):
         sharded = jax.device_put(x, jax.P(*spec))
-        y, pull = jax.vjp(jax.jit(lambda x: total(x, (1, 2))), sharded)
+        y, pull = jax.vjp(jax.jit(lambda x: sum_over(x, (1, 2))), sharded)
         assert jax.typeof(y).sharding.spec == jax.P(spec[0], None, None)
         (back,) = pull(y)
         assert jax.typeof(back).sharding == jax.typeof(sharded).sharding

@@ -35,6 +35,7 @@ from jaxnn.kernels.attention.problem import (
     zeros_past,
 )
 from jaxnn.kernels.lowering.varying import varying_as
+from jaxnn.kernels.padding import padded
 
 #: The most queries and keys of a block, and the fewest scores per step that keep two cores at work. Where a
 #: query does not read all keys, blocks of keys are shorter, so that more of them are skipped.
@@ -339,10 +340,7 @@ class _Walk:
         count = self.b.row_blocks if which == 0 else self.b.column_blocks
         if count == 1:
             return a
-        if self.pads[which]:
-            a = lax.pad(
-                a, jnp.zeros((), a.dtype), [(0, self.pads[which] * (n == axis), 0) for n in range(a.ndim)]
-            )
+        a = padded(a, {axis: (0, self.pads[which])})
         size = self.b.rows if which == 0 else self.b.columns
         return lax.dynamic_slice_in_dim(a, at * size, size, axis)
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from jaxnn.kernels import padding
 from jaxnn.kernels.matrix_product import NARROW, gradient, narrow_gradient, product
 from jaxnn.kernels.spans import Pairs, dilated
 
@@ -90,9 +90,7 @@ def channels_last(rank: int) -> lax.ConvDimensionNumbers:
 
 def pad(x: jax.Array, pairs: Pairs) -> jax.Array:
     """``x`` with its spatial axes extended by zeros, or cropped where a pair is negative."""
-    if not any(map(any, pairs)):
-        return x
-    return lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), *((*pair, 0) for pair in pairs), (0, 0, 0)))
+    return padding.padded(x, dict(enumerate(pairs, 1)))
 
 
 def fit(x: jax.Array, low: Sequence[int], sizes: Sequence[int]) -> jax.Array:

@@ -15,15 +15,15 @@ from jax.interpreters import ad, batching, mlir
 from jaxnn.kernels.lowering.meaning import MEANINGS, Meaning
 
 
-def stored(x: jax.Array) -> jax.Array:
+def materialized(x: jax.Array) -> jax.Array:
     """``x``, which on a CPU is computed once and materialized, whatever reads it afterwards."""
-    result: jax.Array = _stored.bind(x)
+    result: jax.Array = _materialized.bind(x)
     return result
 
 
-def stored_in_reverse(x: jax.Array) -> jax.Array:
+def materialized_in_reverse(x: jax.Array) -> jax.Array:
     """``x`` unchanged; on a CPU its cotangent is materialized."""
-    result: jax.Array = _stored_in_reverse.bind(x)
+    result: jax.Array = _materialized_in_reverse.bind(x)
     return result
 
 
@@ -43,12 +43,12 @@ def _identity(name: str) -> Primitive:
     primitive.def_impl(lambda x: x)
     primitive.def_abstract_eval(lambda x: x)
     mlir.register_lowering(primitive, lambda context, x: [x])
-    ad.deflinear2(primitive, lambda cotangent, x: [stored(cotangent)])
+    ad.deflinear2(primitive, lambda cotangent, x: [materialized(cotangent)])
     batching.defvectorized(primitive)
     MEANINGS[primitive] = Meaning(lambda x: x)
     return primitive
 
 
-_stored = _identity("jaxnn_stored")
-mlir.register_lowering(_stored, mlir.lower_fun(_called, multiple_results=False), platform="cpu")
-_stored_in_reverse = _identity("jaxnn_stored_in_reverse")
+_materialized = _identity("jaxnn_materialized")
+mlir.register_lowering(_materialized, mlir.lower_fun(_called, multiple_results=False), platform="cpu")
+_materialized_in_reverse = _identity("jaxnn_materialized_in_reverse")

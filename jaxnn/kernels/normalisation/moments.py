@@ -17,8 +17,8 @@ import numpy as np
 from jax import lax
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.kernels.lowering.fusion import stored
-from jaxnn.kernels.reduction import Axes, spread, total
+from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.reduction import Axes, broadcast, sum_over
 
 
 class Scope(NamedTuple):
@@ -53,7 +53,7 @@ def shifted(x: jax.Array, scope: Scope) -> Moments:
     """The moments by sums of differences from one of the values."""
     wide = widened(x)
     shift = lax.stop_gradient(mean(widened(_first(x, scope.axes)), scope))
-    middle, rest = _sum(shift, mean(lax.sub(wide, spread(shift, scope.axes, wide)), scope))
+    middle, rest = _sum(shift, mean(lax.sub(wide, broadcast(shift, scope.axes, wide)), scope))
     return Moments(middle, rest, mean(lax.square(centred(wide, middle, rest, scope)), scope))
 
 
@@ -72,12 +72,12 @@ def plain(x: jax.Array, axes: Axes) -> Moments:
 
 def centred(wide: jax.Array, middle: jax.Array, rest: jax.Array, scope: Scope) -> jax.Array:
     """x less a mean that is a sum of two numbers."""
-    return lax.sub(lax.sub(wide, spread(middle, scope.axes, wide)), spread(rest, scope.axes, wide))
+    return lax.sub(lax.sub(wide, broadcast(middle, scope.axes, wide)), broadcast(rest, scope.axes, wide))
 
 
 def mean(values: jax.Array, scope: Scope) -> jax.Array:
     """The mean of the values that share a statistic."""
-    sums = total(values, scope.axes)
+    sums = sum_over(values, scope.axes)
     # Channels are joined after the sum: a reduction to whole rows of channels is many times faster on a CPU.
     sums = sums if scope.share == 1 else _shared(sums, scope.share)
     sums = sums if scope.axis_name is None else lax.psum(sums, scope.axis_name)
@@ -106,7 +106,7 @@ def _shared(sums: jax.Array, share: int) -> jax.Array:
     groups = jnp.reshape(sums, (*sums.shape[:-1], sums.shape[-1] // share, share))
     wide = jnp.broadcast_to(jnp.sum(groups, -1, keepdims=True), groups.shape)
     # Within a loop over all of x a quotient would choose the group of each value.
-    return stored(jnp.reshape(wide, sums.shape))
+    return materialized(jnp.reshape(wide, sums.shape))
 
 
 @partial(jax.jit, inline=True)  # traced and differentiated once per shape

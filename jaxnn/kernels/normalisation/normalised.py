@@ -12,7 +12,7 @@ from jax import lax
 from jaxnn.kernels.dtypes import widened
 from jaxnn.kernels.normalisation.moments import Scope, centred, mean, reciprocal_root_tangent
 from jaxnn.kernels.normalisation.rows import moments
-from jaxnn.kernels.reduction import spread
+from jaxnn.kernels.reduction import broadcast
 
 
 @partial(jax.jit, static_argnums=0, inline=True)  # traced and differentiated once per shape
@@ -34,7 +34,7 @@ def _normalised(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     middle, rest, var = moments(x, scope)
     wide = widened(x)
-    y = lax.mul(centred(wide, middle, rest, scope), spread(_gain(scale, var, epsilon), scope.axes, wide))
+    y = lax.mul(centred(wide, middle, rest, scope), broadcast(_gain(scale, var, epsilon), scope.axes, wide))
     return y if bias is None else lax.add(y, bias), middle, var
 
 
@@ -49,7 +49,7 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
     def linear(x: jax.Array, tangents: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         d_x, d_scale, d_bias, d_epsilon = tangents
         wide, d_wide = widened(x), widened(d_x)
-        over = partial(spread, axes=scope.axes, like=wide)
+        over = partial(broadcast, axes=scope.axes, like=wide)
         rests = centred(wide, middle, rest, scope)
         d_mean, half = mean(d_wide, scope), mean(lax.mul(d_wide, rests), scope)
         d_var = lax.add(half, half)

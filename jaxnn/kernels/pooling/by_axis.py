@@ -15,8 +15,9 @@ import numpy as np
 from jax import lax
 
 from jaxnn.kernels import reduction
-from jaxnn.kernels.lowering.fusion import stored
-from jaxnn.kernels.pooling.windows import AnyWindows, Windows, along, few, neutral, padded, slices, unfold
+from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.padding import padded
+from jaxnn.kernels.pooling.windows import AnyWindows, Windows, along, few, neutral, slices, unfold
 
 #: The windows on each pooled axis, by the number of the axis.
 Axes = tuple[tuple[int, AnyWindows], ...]
@@ -53,7 +54,7 @@ def taken(x: jax.Array, taps: Sequence[jax.Array], axes: Axes, sliced: Sliced) -
         if sliced(windows):
             assert isinstance(windows, Windows)
             # The transpose reads this too: there the cotangents of two axes are kept apart.
-            x = _at_tap(tap, stored(x) if windows.overlap else x, axis, windows)
+            x = _at_tap(tap, materialized(x) if windows.overlap else x, axis, windows)
         else:
             x = _at_unfolded(tap, x, axis, windows)
     return x
@@ -61,7 +62,7 @@ def taken(x: jax.Array, taps: Sequence[jax.Array], axes: Axes, sliced: Sliced) -
 
 def _source(x: jax.Array, windows: AnyWindows, sliced: Sliced) -> jax.Array:
     overlap = isinstance(windows, Windows) and windows.overlap
-    return stored(x) if sliced(windows) and overlap else x
+    return materialized(x) if sliced(windows) and overlap else x
 
 
 def _extreme(x: jax.Array, axis: int, windows: AnyWindows, smallest: bool, sliced: Sliced) -> jax.Array:
@@ -79,7 +80,7 @@ def _first(x: jax.Array, y: jax.Array, axis: int, windows: AnyWindows, sliced: S
     """The number of the first value in each window of ``x`` that attains ``y``, its extreme."""
     if sliced(windows):
         assert isinstance(windows, Windows)
-        return stored(_first_of_slices(x, y, axis, windows))
+        return materialized(_first_of_slices(x, y, axis, windows))
     hits = _attains(unfold(x, axis, windows), jnp.expand_dims(y, axis + 1))
     return lax.argmax(hits, axis + 1, tap_dtype(windows))
 
@@ -97,7 +98,7 @@ def _first_of_slices(x: jax.Array, y: jax.Array, axis: int, w: Windows) -> jax.A
             continue
         value = lax.slice_in_dim(x, start, start + (last - first - 1) * w.stride + 1, w.stride, axis)
         hit = _attains(value, lax.slice_in_dim(y, first, last, 1, axis))
-        hit = padded(hit, {axis: (first, w.count - last)}, jnp.asarray(False))
+        hit = padded(hit, {axis: (first, w.count - last)}, False)
         result = jnp.where(hit, jnp.asarray(tap, jnp.int8), result)
     return result
 
@@ -117,8 +118,7 @@ def _at_tap(tap: jax.Array, carried: jax.Array, axis: int, w: Windows) -> jax.Ar
     a value, or none. The transpose adds up in each row what the few windows over it contribute: no scatter.
     """
     rows, stride = -(-w.size // w.stride), w.stride
-    nothing = jnp.zeros((), carried.dtype)
-    carried = padded(carried, {axis: (0, rows * stride - w.size)}, nothing)
+    carried = padded(carried, {axis: (0, rows * stride - w.size)})
     if stride > 1:  # an axis of one place would only cost a copy
         shape = (*carried.shape[:axis], rows, stride, *carried.shape[axis + 1 :])
         carried, tap = lax.reshape(carried, shape), jnp.expand_dims(tap, axis + 1)
@@ -136,7 +136,7 @@ def _at_tap(tap: jax.Array, carried: jax.Array, axis: int, w: Windows) -> jax.Ar
         hit = here == along(wanted if stride > 1 else wanted[0], (axis + 1,) * (stride > 1), here, here.dtype)
         kept = lax.select(hit, values, jnp.zeros_like(values))
         term = jnp.sum(kept, axis + 1, dtype=carried.dtype) if stride > 1 else kept
-        terms.append(padded(term, {axis: (first, w.count - last)}, nothing))
+        terms.append(padded(term, {axis: (first, w.count - last)}))
     return reduce(lax.add, terms)
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxnn.kernels.choice import Form
 from jaxnn.kernels.dtypes import widened
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
 from jaxnn.kernels.pooling import blocks, by_axis, plain, sums
 from jaxnn.kernels.pooling.windows import MOST_SLICES, AnyWindows, Windows, few
@@ -71,7 +71,7 @@ def _prepared(p: Problem, x: jax.Array) -> jax.Array:
     every comparison.
     """
     once = all(isinstance(w, Windows) and w.is_whole for _, w in p.settings.axes)
-    x = x if once else stored(x)
+    x = x if once else materialized(x)
     return widened(x) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
@@ -112,7 +112,7 @@ TAKEN: Forms = {"cpu": _both(_taken, _prepared), DEFAULT: _both(_taken, _as_it_i
 
 
 def _block_sums(p: Problem, x: jax.Array) -> jax.Array:
-    return blocks.block_sums(stored(x), {axis: w.window for axis, w in p.settings.axes})
+    return blocks.block_sums(materialized(x), {axis: w.window for axis, w in p.settings.axes})
 
 
 def _sums_by_axis(p: Problem, x: jax.Array) -> jax.Array:

@@ -16,6 +16,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxnn.kernels.padding import padded
+
 #: Up to this many values per window, slices; beyond, the program would grow with the window for little gain.
 MOST_SLICES = 32
 
@@ -108,7 +110,7 @@ def counts(axis_windows: AnyWindows, *, include_pad: bool = False) -> np.ndarray
     return result
 
 
-def slices(x: jax.Array, axes: Mapping[int, Windows], fill: ArrayLike) -> Iterator[jax.Array]:
+def slices(x: jax.Array, axes: Mapping[int, Windows], fill: ArrayLike = 0) -> Iterator[jax.Array]:
     """The first value of every window, then the second, ... in row-major order; padding is ``fill``.
 
     Each slice is padded after it is cut: a padded copy of ``x`` would have to be stored first.
@@ -121,14 +123,6 @@ def slices(x: jax.Array, axes: Mapping[int, Windows], fill: ArrayLike) -> Iterat
             value = lax.slice_in_dim(value, start, max(stop, start), w.stride, axis)
             pads[axis] = (first, w.count - last)
         yield padded(value, pads, fill)
-
-
-def padded(x: jax.Array, pads: Mapping[int, tuple[int, int]], fill: ArrayLike) -> jax.Array:
-    """``x`` with ``pads[axis]`` values ``fill`` before and after it on each of these axes."""
-    config = [(0, 0, 0)] * x.ndim
-    for axis, (low, high) in pads.items():
-        config[axis] = (low, high, 0)
-    return lax.pad(x, fill, config) if any(map(any, config)) else x
 
 
 def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.linear_map import with_transpose
 from jaxnn.kernels.resampling.taps import Array, Taps, transposed
 
@@ -33,7 +33,7 @@ def gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
     along[axis] = -1
     # XLA moves the axis of a gather to the front. Stored here, it is moved back while the values are
     # computed, and not by a copy of them.
-    x = stored(x)
+    x = materialized(x)
 
     def term(source: Array | jax.Array, weight: Array | jax.Array, *, some: bool) -> jax.Array:
         weight = jnp.asarray(weight, x.dtype).reshape(along)
@@ -44,7 +44,7 @@ def gathered(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
     if len(taps.source) <= _UNROLLED:
         rows = [row for row in zip(*taps, strict=True) if row[1].any()]
         terms = [term(source, weight, some=not weight.all()) for source, weight in rows]
-        return stored(sum(terms[1:], terms[0]))
+        return materialized(sum(terms[1:], terms[0]))
     sources, weights = jnp.asarray(taps.source, jnp.int32), jnp.asarray(taps.weight, x.dtype)
 
     def add(t: jax.Array, so_far: jax.Array) -> jax.Array:

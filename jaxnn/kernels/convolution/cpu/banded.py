@@ -6,11 +6,11 @@ more products are computed, but the rate rises by more than their number.
 """
 
 import jax
-import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.cpu.blocked import copies
 from jaxnn.kernels.convolution.problem import Dense, Settings
+from jaxnn.kernels.padding import padded
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -18,9 +18,7 @@ def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings) -> jax.A
     (low, _), n, c_in, c_out = s.padding[-1], s.space[-1], *kernel.shape[-2:]
     band = copies(kernel, s, s.out[-1])
     # From places of the padded line to those of the line: (*window, places, C_in, outputs, C_out).
-    pairs = [(0, 0, 0)] * band.ndim
-    pairs[s.rank - 1] = (-low, n + low - band.shape[s.rank - 1], 0)
-    band = lax.pad(band, np.zeros((), band.dtype), pairs)
+    band = padded(band, {s.rank - 1: (-low, n + low - band.shape[s.rank - 1])})
     band = lax.reshape(band, (*s.window[:-1], n * c_in, s.out[-1] * c_out))
     lines = Settings(
         s.space[:-1], s.window[:-1], s.strides[:-1], s.padding[:-1], s.dilation[:-1], precision=s.precision

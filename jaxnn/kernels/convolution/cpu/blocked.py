@@ -6,10 +6,10 @@ products are computed, but the rate rises by more than their number.
 """
 
 import jax
-import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings
+from jaxnn.kernels.padding import padded
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) -> jax.Array:
@@ -64,6 +64,4 @@ def _blocks(s: Settings, m: int) -> Settings:
 
 def _with_zeros(kernel: jax.Array, after: int, between: int = 0) -> jax.Array:
     """The kernel with zeros after the taps of its last axis, and between them."""
-    pairs = [(0, 0, 0)] * kernel.ndim
-    pairs[-3] = (0, after, between)
-    return lax.pad(kernel, np.zeros((), kernel.dtype), pairs)
+    return padded(kernel, {kernel.ndim - 3: (0, after, between)})

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, padded, shifted
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.varying import varying_as
 
 #: Up to this many taps the fused loop pads while it reads; beyond, the padded input is stored first.
@@ -30,7 +30,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     kernel = lax.reshape(kernel, (prod(s.window), kernel.shape[-1]))
     places = np.arange(prod(s.window)).reshape(s.window)
     if prod(s.window) > _PADDED:
-        x = stored(x)
+        x = materialized(x)
 
     def line(first: tuple[int, ...]) -> jax.Array:
         return reduce(lax.add, (term((*first, j)) for j in range(s.window[-1])))

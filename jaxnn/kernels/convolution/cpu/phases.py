@@ -9,11 +9,11 @@ from itertools import product
 from math import gcd, prod
 
 import jax
-import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings, fit, swap_channels
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.padding import padded
 
 #: A convolution by whatever form suits it.
 Forward = Callable[[jax.Array, jax.Array, Settings], jax.Array]
@@ -80,10 +80,10 @@ def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.A
         before = -low % step
         sizes.append(-(-n // step))
         taps.append(-(-(before + k) // step))
-        spans.append((before, taps[-1] * step - before - k, 0))
+        spans.append((before, taps[-1] * step - before - k))
         first = taps[-1] - 1 - (low + before) // step
         padding.append((first, sizes[-1] + taps[-1] - 1 - out - first))
-    kernel = lax.pad(kernel, np.zeros((), kernel.dtype), (*spans, (0, 0, 0), (0, 0, 0)))
+    kernel = padded(kernel, dict(enumerate(spans)))
     pairs = (n for pair in zip(taps, s.strides, strict=True) for n in pair)
     kernel = lax.reshape(kernel, (*pairs, c_in, c_out))
     # (taps, stride, taps, stride, …, I, O) to (taps, taps, …, O, strides and I), the taps reversed.
@@ -107,11 +107,9 @@ def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     x = lax.dot_general(y, kernel, (contracted, ((), ())), precision=s.precision)
     order = [axis for i in range(1, s.rank + 1) for axis in (i, s.rank + i)]
     # Materialized before padding: a pad fused with a transposition would be a loop of branches.
-    x = stored(lax.transpose(x, (0, *order, x.ndim - 1)))
+    x = materialized(lax.transpose(x, (0, *order, x.ndim - 1)))
     gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, s.strides, s.dilation, strict=True)]
-    if any(map(any, gaps)):
-        none = (0, 0, 0)
-        x = lax.pad(x, np.zeros((), x.dtype), (none, *(pair for gap in gaps for pair in (none, gap)), none))
+    x = padded(x, {2 * i: gap for i, gap in enumerate(gaps, 1)})
     sizes = [size * step for size, step in zip(out, s.strides, strict=True)]
     x = lax.reshape(x, (n, *sizes, kernel.shape[-2]))
     return fit(x, [-low for low, _ in s.padding], s.space)

@@ -14,7 +14,7 @@ import jax
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, pad, padded, shifted, summed_products, times
-from jaxnn.kernels.lowering.fusion import stored
+from jaxnn.kernels.lowering.fusion import materialized
 
 
 def floats(s: Settings, c_in: int, c_out: int) -> int:
@@ -36,7 +36,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     rows, c_out = s.window[0], kernel.shape[-1]
     by_row = lax.transpose(kernel, (*range(1, s.rank + 1), 0, s.rank + 1))
     by_row = lax.reshape(by_row, (prod(by_row.shape[:-2]), rows * c_out))
-    parts = lax.split(stored(times(_unfolded(x, _line(s)), by_row, s)), (c_out,) * rows, s.rank + 1)
+    parts = lax.split(materialized(times(_unfolded(x, _line(s)), by_row, s)), (c_out,) * rows, s.rank + 1)
     return reduce(lax.add, (_cut(part, row, s) for row, part in enumerate(parts)))
 
 
@@ -80,5 +80,5 @@ def _place(y: jax.Array, row: int, s: Settings) -> jax.Array:
 
 def _unfolded(x: jax.Array, s: Settings) -> jax.Array:
     """``(N, *space, C) → (N, *out, taps · C)``: what each window reads, side by side."""
-    x = stored(padded(x, s))
+    x = materialized(padded(x, s))
     return lax.concatenate([shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))], s.rank + 1)
