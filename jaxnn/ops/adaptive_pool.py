@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.pooling.forms import Settings
-from jaxnn.kernels.pooling.primitives import extremes
+from jaxnn.kernels.pooling.primitives import check_extremes, extremes
 from jaxnn.kernels.pooling.windows import AdaptiveWindows, along, counts, inside, unfold
 from jaxnn.ops import checks
 from jaxnn.ops.checks import ordered
@@ -47,7 +47,7 @@ def adaptive_avg_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     return y.astype(array.dtype)
 
 
-def adaptive_max_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
+def adaptive_max_pool(x: ArrayLike, output_size: Ints, *, implementation: str | None = None) -> jax.Array:
     """The largest value of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
     On an axis of L values and o outputs, output i is the maximum of x[⌊i·L/o⌋ : ⌈(i + 1)·L/o⌉], the windows
@@ -56,9 +56,10 @@ def adaptive_max_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     Args:
       x: the input, floating-point, integer or boolean.
       output_size: o: an int (for every spatial axis), or one per axis.
+      implementation: the form, by name, as in ``max_pool``; windows of several sizes have "unfolded" alone.
 
     Raises:
-      ValueError: wrong rank, an ``output_size`` below 1.
+      ValueError: wrong rank, an ``output_size`` below 1, a form that does not fit.
       TypeError: complex input.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -68,7 +69,9 @@ def adaptive_max_pool(x: ArrayLike, output_size: Ints) -> jax.Array:
     """
     array = ordered("adaptive_max_pool", x)
     axes = _windows("adaptive_max_pool", array, output_size)
-    return extremes(array, Settings(tuple(axes.items())))
+    settings = Settings(tuple(axes.items()), implementation=implementation)
+    check_extremes("adaptive_max_pool", array, settings)
+    return extremes(array, settings)
 
 
 def _windows(op: str, x: jax.Array, output_size: Ints) -> dict[int, AdaptiveWindows]:

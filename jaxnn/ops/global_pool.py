@@ -8,21 +8,21 @@ from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.pooling.forms import Settings
-from jaxnn.kernels.pooling.primitives import extremes
+from jaxnn.kernels.pooling.primitives import check_extremes, extremes
 from jaxnn.kernels.pooling.windows import Windows
 from jaxnn.ops import checks
 from jaxnn.ops.checks import ordered
 
 
-def global_max_pool(x: ArrayLike) -> jax.Array:
+def global_max_pool(x: ArrayLike, *, implementation: str | None = None) -> jax.Array:
     """The largest value of each channel: ``(N, *space, C) → (N, C)``; the spatial axes are gone.
 
     y[n, c] = max_i x[n, i, c] over all positions i. NaN propagates; at a tie the derivative belongs to the
     first maximum in row-major order. Integers and booleans keep their dtype. A plain function of one array,
-    so it can be used as a layer.
+    so it can be used as a layer. ``implementation`` is as in ``max_pool``.
 
     Raises:
-      ValueError: no spatial axis, or an empty one.
+      ValueError: no spatial axis, or an empty one; a form that does not fit.
       TypeError: complex input.
 
     >>> import jax.numpy as jnp, jaxnn as nn
@@ -33,7 +33,9 @@ def global_max_pool(x: ArrayLike) -> jax.Array:
     size = prod(checks.spatial("global_max_pool", array))
     whole = Windows(size, window=size, stride=size, dilation=1, low=0, high=0, count=1)
     flat = array.reshape(array.shape[0], size, array.shape[-1])
-    return extremes(flat, Settings(((1, whole),))).squeeze(1)
+    settings = Settings(((1, whole),), implementation=implementation)
+    check_extremes("global_max_pool", flat, settings)
+    return extremes(flat, settings).squeeze(1)
 
 
 def global_avg_pool(x: ArrayLike) -> jax.Array:

@@ -12,7 +12,9 @@ import jaxnn as nn
 from jaxnn.kernels.choice import always
 from jaxnn.kernels.lowering.primitive import KERNELS
 from jaxnn.ops import recurrent
+from jaxnn.ops.adaptive_pool import adaptive_max_pool
 from jaxnn.ops.dense import dense
+from jaxnn.ops.global_pool import global_max_pool
 from jaxnn.ops.norm import layer_norm
 from jaxnn.ops.pool import avg_pool, max_pool, min_pool
 from jaxnn.ops.resize import resize, upsample
@@ -66,6 +68,8 @@ ENTRIES = [
         "max-pool-long", partial(max_pool, window=(40, 2)), ((1, 45, 3, 1),), ("slices", "unfolded", "lax")
     ),
     Entry("max-pool-with-indices", partial(maxima, **OVERLAPPING), IMAGE, ("slices", "unfolded")),
+    Entry("global-max-pool", global_max_pool, IMAGE, ("slices", "unfolded", "lax")),
+    Entry("adaptive-max-pool", partial(adaptive_max_pool, output_size=(3, 2)), IMAGE, ("unfolded",)),
     Entry("avg-pool", partial(avg_pool, **OVERLAPPING), IMAGE, ("by_axis", "lax")),
     Entry("avg-pool-dilated", partial(avg_pool, window=2, dilation=2), IMAGE, ("by_axis", "lax")),
     Entry("avg-pool-tiles", partial(avg_pool, window=(5, 2)), IMAGE, ("blocks", "by_axis", "lax")),
@@ -130,6 +134,16 @@ def test_a_form_computes_the_same_as_the_chosen_one_also_under_vmap(entry, form)
         return of_one(x, *weights), *joined
 
     assert_close(run(x, weights, stacked), one_by_one(x, weights, stacked))
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_forms_agree_in_half_precision(entry):
+    args = operands(entry, jnp.bfloat16)
+    ops = entry.op, *(named(entry, form) for form in entry.forms)
+    chosen, *others = jax.jit(lambda *args: [value_and_gradients(op, *args) for op in ops])(*args)
+    for result in others:
+        assert jax.tree.map(jnp.result_type, result) == jax.tree.map(jnp.result_type, chosen)
+        assert_close(result, chosen)
 
 
 @each_form

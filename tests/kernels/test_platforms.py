@@ -1,10 +1,12 @@
 """What programs for other platforms must and must not contain, checked by lowering for them here."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
+from tests.support import assert_close, rng_array
 
 elsewhere = pytest.mark.parametrize("platform", ["cuda", "tpu"])
 
@@ -55,6 +57,21 @@ def test_one_export_for_several_platforms_holds_the_forms_of_each():
     program = jax.jit(loss).trace(*shapes).lower(lowering_platforms=("cpu", "cuda")).as_text()
     assert "feature_group_count = 4" in program
     assert "stablehlo.case" in program
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        (lambda x: nn.ops.max_pool(x, 2), [(2, 4, 4, 3)]),
+        (lambda *args: nn.ops.lstm(*args)[0], [(2, 5, 3), (3, 16), (4, 16)]),
+        (nn.ops.layer_norm, [(2, 8, 16)]),
+    ],
+)
+def test_one_export_of_operations_with_several_results(op, shapes):
+    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    exported = jax.export.export(jax.jit(gradient(op)), platforms=("cpu", "cuda"))(*args)
+    values = [rng_array(*shape, seed=i) for i, shape in enumerate(shapes)]
+    assert_close(exported.call(*values), jax.jit(gradient(op))(*values))
 
 
 @elsewhere
