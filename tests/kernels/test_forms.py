@@ -89,6 +89,7 @@ ENTRIES = [
     Entry("rnn", rnn, weights(1), ("hoisted", "whole", "lax")),
     Entry("gru-lengths", gru_lengths, weights(3), ("hoisted", "whole")),
 ]
+COMPOSED = "max-pool", "avg-pool", "linear", "layer-norm", "lstm"
 each_form = pytest.mark.parametrize(
     ("entry", "form"),
     [pytest.param(e, form, id=f"{e.name}-{form}") for e in ENTRIES for form in e.forms],
@@ -134,6 +135,37 @@ def test_a_form_computes_the_same_as_the_chosen_one_also_under_vmap(entry, form)
         return of_one(x, *weights), *joined
 
     assert_close(run(x, weights, stacked), one_by_one(x, weights, stacked))
+
+
+def compositions(op, x, *rest):
+    """Transformations of an op around each other, that derivatives up to the second don't have."""
+
+    def value(x):
+        return jnp.ravel(jax.tree.leaves(op(x, *rest))[0])
+
+    def pulled(cotangent):
+        return jax.vjp(value, x)[1](cotangent)[0]
+
+    y = value(x)
+    return {
+        "ensemble": jax.grad(
+            lambda xs: jnp.sum(jnp.sin(jax.vmap(jax.vmap(value, in_axes=-1), in_axes=0)(xs))), 0
+        )(jnp.stack([jnp.stack([x, 2 * x], -1)] * 2)),
+        "cotangents": jax.vmap(pulled)(jnp.stack([y, 2 * y])),
+        "transpose of the gradient": jax.linear_transpose(pulled, y)(x)[0],
+        "the same, mapped": jax.vmap(lambda x: jax.linear_transpose(pulled, y)(x)[0])(jnp.stack([x, 2 * x])),
+        "curvature of members": jax.hessian(
+            lambda s: jnp.sum(jax.vmap(lambda t: value(x * s * t))(jnp.arange(1.0, 3)))
+        )(1.0),
+        "remat": jax.grad(jax.checkpoint(lambda x: jnp.sum(jnp.sin(value(x)))))(x),
+    }
+
+
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name in COMPOSED], ids=lambda entry: entry.name)
+def test_transformations_of_transformations(entry, x64):
+    args = list(map(jnp.asarray, operands(entry, np.float64)))
+    chosen, plain = (plain_jit(partial(compositions, op))(*args) for op in (entry.op, named(entry, "lax")))
+    assert_close(chosen, plain)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

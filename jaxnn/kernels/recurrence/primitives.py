@@ -13,7 +13,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad
 
 from jaxnn.kernels.choice import check_name
-from jaxnn.kernels.lowering.operation import Level, Mapped, apply, in_form, operation
+from jaxnn.kernels.lowering.operation import Level, Mapped, apply, in_form, operation, over_members
 from jaxnn.kernels.lowering.varying import equally_varying, varying_as
 from jaxnn.kernels.recurrence.cells import Cell, gates
 from jaxnn.kernels.recurrence.forms import (
@@ -121,11 +121,23 @@ def _with_tangents(s: Tangents, level: Level) -> Level:
     return *both, *values, *chosen(s.along, both)
 
 
+def _with_cotangents(s: Gradients, level: Level) -> Level:
+    """Cotangents are mapped: else the transpose would have to sum over members."""
+    count = len(s.wanted) + len(s.given)
+    return *level[:count], *[True] * sum(s.given)
+
+
 _VALUES = operation("recurrence", type_of=_types, forms=VALUES, several=True, read_as="in_loop")
 _TANGENTS = operation(
     "recurrence_tangents", type_of=_types_of_tangents, forms=TANGENTS, several=True, align=_with_tangents
 )
-_GRADIENTS = operation("recurrence_gradients", type_of=_types_of_gradients, forms=GRADIENTS, several=True)
+_GRADIENTS = operation(
+    "recurrence_gradients",
+    type_of=_types_of_gradients,
+    forms=GRADIENTS,
+    several=True,
+    align=_with_cotangents,
+)
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -155,6 +167,25 @@ def _tangents_transpose(cotangents: Any, *arrays: Any, settings: Tangents, mappe
     return [None] * count + list(_GRADIENTS.bind(*operands, settings=wanted, mapped=()))
 
 
+def _gradients_transpose(cotangents: Any, *arrays: Any, settings: Gradients, mapped: Mapped) -> Any:
+    count = len(settings.wanted) + len(settings.given)
+    known, unknown = arrays[:count], arrays[count:]
+    moving = [not _is_zero(c) for c in cotangents]
+    if not any(moving):
+        return [None] * count + [ad.Zero(a.aval) for a in unknown]
+    along = tuple(filled(settings.wanted, moving, lambda place: False))
+
+    def of_member(*operands: Any) -> Any:
+        levels = tuple((*level, *chosen(along, level[: len(along)])) for level in settings.mapped)
+        operands = equally_varying(*operands)
+        made = _TANGENTS.bind(*operands, settings=Tangents(settings.of, along), mapped=levels)
+        return chosen(settings.given, made)
+
+    directions = chosen(moving, cotangents)
+    levels = tuple((*level[:count], *[True] * len(directions)) for level in mapped)
+    return [None] * count + list(over_members(of_member, levels)(*known, *directions))
+
+
 def _traced_jvp(function: Any, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The values and tangents of a function of arrays, traced at once."""
     along = [not _is_zero(t) for t in tangents]
@@ -173,3 +204,4 @@ ad.primitive_jvps[_VALUES] = _values_jvp
 ad.primitive_jvps[_TANGENTS] = partial(_jvp_in_blocks, _TANGENTS)
 ad.primitive_jvps[_GRADIENTS] = partial(_jvp_in_blocks, _GRADIENTS)
 ad.primitive_transposes[_TANGENTS] = _tangents_transpose
+ad.primitive_transposes[_GRADIENTS] = _gradients_transpose
