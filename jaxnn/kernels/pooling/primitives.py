@@ -6,6 +6,7 @@ values at these numbers, which is linear, and the derivative. Only a primitive c
 platform and derivatives of its own, in both modes and of any order.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from jaxnn.kernels.pooling import by_axis
 from jaxnn.kernels.pooling.forms import EXTREMES, FIRSTS, SUMS, TAKEN, Settings
 
 
+@partial(jax.jit, static_argnums=1, inline=True)  # called outside of all tracing, this is faster
 def extremes(x: jax.Array, settings: Settings) -> jax.Array:
     """The largest value of each window (the smallest, if the settings say so); NaN where one holds NaN.
 

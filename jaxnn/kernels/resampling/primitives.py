@@ -5,6 +5,7 @@ fast by slices only. All else gathers, on every platform and in both directions;
 transpose that JAX derives.
 """
 
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ class Resampling(NamedTuple):
     implementation: str | None = None
 
 
+@partial(jax.jit, static_argnums=1, inline=True)  # called outside of all tracing, this is faster
 def copies(x: jax.Array, settings: Copies) -> jax.Array:
     """Each value repeated so many times along each axis."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -48,6 +50,7 @@ def copies(x: jax.Array, settings: Copies) -> jax.Array:
     return result
 
 
+@partial(jax.jit, static_argnums=1, inline=True)
 def resampled(x: jax.Array, settings: Resampling) -> jax.Array:
     """``x`` with one axis resampled."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
