@@ -1,27 +1,14 @@
 """The work of one device of many, counted."""
 
-import jax
 import pytest
 
 from benchmarks import scaling
-from jaxnn.distribution import mesh
 from tests.support import deep
 
 
 def test_the_program_writes_its_table(tmp_path, capsys):
-    text = scaling.main(
-        [
-            "--devices",
-            "1",
-            "8",
-            "--only",
-            "MLP",
-            "--rules",
-            "replicated",
-            "--out",
-            str(tmp_path),
-        ]
-    )
+    options = ["--devices", "1", "8", "--only", "MLP", "--rules", "replicated", "--out"]
+    text = scaling.main([*options, str(tmp_path)])
     assert (tmp_path / "scaling.md").read_text() == text
     assert text in capsys.readouterr().out
     rows = [line.split("|")[2:6] for line in text.splitlines() if line.startswith("| MLP")]
@@ -34,10 +21,10 @@ def test_the_program_writes_its_table(tmp_path, capsys):
 @pytest.mark.parametrize("rule", [deep("replicated"), "fully sharded"])
 def test_eight_devices_share_the_work(rule):
     """Of the products each does an eighth; what it sends does not depend on the batch."""
-    net, shape = scaling.NETS["MLP 256-512-512-10"]
-    one = scaling.work(net, shape, scaling.RULES[rule](mesh(devices=jax.devices()[:1])), 64)
-    many = scaling.work(net, shape, scaling.RULES[rule](mesh()), 64)
-    weak = scaling.work(net, shape, scaling.RULES[rule](mesh()), 128)
+    name = "MLP 256-512-512-10"
+    one, many, weak = (
+        scaling.work(name, scaling.over(rule, n), rows) for n, rows in ((1, 64), (8, 64), (8, 128))
+    )
     weights = 4 * (256 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10)
     assert one.sent == 0
     assert 1 / 8 <= many.flops / one.flops < 1 / 4
