@@ -42,8 +42,8 @@ SHORT_AXIS = 4
 #: What forms need, and when they pay, in words.
 SLICES = "an axis, not the batch, that can be cut into slices of one size"
 SHORT = f"a single axis, not the batch, of at most {SHORT_AXIS} values"
-MANY_ROWS = f"{FEWEST_ROWS:,} rows"
-MANY, FOR_LIBRARY = f"{FEWEST_VALUES:,} values", f"{FEWEST_FOR_LIBRARY:,} values"
+MANY_ROWS = f"at least {FEWEST_ROWS:,} rows"
+MANY, FOR_LIBRARY = f"at least {FEWEST_VALUES:,} values", f"at least {FEWEST_FOR_LIBRARY:,} values"
 
 
 def sum_over(x: jax.Array, axes: Axes) -> jax.Array:
