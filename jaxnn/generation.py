@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.layer import Layer, next_piece
+from jaxnn.layer import Layer, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import checked_lengths
@@ -121,8 +121,10 @@ def _generated(
     fed = count if lengths is None else 1
     first = jnp.full_like(prompt[:, 0], count, jnp.int32) if lengths is None else jnp.clip(lengths, 1, count)
 
+    net_step = in_pieces(net, params, room)
+
     def piece(ids: jax.Array, carry: Any) -> tuple[jax.Array, Any]:
-        logits, carry = next_piece(net, params, ids, carry, room)
+        logits, carry = net_step(ids, carry)
         if getattr(logits, "ndim", 0) != 3 or logits.shape[:2] != ids.shape:
             raise ValueError(
                 f"generate: the net must give logits (N, T, vocabulary), for ids of shape {ids.shape}, got "

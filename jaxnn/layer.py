@@ -53,15 +53,17 @@ class Visit(Protocol):
 
 
 class Stream(Protocol):
-    """``stream(params, x, carry, room) -> (y, carry)``: ``apply`` to the next piece of a sequence.
+    """``stream(params, room) -> step``, and ``step(x, carry) -> (y, carry)``: ``apply``, piece by piece.
 
-    The first piece has the carry None; pieces, one after the other, give what ``apply`` gives for the whole.
-    ``room`` is how many steps there will be in all: carries have one size from the first piece on.
+    The first piece of a sequence has the carry None; all pieces, one after the other, give what ``apply``
+    gives for the whole. ``room`` is how many steps there will be in all: carries have one size from the first
+    piece on. What needs the params alone is done before the first piece.
     """
 
-    def __call__(self, params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]: ...
+    def __call__(self, params: Params, room: int, /) -> Step: ...
 
 
+Step = Callable[[Any, Any], tuple[Any, Any]]
 Call = Callable[[str, "Layer", Params, Any], Any]
 Cast = Callable[[Params, DTypeLike], Params]
 P = ParamSpec("P")
@@ -115,9 +117,11 @@ class Layer:
         return treescope_rendering(self, path, subtree_renderer)
 
 
-def next_piece(layer: Layer, params: Params, x: Any, carry: Any, room: int) -> tuple[Any, Any]:
-    """What ``layer`` makes of the next piece of a sequence, and its carry: () if it has none."""
-    return (layer.apply(params, x), ()) if layer.stream is None else layer.stream(params, x, carry, room)
+def in_pieces(layer: Layer, params: Params, room: int) -> Step:
+    """The ``step`` of any layer, see ``Stream``; the carry of one that has nothing to carry is ()."""
+    if layer.stream is not None:
+        return layer.stream(params, room)
+    return lambda x, carry: (layer.apply(params, x), ())
 
 
 def constructor(function: Callable[P, Layer]) -> Callable[P, Layer]:

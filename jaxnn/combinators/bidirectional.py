@@ -9,7 +9,7 @@ import jax
 
 from jaxnn.combinators.branches import merger
 from jaxnn.combinators.graph import Parts, composite
-from jaxnn.layer import Layer, constructor
+from jaxnn.layer import Layer, Step, constructor
 from jaxnn.layers.sequences import Sequences, as_sequences
 from jaxnn.lifting import given_layer
 from jaxnn.ops import checks
@@ -65,7 +65,7 @@ def bidirectional(layer: Layer, *, merge: Literal["concat", "sum"] = "concat") -
             result = both if lengths is None else (both, lengths)
         return result if final is None else (result, (final, final_back))
 
-    def stream(params: Params, x: Any, carry: Any, room: int) -> tuple[Any, Any]:
+    def stream(params: Params, room: int) -> Step:
         raise ValueError(
             "bidirectional: x must be a whole sequence, which has a last step to start from, got a piece"
         )

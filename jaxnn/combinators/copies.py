@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxnn.combinators.location import describe
 from jaxnn.draft import Draft, Drafted, Draw, draft
 from jaxnn.kernels.lowering.varying import varying_as
-from jaxnn.layer import Apply, Call, Layer, Stream, Train, Visit, constructor, next_piece
+from jaxnn.layer import Apply, Call, Layer, Step, Stream, Train, Visit, constructor, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, require_arguments
@@ -68,12 +68,20 @@ def repeat(layer: LayerLike, n: int) -> Layer:
             x = call(str(i), layer, member, x)
         return x
 
-    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
-        def step(x: Any, copy: tuple[Params, Any]) -> tuple[Any, Any]:
-            return next_piece(layer, copy[0], x, copy[1], room)
-
+    def stream(params: Params, room: int, /) -> Step:
+        # Copy after copy, which grows with n: a loop over them would copy the weights and the carry of each
+        # for every step of a sequence.
         _require_copies("repeat", n, params)
-        return jax.lax.scan(step, varying_as(x, (x, params, carry)), (params, carry), length=n)
+        steps = [in_pieces(layer, member, room) for member in _members(params, n)]
+
+        def step(x: Any, carry: Any) -> tuple[Any, Any]:
+            carries = []
+            for i, copy in enumerate(steps):
+                x, new = copy(x, None if carry is None else carry[i])
+                carries.append(new)
+            return x, tuple(carries)
+
+        return step
 
     return _copies("repeat", layer, drafted, apply, train, visit, stream)
 
@@ -116,12 +124,16 @@ def ensemble(layer: LayerLike, n: int) -> Layer:
         y, draw = draft(layer, key, x)
         return jax.vmap(lambda y: y, in_axes=None, axis_size=n)(y), _drawn(draw, n)
 
-    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
-        def member(params: Params, carry: Any) -> tuple[Any, Any]:
-            return next_piece(layer, params, x, carry, room)
-
+    def stream(params: Params, room: int, /) -> Step:
         _require_copies("ensemble", n, params)
-        return jax.vmap(member, in_axes=(0, None if carry is None else 0), axis_size=n)(params, carry)
+
+        def step(x: Any, carry: Any) -> tuple[Any, Any]:
+            def member(params: Params, carry: Any) -> tuple[Any, Any]:
+                return in_pieces(layer, params, room)(x, carry)
+
+            return jax.vmap(member, in_axes=(0, None if carry is None else 0), axis_size=n)(params, carry)
+
+        return step
 
     return _copies("ensemble", layer, drafted, apply, train, visit, stream)
 

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from jaxnn.combinators.location import add_location
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import Call, Layer, constructor, next_piece
+from jaxnn.layer import Call, Layer, Step, constructor, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, fold_name, require_params
@@ -163,19 +163,23 @@ class Composite:
             {part: cast_weights(layer, _own(params, part), dtype) for part, layer in self.parts.items()}
         )
 
-    def stream(self, params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
+    def stream(self, params: Params, room: int, /) -> Step:
         """The carry has, for each part, one entry per call."""
         self._check(params)
-        carries: dict[str, tuple[Any, ...]] = {}
+        steps = {part: in_pieces(layer, _own(params, part), room) for part, layer in self.parts.items()}
 
-        def call(part: str, x: Any) -> Any:
-            done = carries.get(part, ())
-            own = None if carry is None else carry[part][len(done)]
-            y, new = next_piece(self.parts[part], _own(params, part), x, own, room)
-            carries[part] = (*done, new)
-            return y
+        def step(x: Any, carry: Any) -> tuple[Any, Any]:
+            carries: dict[str, tuple[Any, ...]] = {}
 
-        return self._named(call, x), carries
+            def call(part: str, x: Any) -> Any:
+                done = carries.get(part, ())
+                y, new = steps[part](x, None if carry is None else carry[part][len(done)])
+                carries[part] = (*done, new)
+                return y
+
+            return self._named(call, x), carries
+
+        return step
 
     def _named(self, call: Callable[[str, Any], Any], x: Any) -> Any:
         """``_run`` with the path of each part as the scope of its operations: profiles and HLO show it."""

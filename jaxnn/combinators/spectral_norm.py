@@ -18,7 +18,7 @@ from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.scale import length, scale_of
-from jaxnn.layer import Call, Layer, Visit, constructor, next_piece
+from jaxnn.layer import Call, Layer, Step, Visit, constructor, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops.checks import integer, number
 from jaxnn.params import Key, Params, State, fold_name, require_params
@@ -107,8 +107,8 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
     def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
         return inner(stored(params), x, call)
 
-    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
-        return next_piece(layer, stored(params), x, carry, room)
+    def stream(params: Params, room: int, /) -> Step:
+        return in_pieces(layer, stored(params), room)
 
     return replace(
         layer,

@@ -16,7 +16,7 @@ from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.scale import length, scale_of
-from jaxnn.layer import Call, Layer, Visit, constructor, next_piece
+from jaxnn.layer import Call, Layer, Step, Visit, constructor, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.params import Key, Params, State, checks_params
 
@@ -71,8 +71,8 @@ def weight_norm(layer: LayerLike) -> Layer:
     def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
         return inner(plain(params), x, call)
 
-    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
-        return next_piece(layer, plain(params), x, carry, room)
+    def stream(params: Params, room: int, /) -> Step:
+        return in_pieces(layer, plain(params), room)
 
     return replace(
         layer,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxnn.draft import Drafted, Draw, draft
-from jaxnn.layer import Call, Layer, Visit, constructor, next_piece
+from jaxnn.layer import Call, Layer, Step, Visit, constructor, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, checks_params, require_arguments
@@ -83,8 +83,8 @@ def frozen(layer: LayerLike) -> Layer:
 
         return inner(thawed(params), x, call_frozen)
 
-    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
-        return next_piece(layer, thawed(params), x, carry, room)
+    def stream(params: Params, room: int, /) -> Step:
+        return in_pieces(layer, thawed(params), room)
 
     return replace(
         layer,
@@ -138,10 +138,14 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
     def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
         return cast(inner(*narrow(params, x), call), float_dtype(x))
 
-    def stream(params: Params, x: Any, carry: Any, room: int, /) -> tuple[Any, Any]:
-        narrow_params, narrow_x = narrow(params, x)
-        y, carry = next_piece(layer, narrow_params, narrow_x, carry, room)
-        return cast(y, float_dtype(x)), carry
+    def stream(params: Params, room: int, /) -> Step:
+        narrow_step = in_pieces(layer, cast_weights(layer, params, compute), room)
+
+        def step(x: Any, carry: Any) -> tuple[Any, Any]:
+            y, carry = narrow_step(cast(x, compute), carry)
+            return cast(y, float_dtype(x)), carry
+
+        return step
 
     return replace(
         layer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -250,7 +251,7 @@ def multi_head_attention(
             raise ValueError(f"{name}: return_carry must be False for (query, memory), got True")
         return y, carry
 
-    def stream(params: Params, inputs: Any, carry: Any, room: int) -> tuple[Any, Any]:
+    def step(params: Params, room: int, inputs: Any, carry: Any) -> tuple[Any, Any]:
         given = _given(name, inputs)
         if given.memory is not None:  # its keys and values are those of the memory, which is given each time
             return run(params.weights, given, None)[0], ()
@@ -264,7 +265,7 @@ def multi_head_attention(
         layer = stateless(name, init, apply, entries=entries)
     else:
         layer = stochastic(name, init, apply, apply, entries=entries)
-    return replace(layer, stream=stream)
+    return replace(layer, stream=lambda params, room: partial(step, params, room))
 
 
 def _given(name: str, inputs: Any) -> Given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -146,25 +147,25 @@ def _in_pieces(
 ) -> Stream:
     """A causal convolution over time carries the last values that its window reaches back to."""
 
-    def stream(params: Params, x: Any, carry: Any, room: int) -> tuple[jax.Array, Any]:
+    def step(params: Params, x: Any, carry: Any) -> tuple[jax.Array, Any]:
         taps = params.weights["kernel"].shape[:-2]
         if max(taps) == 1 and strides in (1, (1,) * len(taps)):
             return apply(params.weights, x), ()
         array = checks.floating(name, x)
-        step = dilation if isinstance(dilation, int) else dilation[0]
+        apart = dilation if isinstance(dilation, int) else dilation[0]
         if array.ndim != 3 or padding != "CAUSAL" or strides not in (1, (1,)):
             raise ValueError(
                 f"{name}: padding must be 'CAUSAL' and strides 1, on one axis, where a sequence comes in "
                 f"pieces, got padding={padding!r}, strides={strides!r} and shape {array.shape}"
             )
-        reach = step * (taps[0] - 1)
+        reach = apart * (taps[0] - 1)
         if carry is None:
             zeros = jnp.zeros_like(array[:, :1])
             carry = jnp.broadcast_to(zeros, (array.shape[0], reach, array.shape[2]))
         both = jnp.concatenate([carry, array], axis=1)
         return apply(params.weights, both, padding="VALID"), both[:, both.shape[1] - reach :]
 
-    return stream
+    return lambda params, room: partial(step, params)
 
 
 def check_settings(op: str, window: Ints, strides: Ints, padding: Padding, dilation: Ints) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -135,11 +136,12 @@ def _layer(
         y, steps = run(weights, inputs, None)
         return (y, steps) if return_carry else y
 
-    def stream(params: Params, inputs: Any, carry: Any, room: int) -> tuple[Any, Any]:
+    def step(params: Params, inputs: Any, carry: Any) -> tuple[Any, Any]:
         y, steps = run(params.weights, inputs, carry)
         return ((y, steps) if return_carry else y), steps
 
-    return replace(stateless(name, init_input, apply, entries=entries), stream=stream)
+    layer = stateless(name, init_input, apply, entries=entries)
+    return replace(layer, stream=lambda params, room: partial(step, params))
 
 
 def _require_axes(name: str, x: Any) -> None:

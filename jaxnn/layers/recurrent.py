@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -258,7 +259,7 @@ def _layer(
             result = y if lengths is None else (y, lengths)
         return (result, final) if return_carry else result
 
-    def stream(params: Params, inputs: Any, carry: Any, room: int) -> tuple[Any, Any]:
+    def step(params: Params, inputs: Any, carry: Any) -> tuple[Any, Any]:
         if reverse or outputs == "last":
             raise ValueError(
                 f"{name}: reverse must be False and outputs 'all' where a sequence comes in pieces, got "
@@ -271,7 +272,9 @@ def _layer(
         result = y if lengths is None else (y, lengths)
         return ((result, final) if return_carry else result), final
 
-    return replace(stateless(name, init_input, apply, entries=entries), stream=stream)
+    return replace(
+        stateless(name, init_input, apply, entries=entries), stream=lambda params, room: partial(step, params)
+    )
 
 
 def _entries(features: int, gates: int, *biases: str) -> Entries:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from jaxnn.layer import next_piece
+from jaxnn.layer import in_pieces
 from tests.support import assert_close, deep, known_answers, rng_array
 
 N, T, F = 2, 7, 8
@@ -274,8 +274,9 @@ def test_a_net_in_pieces_equals_the_whole(name):
     net = NETS[name]()
     params = net.init(jax.random.key(0), X)
     expected, carry, pieces = net.apply(params, X), None, []
+    step = in_pieces(net, params, 9)
     for start, stop in ((0, 3), (3, 4), (4, 7)):
-        y, carry = next_piece(net, params, X[:, start:stop], carry, 9)
+        y, carry = step(X[:, start:stop], carry)
         pieces.append(y)
     assert_close(jnp.concatenate(pieces, axis=-2), expected)
 
