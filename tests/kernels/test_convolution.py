@@ -22,32 +22,32 @@ from jaxnn.ops.conv import conv
 from tests.collectives import check_only_sums
 from tests.support import assert_close, rng_array
 
-FACES = ("forward", "input_gradient", "kernel_gradient")
+PASSES = ("forward", "input_gradient", "kernel_gradient")
 
 
 def operands(s: Settings, c_in: int, c_out: int, n: int = 2):
     """The operands of each pass: (x, kernel), (kernel, y) and (x, y)."""
     x, kernel = rng_array(n, *s.space, c_in), rng_array(*s.window, c_in // s.groups, c_out, seed=1)
     y = rng_array(n, *s.out, c_out, seed=2)
-    return dict(zip(FACES, ((x, kernel), (kernel, y), (x, y)), strict=True))
+    return dict(zip(PASSES, ((x, kernel), (kernel, y), (x, y)), strict=True))
 
 
-def problem_of(face: str, a, b, s: Settings, dtype=jnp.float32, devices: int = 1):
-    kernel = KERNELS[f"jaxnn_conv_{face}"]
+def problem_of(which: str, a, b, s: Settings, dtype=jnp.float32, devices: int = 1):
+    kernel = KERNELS[f"jaxnn_conv_{which}"]
     params = {"settings": s, "dtype": jnp.dtype(dtype)}
     return kernel.describe((jax.typeof(a), jax.typeof(b)), params, devices)
 
 
-def every_form(face: str, a, b, s: Settings, dtype=jnp.float32):
+def every_form(which: str, a, b, s: Settings, dtype=jnp.float32):
     """By name the results of all forms that fit, whether they pay or not."""
-    problem = problem_of(face, a, b, s, dtype)
-    return {form.name: form.compute(problem, a, b) for form in FORMS["cpu"][face] if form.fits(problem)}
+    problem = problem_of(which, a, b, s, dtype)
+    return {form.name: form.compute(problem, a, b) for form in FORMS["cpu"][which] if form.fits(problem)}
 
 
 def check(s: Settings, c_in: int, c_out: int, n: int = 2):
     pairs = operands(s, c_in, c_out, n)
-    run = jax.jit(lambda pairs: {face: every_form(face, *pair, s) for face, pair in pairs.items()})
-    for results in run({face: tuple(map(jnp.asarray, pair)) for face, pair in pairs.items()}).values():
+    run = jax.jit(lambda pairs: {which: every_form(which, *pair, s) for which, pair in pairs.items()})
+    for results in run({which: tuple(map(jnp.asarray, pair)) for which, pair in pairs.items()}).values():
         plain = results.pop("lax")
         for name, result in results.items():
             try:
@@ -117,17 +117,19 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize(("face", "name"), [(face, name) for face, names in CHOSEN.items() for name in names])
-def test_which_form_is_chosen(face, name):
-    s, c_in, c_out, n = CHOSEN[face][name]
+@pytest.mark.parametrize(
+    ("which", "name"), [(which, name) for which, names in CHOSEN.items() for name in names]
+)
+def test_which_form_is_chosen(which, name):
+    s, c_in, c_out, n = CHOSEN[which][name]
     (operation,) = nn.kernels.explain(
-        lambda a, b: getattr(convolution, face)(a, b, s, jnp.float32),
-        *operands(s, c_in, c_out, n)[face],
+        lambda a, b: getattr(convolution, which)(a, b, s, jnp.float32),
+        *operands(s, c_in, c_out, n)[which],
         platform="cpu",
     )
     assert operation.form == name
     assert "lax" in operation.others
-    assert operation.operation == f"jaxnn_conv_{face}"
+    assert operation.operation == f"jaxnn_conv_{which}"
 
 
 def test_lists_end_with_a_form_that_fits_everywhere_and_names_are_unique():
@@ -238,12 +240,12 @@ def test_half_precision_is_summed_in_float32_and_may_meet_a_float32(dtype):
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize("mapped", [(0, None), (None, 1), (2, 0), (-1, -2)])
-def test_vmap_over_any_axis(face, groups, mapped):
+def test_vmap_over_any_axis(which, groups, mapped):
     s = Settings((5,), (3,), (2,), ((1, 1),), (1,), groups)
-    function = getattr(convolution, face)
-    pair = operands(s, 2 * groups, 3 * groups)[face]
+    function = getattr(convolution, which)
+    pair = operands(s, 2 * groups, 3 * groups)[which]
     stacked = [
         np.stack([a, 2 - a, a * a], d) if d is not None else a for a, d in zip(pair, mapped, strict=True)
     ]

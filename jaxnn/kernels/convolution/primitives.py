@@ -35,7 +35,7 @@ from jaxnn.kernels.lowering.varying import equally_varying
 X, KERNEL, Y = range(3)
 
 
-class Face(NamedTuple):
+class Pass(NamedTuple):
     """One of the three passes: the roles of its two operands and of its result, and its primitive."""
 
     roles: tuple[int, int]
@@ -67,12 +67,12 @@ def check_implementation(owner: str, name: str, a: jax.Array, b: jax.Array, sett
     check_name(owner, FORMS["cpu"][name], problem, settings.implementation)
 
 
-def _bind(face: Face, a: jax.Array, b: jax.Array, settings: Settings, dtype: Any) -> jax.Array:
+def _bind(which: Pass, a: jax.Array, b: jax.Array, settings: Settings, dtype: Any) -> jax.Array:
     if settings.precision is None:
         # The default precision is read while tracing: at lowering it may be another.
         settings = settings._replace(precision=jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
     a, b = equally_varying(a, b)
-    return face.primitive.bind(a, b, settings=settings, dtype=jnp.dtype(dtype))
+    return which.primitive.bind(a, b, settings=settings, dtype=jnp.dtype(dtype))
 
 
 def _shape(role: int, a: Any, b: Any, settings: Settings) -> tuple[int, ...]:
@@ -84,10 +84,10 @@ def _shape(role: int, a: Any, b: Any, settings: Settings) -> tuple[int, ...]:
     return (*settings.window, a.shape[-1] // settings.groups, b.shape[-1])
 
 
-def _sharding(face: Face, a: Any, b: Any) -> NamedSharding:
+def _sharding(which: Pass, a: Any, b: Any) -> NamedSharding:
     """The result's sharding on explicit axes: only the batch may be sharded, and stays so."""
     batch = None
-    for role, operand in zip(face.roles, (a, b), strict=True):
+    for role, operand in zip(which.roles, (a, b), strict=True):
         first, *others = operand.sharding.spec
         if any(others) or (role == KERNEL and first):
             raise ValueError(
@@ -96,17 +96,17 @@ def _sharding(face: Face, a: Any, b: Any) -> NamedSharding:
                 "jax.sharding.reshard, or run the convolution with jax.sharding.auto_axes or jax.shard_map"
             )
         batch = batch or first
-    spec = [None] * a.ndim if face.result == KERNEL else [batch, *[None] * (a.ndim - 1)]
+    spec = [None] * a.ndim if which.result == KERNEL else [batch, *[None] * (a.ndim - 1)]
     return NamedSharding(a.sharding.mesh, PartitionSpec(*spec))
 
 
-def _transpose(face: Face, missing: int) -> Callable[..., jax.Array]:
+def _transpose(which: Pass, missing: int) -> Callable[..., jax.Array]:
     """The transpose of a pass in one of its operands: the pass that gives that operand."""
 
     def rule(cotangent: jax.Array, a: Any, b: Any, *, settings: Settings, dtype: Any) -> jax.Array:
         wanted = (a, b)[missing].aval.dtype
-        given = {face.result: cotangent, face.roles[1 - missing]: (a, b)[1 - missing]}
-        other = _FACES[face.roles[missing]]
+        given = {which.result: cotangent, which.roles[1 - missing]: (a, b)[1 - missing]}
+        other = _PASSES[which.roles[missing]]
         first, second = (given[role] for role in other.roles)
         return _bind(other, first, second, settings, wanted)
 
@@ -123,23 +123,23 @@ _FOLDS: dict[int | None, dict[int, int]] = {
 }
 
 
-def _batch(face: Face) -> Callable[..., tuple[jax.Array, int]]:
+def _batch(which: Pass) -> Callable[..., tuple[jax.Array, int]]:
     def rule(
         args: Sequence[jax.Array], dims: Sequence[int | None], *, settings: Settings, dtype: Any
     ) -> tuple[jax.Array, int]:
         size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
-        common = next((r for r, d in zip(face.roles, dims, strict=True) if d is None), None)
+        common = next((r for r, d in zip(which.roles, dims, strict=True) if d is None), None)
         if common != KERNEL and settings.groups > 1:
             common = None
         folds = _FOLDS[common]
         first, second = (
             a if role == common else _fold(a, d, folds[role], size)
-            for role, a, d in zip(face.roles, args, dims, strict=True)
+            for role, a, d in zip(which.roles, args, dims, strict=True)
         )
         if common is None:
             settings = settings._replace(groups=settings.groups * size)
-        result = _bind(face, first, second, settings, dtype)
-        axis = folds[face.result] % result.ndim
+        result = _bind(which, first, second, settings, dtype)
+        axis = folds[which.result] % result.ndim
         shape = (*result.shape[:axis], size, result.shape[axis] // size, *result.shape[axis + 1 :])
         return lax.reshape(result, shape), axis
 
@@ -157,10 +157,10 @@ def _fold(a: jax.Array, mapped: int | None, axis: int, size: int) -> jax.Array:
     return lax.reshape(a, (*a.shape[:axis], size * a.shape[axis + 1], *a.shape[axis + 2 :]))
 
 
-def _face(name: str, roles: tuple[int, int], result: int) -> Face:
+def _pass(name: str, roles: tuple[int, int], result: int) -> Pass:
     def type_of(a: Any, b: Any, *, settings: Settings, dtype: Any) -> Any:
         shape = _shape(result, a, b, settings)
-        return a.update(shape=shape, dtype=dtype, weak_type=False, sharding=_sharding(face, a, b))
+        return a.update(shape=shape, dtype=dtype, weak_type=False, sharding=_sharding(which, a, b))
 
     def describe(types: tuple[Any, ...], params: Mapping[str, Any], devices: int) -> Problem:
         by_role = dict(zip(roles, types, strict=True))
@@ -186,12 +186,12 @@ def _face(name: str, roles: tuple[int, int], result: int) -> Face:
         def compute(problem: Problem, a: jax.Array, b: jax.Array) -> jax.Array:
             if AxisType.Explicit not in jax.typeof(a).sharding.mesh.axis_types:
                 return form.compute(problem, a, b)
-            spec = _sharding(face, jax.typeof(a), jax.typeof(b)).spec
+            spec = _sharding(which, jax.typeof(a), jax.typeof(b)).spec
             return jax.sharding.auto_axes(partial(form.compute, problem), out_sharding=spec)(a, b)
 
         return form._replace(compute=compute)
 
-    face = Face(
+    which = Pass(
         roles,
         result,
         primitive(
@@ -201,14 +201,14 @@ def _face(name: str, roles: tuple[int, int], result: int) -> Face:
             forms={platform: tuple(map(settled, lists[name])) for platform, lists in FORMS.items()},
             describe=describe,
             flops=flops,
-            batch=lambda *args, **params: _batch(face)(*args, **params),
+            batch=lambda *args, **params: _batch(which)(*args, **params),
         ),
     )
-    ad.defbilinear(face.primitive, _transpose(face, 0), _transpose(face, 1))
-    return face
+    ad.defbilinear(which.primitive, _transpose(which, 0), _transpose(which, 1))
+    return which
 
 
-_FORWARD = _face("forward", (X, KERNEL), Y)
-_INPUT_GRADIENT = _face("input_gradient", (KERNEL, Y), X)
-_KERNEL_GRADIENT = _face("kernel_gradient", (X, Y), KERNEL)
-_FACES = {face.result: face for face in (_FORWARD, _INPUT_GRADIENT, _KERNEL_GRADIENT)}
+_FORWARD = _pass("forward", (X, KERNEL), Y)
+_INPUT_GRADIENT = _pass("input_gradient", (KERNEL, Y), X)
+_KERNEL_GRADIENT = _pass("kernel_gradient", (X, Y), KERNEL)
+_PASSES = {which.result: which for which in (_FORWARD, _INPUT_GRADIENT, _KERNEL_GRADIENT)}

@@ -312,9 +312,9 @@ def _guarded(form: Form, exact: Callable[..., jax.Array], data: int = 0) -> Form
     return form._replace(compute=compute)
 
 
-def _lax(face: Callable[..., jax.Array]) -> Form:
+def _lax(function: Callable[..., jax.Array]) -> Form:
     def compute(p: Problem, a: jax.Array, b: jax.Array) -> jax.Array:
-        return face(a, b, p.settings, p.dtype, devices=p.devices)
+        return function(a, b, p.settings, p.dtype, devices=p.devices)
 
     return Form("lax", compute)
 
