@@ -64,7 +64,7 @@ def save(path: FilePath, params: Any) -> None:
     ...     nn.checkpoint.load(f"{folder}/net.npz", like=params).weights["kernel"].shape
     (4, 3)
     """
-    if os.fspath(path).endswith(safetensors.SUFFIX):
+    if safetensors.is_name(path):
         return safetensors.write(path, params)
     leaves, empty = flatten(params)
     dtypes = {name: dtype_name(name, leaf) for name, leaf in leaves.items()}
@@ -112,7 +112,7 @@ def load(path: FilePath, like: Any = None) -> Any:
     ...     nn.checkpoint.load(f"{folder}/net.npz")
     Params(weights={'dense_0': {'bias': Array([0., 0.], dtype=float32)}}, state={})
     """
-    if os.fspath(path).endswith(safetensors.SUFFIX):
+    if safetensors.is_name(path):
         return _load_safetensors(path, like)
     with reading(path) as file:
         try:

@@ -7,6 +7,7 @@ says what the paths do not say of the tree, stands in the file's metadata.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,11 @@ DTYPES = {
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
     **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
 }  # fmt: skip
+
+
+def is_name(path: Any) -> bool:
+    """Whether a path is the name of such a file; other things than paths are refused where a file is opened."""
+    return isinstance(path, str | os.PathLike) and str(os.fspath(path)).endswith(SUFFIX)
 
 
 class Contents(NamedTuple):
