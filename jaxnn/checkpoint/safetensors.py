@@ -34,7 +34,7 @@ DTYPES = {
 
 
 def is_name(path: Any) -> bool:
-    """Whether a path is the name of such a file; other things than paths are refused where a file is opened."""
+    """Whether a path names such a file; what is not a path is refused where a file is opened."""
     return isinstance(path, str | os.PathLike) and str(os.fspath(path)).endswith(SUFFIX)
 
 
