@@ -10,14 +10,13 @@ from pathlib import Path
 
 import jax
 
-jax.config.update("jax_num_cpu_devices", 2)
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-
 #: Seconds after which a process that is silent counts as lost.
 HEARTBEAT = 10
 
 
 def join(port, processes, process):
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(
         f"127.0.0.1:{port}", int(processes), int(process), heartbeat_timeout_seconds=HEARTBEAT
     )
