@@ -80,7 +80,7 @@ def test_the_script_in_several_processes_equals_one(processes, tmp_path, undistu
     assert_close(params_of(tmp_path), undisturbed, terms=2**14)
 
 
-@pytest.mark.parametrize("processes", [2, deep(4)])
+@pytest.mark.parametrize("processes", [deep(2), deep(4)])
 def test_a_lost_process_ends_the_others_and_a_restart_goes_on(processes, tmp_path, undisturbed):
     codes, text = ended(start("script", processes, tmp_path, dies_after=5), 60 + LOST)
     assert codes[-1] == -signal.SIGKILL
@@ -123,7 +123,7 @@ def runs():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("processes", [2, deep(4)])
+@pytest.mark.parametrize("processes", [deep(2), deep(4)])
 def test_fit_in_several_processes_equals_one(processes, tmp_path):
     run("fit", processes, tmp_path)
     expected = gather(runs())
