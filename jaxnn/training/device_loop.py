@@ -16,7 +16,7 @@ from jaxnn.data import length
 from jaxnn.distribution.place import placed
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.params import Key
-from jaxnn.training.gradient import Batch
+from jaxnn.training.batch import Batch
 from jaxnn.training.source import Block, CheckedStep
 from jaxnn.training.step import TrainState
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxnn.data import length, minibatches
 from jaxnn.distribution.place import place, require_sharding
@@ -16,10 +15,10 @@ from jaxnn.lifting import LayerLike, as_layer
 from jaxnn.ops import checks
 from jaxnn.params import Params
 from jaxnn.training import arguments
-from jaxnn.training.gradient import Batch
+from jaxnn.training.batch import Batch, rows_that_count
 from jaxnn.training.over_devices import scored
 from jaxnn.training.score import Loss, Metrics, Scores, score
-from jaxnn.training.stream import as_batch, fitted, rows_of
+from jaxnn.training.stream import as_batch, fitted
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -157,7 +156,7 @@ def _batches(data: Any, batch_size: int) -> Iterator[tuple[Batch, int]]:
             batch = as_batch("evaluate", item)
             like = batch if like is None else like
             batch = fitted("evaluate", batch, like)
-            yield batch, rows_of(batch) if batch.mask is None else int(np.sum(batch.mask))
+            yield batch, rows_that_count(batch)
         return
     n = length(data)
     batch_size = min(batch_size, n)

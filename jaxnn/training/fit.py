@@ -14,6 +14,7 @@ from jaxnn.ops import checks
 from jaxnn.params import Key, Params, fold_name
 from jaxnn.training import arguments
 from jaxnn.training.average import averaged
+from jaxnn.training.batch import rows_of
 from jaxnn.training.best import Best, Keeper
 from jaxnn.training.callbacks import Callback, given
 from jaxnn.training.checkpoints import Saver, words
@@ -27,7 +28,7 @@ from jaxnn.training.run import Fit, Run, Validation
 from jaxnn.training.score import Loss, Metrics
 from jaxnn.training.source import Source
 from jaxnn.training.step import fresh_state, training_step
-from jaxnn.training.stream import Stream, of_arrays, of_iterable, rows_of
+from jaxnn.training.stream import Stream, of_arrays, of_iterable
 
 if TYPE_CHECKING:
     import optax

@@ -14,15 +14,8 @@ from jaxnn.distribution.sharding import Sharding
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer
 from jaxnn.params import Key, Params
+from jaxnn.training.batch import Batch
 from jaxnn.training.score import Metrics, Scores, score
-
-
-class Batch(NamedTuple):
-    """Examples, and which of them count; without a mask all of them."""
-
-    x: Any
-    y: Any
-    mask: Any = None
 
 
 class Outcome(NamedTuple):

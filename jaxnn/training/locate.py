@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jaxnn.layer import Layer
 from jaxnn.params import Params
+from jaxnn.training.batch import Batch
 from jaxnn.training.epoch import NotFinite
-from jaxnn.training.gradient import Batch
 from jaxnn.training.score import Loss, score
 from jaxnn.training.step import TrainState
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnn.distribution.place import own_rows, split
 from jaxnn.distribution.sharding import Sharding
-from jaxnn.training.gradient import Batch
+from jaxnn.training.batch import Batch, filled, rows_of
 
 
 def crosses_processes(sharding: Sharding | None) -> bool:
@@ -19,20 +19,8 @@ def crosses_processes(sharding: Sharding | None) -> bool:
 
 def own_part(batch: Batch, sharding: Sharding) -> Batch:
     """The rows of a batch that the devices of this process hold, where every process has all of them."""
-    rows = own_rows(sharding, _rows(batch))
+    rows = own_rows(sharding, rows_of(batch))
     return jax.tree.map(lambda array: array[rows], batch)
-
-
-def filled(batch: Batch, multiple: int) -> Batch:
-    """The batch, filled up with its own rows, which the mask leaves out, to a multiple of so many."""
-    n = _rows(batch)
-    size = -(-n // multiple) * multiple
-    if size == n:
-        return batch
-    rows = np.arange(size) % n
-    mask = rows >= 0 if batch.mask is None else np.asarray(batch.mask)[rows]
-    x, y = jax.tree.map(lambda array: array[rows], (batch.x, batch.y))
-    return Batch(x, y, mask & (np.arange(size) < n))
 
 
 def sent(owner: str, sharding: Sharding, batch: Batch, *, alike: bool) -> tuple[Batch, int | None]:
@@ -46,10 +34,10 @@ def sent(owner: str, sharding: Sharding, batch: Batch, *, alike: bool) -> tuple[
         count, the others need a mask too: they must run the same program.
     """
     if crosses_processes(sharding) and not alike and batch.mask is None:
-        batch = batch._replace(mask=np.ones(_rows(batch), bool))
+        batch = batch._replace(mask=np.ones(rows_of(batch), bool))
     placed = split(owner, batch, sharding)
     if batch.mask is None:
-        return placed, _rows(placed)
+        return placed, rows_of(placed)
     return placed, None if crosses_processes(sharding) else int(np.sum(batch.mask))
 
 
@@ -71,15 +59,16 @@ def scored(
     owner = "evaluate: data"
     for batch, count in found:
         if whole:
-            batch = own_part(filled(batch, sharding.pieces), sharding)
+            batch = own_part(_divisible(batch, sharding.pieces), sharding)
             yield split(owner, batch, sharding), count
         else:
-            batch, known = sent(owner, sharding, filled(batch, len(sharding.own)), alike=False)
+            batch, known = sent(owner, sharding, _divisible(batch, len(sharding.own)), alike=False)
             yield batch, int(counted(batch)[0]) if known is None else known
 
 
-def _rows(batch: Batch) -> int:
-    return int(jax.tree.leaves(batch.x)[0].shape[0])
+def _divisible(batch: Batch, pieces: int) -> Batch:
+    """The batch, filled up to a multiple of so many rows."""
+    return filled(batch, -(-rows_of(batch) // pieces) * pieces)
 
 
 _sum = jax.jit(lambda mask: mask.sum(dtype=np.int32)[None])

@@ -14,12 +14,12 @@ from jaxnn.distribution.sharding import Sharding
 from jaxnn.params import Params
 from jaxnn.training import arguments
 from jaxnn.training.average import Averaged, average_of
+from jaxnn.training.batch import Batch
 from jaxnn.training.best import Keeper
 from jaxnn.training.callbacks import Callback
 from jaxnn.training.checkpoints import SaveFailed, Saver
 from jaxnn.training.epoch import Epoch, NotFinite
 from jaxnn.training.evaluate import batches, means
-from jaxnn.training.gradient import Batch
 from jaxnn.training.interrupt import delayed_interrupt, delayed_termination
 from jaxnn.training.locate import Before, kept
 from jaxnn.training.optimizer import found

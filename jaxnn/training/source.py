@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from jaxnn.training.gradient import Batch
+from jaxnn.training.batch import Batch
 from jaxnn.training.score import Scores
 from jaxnn.training.step import TrainState
 

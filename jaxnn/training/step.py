@@ -17,7 +17,8 @@ from jaxnn.ops import checks
 from jaxnn.params import Key, Params
 from jaxnn.shapes import Spec
 from jaxnn.training import arguments
-from jaxnn.training.gradient import Batch, Outcome, Pass, backward, forward, in_pieces, over_devices
+from jaxnn.training.batch import Batch
+from jaxnn.training.gradient import Outcome, Pass, backward, forward, in_pieces, over_devices
 from jaxnn.training.loss_scale import scale_of
 from jaxnn.training.optimizer import update_with
 from jaxnn.training.score import Loss, Metrics, Scores

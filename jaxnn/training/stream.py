@@ -14,7 +14,7 @@ from jaxnn.distribution.place import own_rows
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.ops.checks import refusal
 from jaxnn.params import Key
-from jaxnn.training.gradient import Batch
+from jaxnn.training.batch import Batch, filled, rows_of, rows_that_count
 from jaxnn.training.over_devices import counted, crosses_processes
 from jaxnn.training.prefetch import as_array, on_device, prefetch
 from jaxnn.training.source import Block, CheckedStep
@@ -115,7 +115,7 @@ class Stream:
 
 def alone(batch: Batch) -> tuple[Batch, int]:
     """The batch on the default device, and how many of its rows count."""
-    return on_device(batch), rows_of(batch) if batch.mask is None else int(np.sum(batch.mask))
+    return on_device(batch), rows_that_count(batch)
 
 
 def as_batch(owner: str, item: Any) -> Batch:
@@ -158,12 +158,7 @@ def fitted(owner: str, batch: Batch, like: Batch) -> Batch:
         raise ValueError(
             f"{owner}: data must give no batch larger than the first, of {size} rows, got one of {n}"
         )
-    if n == size:
-        return batch
-    rows = np.arange(size) % n
-    mask = rows >= 0 if batch.mask is None else np.asarray(batch.mask)[rows]
-    x, y = jax.tree.map(lambda array: array[rows], (batch.x, batch.y))
-    return Batch(x, y, mask & (np.arange(size) < n))
+    return filled(batch, size)
 
 
 def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = None) -> Batches:
@@ -208,11 +203,6 @@ def of_iterable(data: Any, steps: int | None) -> Batches:
         return islice(data, before, None)
 
     return go_on
-
-
-def rows_of(batch: Batch) -> int:
-    """How many rows a batch has."""
-    return int(jax.tree.leaves(batch.x)[0].shape[0])
 
 
 def _described(batch: Batch) -> str:
