@@ -140,10 +140,8 @@ def multi_head_attention(
     checks.initialisers(name, kernel_init=kernel_init, output_init=output_init, bias_init=bias_init)
     rotation = _rotation(name, rotary, size)
     share = checks.number(
-        name, "dropout", dropout, least=0, most=1, rule="in [0, 1), the probability to drop"
+        name, "dropout", dropout, least=0, below=1, rule="in [0, 1), the probability to drop"
     )
-    if share == 1:
-        raise ValueError(checks.refusal(name, "dropout", "in [0, 1), the probability to drop", dropout))
     if not causal and (alibi or return_carry):
         raise ValueError(
             f"{name}: {'alibi' if alibi else 'return_carry'} needs causal=True, got causal=False"

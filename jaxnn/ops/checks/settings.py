@@ -37,6 +37,7 @@ def number(
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
+    below: float | None = None,
     finite: bool = True,
     rule: str | None = None,
 ) -> float:
@@ -49,6 +50,7 @@ def number(
       least: the smallest value that is allowed.
       most: the largest value that is allowed.
       above: a number that the value must exceed.
+      below: a number that must exceed the value.
       finite: False lets ±∞ pass where the bounds allow it; NaN never passes.
       rule: the bounds in words, where these should say more.
     """
@@ -62,8 +64,9 @@ def number(
     if result != result or (finite and abs(result) == inf):
         raise ValueError(refusal(owner, name, rule or ("a finite number" if finite else "a number"), value))
     low = (least is not None and result < least) or (above is not None and result <= above)
-    if low or (most is not None and result > most):
-        raise ValueError(refusal(owner, name, rule or _range(least, most, above), value))
+    high = (most is not None and result > most) or (below is not None and result >= below)
+    if low or high:
+        raise ValueError(refusal(owner, name, rule or _range(least, most, above, below), value))
     return result
 
 
@@ -213,11 +216,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _range(least: float | None, most: float | None, above: float | None = None) -> str:
+def _range(
+    least: float | None, most: float | None, above: float | None = None, below: float | None = None
+) -> str:
     """The bounds in words."""
-    if above is not None:
-        low = "positive" if above == 0 else f"above {above}"
-        return low if most is None else f"{low} and at most {most}"
     if least is not None and most is not None:
         return f"in [{least}, {most}]"
-    return f"at least {least}" if most is None else f"at most {most}"
+    sides = []
+    if least is not None:
+        sides.append(f"at least {least}")
+    if above is not None:
+        sides.append("positive" if above == 0 else f"above {above}")
+    if most is not None:
+        sides.append(f"at most {most}")
+    if below is not None:
+        sides.append(f"below {below}")
+    return " and ".join(sides)
