@@ -9,12 +9,17 @@ import jax
 
 def paths(tree: Any) -> list[str]:
     """The path of every leaf, joined by ``/``."""
-    return [_joined(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    return [joined(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their paths."""
+    return {joined(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def by_path(function: Callable[[str, Any], Any], tree: Any) -> Any:
     """The tree of ``function(path, leaf)``."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: function(_joined(path), leaf), tree)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: function(joined(path), leaf), tree)
 
 
 def matching(path: str, patterns: Iterable[str]) -> str | None:
@@ -30,5 +35,6 @@ def require_used(owner: str, patterns: Iterable[str], known: Sequence[str]) -> N
             raise ValueError(f"{owner}: {pattern!r} must match the path of an array, got the paths {some}")
 
 
-def _joined(path: tuple[Any, ...]) -> str:
+def joined(path: tuple[Any, ...]) -> str:
+    """A path as JAX gives it, joined by ``/``."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -14,6 +14,7 @@ from jaxnn.layer import Apply, Call, Layer, Step, Stream, Train, Visit, construc
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Key, Params, State, require_arguments
+from jaxnn.paths import leaves_by_path
 
 
 @constructor
@@ -166,9 +167,8 @@ def _require_copies(name: str, n: int, params: Params) -> None:
     """Raises unless every array of ``params`` has a leading axis of length n."""
     if all(jnp.shape(leaf)[:1] == (n,) for leaf in jax.tree.leaves(params)):
         return
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    for entry, leaf in leaves_by_path(params).items():
         if jnp.shape(leaf)[:1] != (n,):
-            entry = jax.tree_util.keystr(path, simple=True, separator="/")
             raise ValueError(
                 f"{name}: params of another net: {entry} must have a leading axis of {n}, one per copy, got "
                 f"shape {jnp.shape(leaf)}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from jaxnn.checkpoint.leaves import is_key
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal, shown
@@ -149,7 +149,7 @@ def placed(leaf: Any, sharding: NamedSharding) -> Any:
     """One array, of which every process has the same values, where ``sharding`` says."""
     if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
         return leaf
-    if _is_key(leaf):
+    if is_key(leaf):
         data = placed(jax.random.key_data(leaf), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -170,8 +170,4 @@ def _whole(leaf: Any) -> Any:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
         mesh = leaf.sharding.mesh  # type: ignore[attr-defined]
         leaf = _moved(leaf, NamedSharding(mesh, jax.P()))
-    return leaf if _is_key(leaf) else np.asarray(leaf)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf if is_key(leaf) else np.asarray(leaf)

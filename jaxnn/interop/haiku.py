@@ -13,6 +13,7 @@ import jax
 
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.params import Params
+from jaxnn.paths import joined, leaves_by_path
 from jaxnn.shapes import value_spec
 
 __all__ = ["Module"]
@@ -60,17 +61,13 @@ class Module(hk.Module):
         if hk.running_init():
             return self.net.apply(params, x)
         y, new = self.net.train(params, x, key)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(new):
-            hk.set_state(_name(path), leaf)
+        for path, leaf in leaves_by_path(new).items():
+            hk.set_state(path, leaf)
         return y
 
 
 def _each(get: Callable[..., Any], shapes: Any, fresh: Any) -> Any:
     def one(path: Any, spec: Any, value: Any) -> Any:
-        return get(_name(path), spec.shape, spec.dtype, init=lambda shape, dtype: value)
+        return get(joined(path), spec.shape, spec.dtype, init=lambda shape, dtype: value)
 
     return jax.tree_util.tree_map_with_path(one, shapes, fresh)
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")

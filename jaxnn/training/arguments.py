@@ -13,6 +13,7 @@ from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
 from jaxnn.params import Params
+from jaxnn.paths import leaves_by_path
 from jaxnn.shapes import Spec, as_spec
 from jaxnn.training.best import Best
 
@@ -125,7 +126,7 @@ def best(owner: str, value: Any, names: Iterable[str]) -> None:
 
 def decay(owner: str, name: str, value: Any) -> float:
     """``value`` as a float; raises unless it is from 0 to below 1."""
-    return checks.number(owner, name, value, least=0, most=1 - 1e-12, rule="at least 0 and below 1")
+    return checks.number(owner, name, value, least=0, below=1)
 
 
 def of_layer(owner: str, net: Layer, params: Any, shape: Spec | None = None) -> None:
@@ -139,7 +140,7 @@ def of_layer(owner: str, net: Layer, params: Any, shape: Spec | None = None) -> 
         expected = jax.eval_shape(net.init, jax.random.key(0), as_spec(shape))
     except jax.errors.ConcretizationTypeError:
         return  # the user's own init, which looks at values: nothing is known before it runs
-    wanted, found = _by_path(expected), _by_path(params)
+    wanted, found = leaves_by_path(expected), leaves_by_path(params)
     for path in [*wanted, *found]:
         if path not in found:
             raise ValueError(f"{owner}: params must be those of net, got none called {path}")
@@ -175,7 +176,7 @@ def shape(owner: str, value: Any) -> None:
 
 def finite(owner: str, params: Params) -> None:
     """Raises if a weight is NaN or infinite, or a state is NaN: training can't remove these."""
-    for path, leaf in _by_path(params).items():
+    for path, leaf in leaves_by_path(params).items():
         if not _is_floating(leaf) or not _is_here(leaf):
             continue
         values = np.asarray(leaf)
@@ -219,8 +220,3 @@ def _is_floating(leaf: Any) -> bool:
 
 def _is_here(leaf: Any) -> bool:
     return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
-
-
-def _by_path(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

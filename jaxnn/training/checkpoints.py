@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.checkpoint.leaves import is_key
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
-from jaxnn.paths import by_path, paths
+from jaxnn.paths import by_path, leaves_by_path
 
 FORMAT = 1
 
@@ -163,26 +164,23 @@ def _orbax(owner: str) -> Any:
 
 def _saved(tree: Any) -> dict[str, Any]:
     """The arrays to be saved, by path: keys as their words, and none without values, which Orbax refuses."""
-    leaves = dict(zip(paths(tree), jax.tree.leaves(tree), strict=True))
-    return {path: words(leaf) for path, leaf in leaves.items() if np.size(leaf)}
+    return {path: words(leaf) for path, leaf in leaves_by_path(tree).items() if np.size(leaf)}
 
 
 def _described(tree: Any) -> dict[str, str]:
-    leaves = zip(paths(tree), jax.tree.leaves(tree), strict=True)
-    return {path: f"{jnp.asarray(leaf).dtype}[{','.join(map(str, np.shape(leaf)))}]" for path, leaf in leaves}
+    return {
+        path: f"{jnp.asarray(leaf).dtype}[{','.join(map(str, np.shape(leaf)))}]"
+        for path, leaf in leaves_by_path(tree).items()
+    }
 
 
 def words(leaf: Any) -> Any:
     """A key as the words that it is made of, anything else as it is."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
 def _placed(found: Any, leaf: Any) -> Any:
-    return jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else found
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf)) if is_key(leaf) else found
 
 
 def _like(leaf: Any) -> Any:

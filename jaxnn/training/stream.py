@@ -12,7 +12,7 @@ import numpy as np
 from jaxnn.data import is_array, length, minibatches
 from jaxnn.distribution.place import own_rows
 from jaxnn.distribution.sharding import Sharding
-from jaxnn.ops.checks import refusal
+from jaxnn.ops.checks import refusal, shown
 from jaxnn.params import Key
 from jaxnn.training.batch import Batch, filled, rows_of, rows_that_count
 from jaxnn.training.over_devices import counted, crosses_processes
@@ -121,12 +121,10 @@ def alone(batch: Batch) -> tuple[Batch, int]:
 def as_batch(owner: str, item: Any) -> Batch:
     """What an iterable gave, as a batch; raises unless it is ``(x, y)`` or ``(x, y, mask)``, of arrays."""
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-        came = f"a {type(item).__name__} of {len(item)}" if isinstance(item, tuple | list | dict) else None
-        rule = "pairs (inputs, targets), or with a mask after them"
+        sized = isinstance(item, tuple | list | dict)
+        came = f"a {type(item).__name__} of {len(item)}" if sized else shown(item)
         raise TypeError(
-            f"{owner}: data must give {rule}, got {came}"
-            if came
-            else f"{owner}: data must give {rule}, got " + refusal("", "", "", item).rpartition(", got ")[2]
+            f"{owner}: data must give pairs (inputs, targets), or with a mask after them, got {came}"
         )
     batch = Batch(*(jax.tree.map(as_array, part) for part in item))
     leaves = jax.tree.leaves(batch)

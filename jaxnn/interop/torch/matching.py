@@ -19,6 +19,7 @@ from jaxnn.interop.units import Slots, Unit, units
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.params import Params, require_params
+from jaxnn.paths import joined, leaves_by_path
 from jaxnn.shapes import Spec
 
 Mapped = Mapping[str, str]
@@ -227,8 +228,7 @@ def _places(unit: Unit, features: Mapping[str, Features], mapping: Mapped) -> li
 
 def bare_paths(unit: Unit) -> list[str]:
     """The paths of the arrays of a layer of one's own: its own path if it is a single one."""
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(unit.slots)]
-    names = [jax.tree_util.keystr(path[1:], simple=True, separator="/") for path in paths]
+    names = [joined(path[1:]) for path, _ in jax.tree_util.tree_leaves_with_path(unit.slots)]
     return [unit.path] if len(names) == 1 else [f"{unit.path}/{name}" for name in names]
 
 
@@ -378,8 +378,7 @@ def _row(place: Place, module: Module | None, by: Any) -> Row:
 
 
 def _first_shape(unit: Unit) -> tuple[int, ...]:
-    leaves = jax.tree_util.tree_leaves_with_path(unit.slots)
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    named = leaves_by_path(unit.slots)
     main = next((name for name in named if "kernel" in name or name.endswith("scale")), next(iter(named)))
     shape: tuple[int, ...] = named[main].shape
     return shape
