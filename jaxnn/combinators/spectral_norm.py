@@ -14,11 +14,12 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnn.combinators.kernel_entries import at_kernels, is_kernel, kernels, require_kernels
-from jaxnn.draft import Drafted, Draw, draft
+from jaxnn.combinators.rewritten import rewritten
+from jaxnn.draft import Draw, draft
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.scale import length, scale_of
-from jaxnn.layer import Call, Layer, Step, Visit, constructor, in_pieces
+from jaxnn.layer import Layer, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops.checks import integer, number
 from jaxnn.params import Key, Params, State, fold_name, require_params
@@ -96,29 +97,12 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
         move = partial(_iterate, iterations=iterations)
         return at_kernels(is_kernel, move, kernels(params.weights), params.state["vectors"])
 
-    def apply(params: Params, x: Any, /) -> Any:
-        return layer.apply(stored(params), x)
-
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         vectors = moved(params)
         y, state = layer.train(divided(params, vectors), x, key)
         return y, {"state": state, "vectors": vectors}
 
-    def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
-        return inner(stored(params), x, call)
-
-    def stream(params: Params, room: int, /) -> Step:
-        return in_pieces(layer, stored(params), room)
-
-    return replace(
-        layer,
-        init=Drafted(drafted, apply),
-        apply=apply,
-        train=train,
-        visit=layer.visit and partial(visit, layer.visit),
-        stream=layer.stream and stream,
-        cast=layer.cast and checked(narrowed),
-    )
+    return replace(rewritten(layer, drafted, stored, train), cast=layer.cast and checked(narrowed))
 
 
 def _start(kernel: jax.Array, *, key: Key) -> jax.Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,11 +11,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.combinators.kernel_entries import at_kernels, is_kernel, require_kernels
-from jaxnn.draft import Drafted, Draw, draft
+from jaxnn.combinators.rewritten import rewritten
+from jaxnn.draft import Draw, draft
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.scale import length, scale_of
-from jaxnn.layer import Call, Layer, Step, Visit, constructor, in_pieces
+from jaxnn.layer import Layer, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.params import Key, Params, State, checks_params
 
@@ -62,26 +62,10 @@ def weight_norm(layer: LayerLike) -> Layer:
     def plain(params: Params) -> Params:
         return Params(at_kernels(_is_polar, _cartesian, params.weights, again=True), params.state)
 
-    def apply(params: Params, x: Any, /) -> Any:
-        return layer.apply(plain(params), x)
-
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         return layer.train(plain(params), x, key)
 
-    def visit(inner: Visit, params: Params, x: Any, call: Call, /) -> Any:
-        return inner(plain(params), x, call)
-
-    def stream(params: Params, room: int, /) -> Step:
-        return in_pieces(layer, plain(params), room)
-
-    return replace(
-        layer,
-        init=Drafted(drafted, apply),
-        apply=apply,
-        train=train,
-        visit=layer.visit and partial(visit, layer.visit),
-        stream=layer.stream and stream,
-    )
+    return rewritten(layer, drafted, plain, train)
 
 
 def _is_polar(name: str, entry: Any) -> bool:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxnn.combinators.rewritten import rewritten
 from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.layer import Call, Layer, Step, Visit, constructor, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
@@ -70,9 +71,6 @@ def frozen(layer: LayerLike) -> Layer:
     def narrowed(params: Params, dtype: DTypeLike) -> Params:
         return still(cast_weights(layer, thawed(params), dtype))
 
-    def apply(params: Params, x: Any, /) -> Any:
-        return layer.apply(thawed(params), x)
-
     def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
         y, state = layer.train(thawed(params), x, key)
         return y, {"weights": params.state["weights"], "state": state}
@@ -83,16 +81,9 @@ def frozen(layer: LayerLike) -> Layer:
 
         return inner(thawed(params), x, call_frozen)
 
-    def stream(params: Params, room: int, /) -> Step:
-        return in_pieces(layer, thawed(params), room)
-
     return replace(
-        layer,
-        init=Drafted(drafted, apply),
-        apply=apply,
-        train=train,
+        rewritten(layer, drafted, thawed, train),
         visit=layer.visit and partial(visit, layer.visit),
-        stream=layer.stream and stream,
         cast=narrowed,
     )
 
