@@ -268,17 +268,10 @@ def multi_head_attention(
 
 def _given(name: str, inputs: Any) -> Given:
     """The input in any of its forms; raises unless its arrays have three axes."""
-    if (
-        isinstance(inputs, tuple)
-        and not hasattr(inputs, "_fields")
-        and len(inputs) == 2
-        and not _are_lengths(inputs[1])
-    ):
+    if _has_memory(name, inputs):
         (x, lengths), (memory, memory_lengths) = (
             part if isinstance(part, tuple) and len(part) == 2 else (part, None) for part in inputs
         )
-        if memory is None:
-            raise ValueError(f"{name}: the memory must be an array (N, S, F), or (array, lengths), got None")
         given = Given(x, lengths, None, memory, memory_lengths)
     else:
         x, lengths, carry = as_sequences(name, inputs)
@@ -293,6 +286,17 @@ def _given(name: str, inputs: Any) -> Given:
             f"{checks.described(x)}"
         )
     return given._replace(x=x, memory=memory)
+
+
+def _has_memory(name: str, inputs: Any) -> bool:
+    """Whether the input is ``(query, memory)``; raises where the memory is None."""
+    pair = isinstance(inputs, tuple) and not hasattr(inputs, "_fields") and len(inputs) == 2
+    if not pair or _are_lengths(inputs[1]):
+        return False
+    memory = inputs[1]
+    if memory is None or (isinstance(memory, tuple) and len(memory) == 2 and memory[0] is None):
+        raise ValueError(f"{name}: the memory must be an array (N, S, F), or (array, lengths), got None")
+    return True
 
 
 def _are_lengths(value: Any) -> bool:
@@ -317,11 +321,8 @@ def _as_cache(name: str, carry: Any) -> Cache | None:
 
 def _specs(name: str, inputs: Any) -> tuple[Any, Any]:
     """The specs of x and of what keys and values are made from."""
-    pair = isinstance(inputs, tuple) and not hasattr(inputs, "_fields") and len(inputs) == 2
-    if pair and not _are_lengths(inputs[1]):
+    if _has_memory(name, inputs):
         found = [part[0] if isinstance(part, tuple) else part for part in inputs]
-        if found[1] is None:
-            raise ValueError(f"{name}: the memory must be an array (N, S, F), or (array, lengths), got None")
     else:
         found = [as_sequences(name, inputs).x] * 2
     for spec in found:
