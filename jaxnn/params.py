@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, TypeGuard
 from zlib import crc32
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.entries import Entries, require_entries
@@ -26,6 +27,17 @@ class Params(NamedTuple):
 
     weights: Weights
     state: State
+
+
+def is_key(leaf: Any) -> TypeGuard[jax.Array]:
+    """Whether the leaf is a typed PRNG key, which has no bytes of its own."""
+    return isinstance(leaf, jax.Array) and is_key_dtype(leaf.dtype)
+
+
+@lru_cache  # a checkpoint may have very many leaves
+def is_key_dtype(dtype: Any) -> bool:
+    """Whether arrays of the dtype hold typed PRNG keys."""
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def fold_name(key: Key, name: str) -> Key:

@@ -126,3 +126,21 @@ def test_internal_modules_are_not_exported():
 
 def test_names_of_cases_say_what_they_are():
     assert all(re.fullmatch(r"[a-z0-9_.+-]+", case.name) for case in CASES)
+
+
+def test_a_file_imports_only_what_is_above_it():
+    """The README's table is in the order of imports; files that it does not name are part of the contract."""
+    cells = re.findall(r"^\| (`jaxnn/[^|]+) \|", README, re.MULTILINE)
+    contract = next(place for place, cell in enumerate(cells) if "layer.py" in cell)
+    named = {
+        name: place
+        for place, cell in enumerate(cells)
+        for name in re.findall(r"`(?:jaxnn/)?(\w+)(?:/|\.py)`", cell)
+    }
+    assert named.keys() >= {folder.name for folder in (ROOT / "jaxnn").iterdir() if folder.is_dir()} - {
+        "__pycache__"
+    }
+    for file in sorted((ROOT / "jaxnn").glob("*[!_].py")) + sorted((ROOT / "jaxnn").glob("*/**/*.py")):
+        own = file.relative_to(ROOT / "jaxnn").parts[0].removesuffix(".py")
+        for other in re.findall(r"^from jaxnn\.(\w+)", file.read_text(), re.MULTILINE):
+            assert other == "exports" or named.get(other, contract) <= named.get(own, contract), (file, other)

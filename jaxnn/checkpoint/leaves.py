@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnn.checkpoint.archive import Array, shown
 from jaxnn.checkpoint.npy import Head
+from jaxnn.params import is_key, is_key_dtype
 
 SMALL = 2**16  # bytes below which avoiding an array's cached copy isn't worthwhile
 KEY = "key/"  # precedes the name of a typed key's implementation
@@ -168,7 +169,7 @@ def _key(implementation: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], 
 
 def fits(dtype: Any) -> bool:
     """Whether JAX would keep this dtype as it is, rather than truncate its 64 bits to 32."""
-    return _is_key_dtype(dtype) or jax.dtypes.canonicalize_dtype(dtype) == dtype
+    return is_key_dtype(dtype) or jax.dtypes.canonicalize_dtype(dtype) == dtype
 
 
 def placement(like: Any) -> Any:
@@ -181,13 +182,3 @@ def placement(like: Any) -> Any:
 def described(leaf: Any) -> str:
     """Dtype and shape: ``float32[3,4]``."""
     return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-
-
-def is_key(leaf: Any) -> TypeGuard[jax.Array]:
-    """Whether the leaf is a typed PRNG key, which has no bytes of its own."""
-    return isinstance(leaf, jax.Array) and _is_key_dtype(leaf.dtype)
-
-
-@functools.lru_cache
-def _is_key_dtype(dtype: Any) -> bool:
-    return jnp.issubdtype(dtype, jax.dtypes.prng_key)

@@ -16,9 +16,10 @@ import numpy as np
 
 from jaxnn.checkpoint import header
 from jaxnn.checkpoint.archive import Fault, shown
-from jaxnn.checkpoint.leaves import KEY, dtype_name, is_key
+from jaxnn.checkpoint.leaves import KEY, dtype_name
 from jaxnn.checkpoint.paths import flatten, root_of
 from jaxnn.checkpoint.replace import FilePath, reading, replacing
+from jaxnn.params import is_key
 
 SUFFIX = ".safetensors"
 METADATA = "jaxnn"  #: the name of the header in the file's metadata

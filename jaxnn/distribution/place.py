@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from jaxnn.checkpoint.leaves import is_key
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal, shown
+from jaxnn.params import is_key
 
 Tree = TypeVar("Tree")
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checkpoint.leaves import is_key
 from jaxnn.ops import checks
 from jaxnn.ops.checks import refusal
+from jaxnn.params import is_key
 from jaxnn.paths import by_path, leaves_by_path
 
 FORMAT = 1
