@@ -1,6 +1,7 @@
 """Strictness is configuration: ranks and dtypes never promote silently, warnings are errors."""
 
 import gc
+import signal
 from zlib import crc32
 
 import jax
@@ -19,6 +20,14 @@ settings.register_profile(
     "deep", max_examples=100, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heard_interrupts():
+    """Ctrl-C raises, as it does in a terminal: started in the background of a shell, Python ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from jaxnn.kernels.recurrence.cells import rnn_cell
 from jaxnn.kernels.recurrence.primitives import over_time
 from jaxnn.kernels.reduction import broadcast, extreme, sum_over
 from jaxnn.kernels.resampling import primitives as resampling
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, equations, rng_array
 
 SHAPE = (2, 6, 4)
 STRIDED = Settings((6,), (3,), (2,), ((1, 1),), (1,), groups=2)
@@ -159,7 +159,7 @@ EXAMPLES = {
 def equation(name, function):
     """The equation of this primitive in the program of ``function``."""
     program = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(SHAPE, jnp.float32))
-    (eqn,) = (eqn for eqn in program.eqns if eqn.primitive.name == name)
+    (eqn,) = (eqn for eqn in equations(program) if eqn.primitive.name == name)
     return eqn
 
 
