@@ -307,17 +307,17 @@ def test_grouped_ones_leave_a_batch_on_its_devices(name, groups, c_in, c_out):
         )
     )
 
-    def faces(x, kernel, y):
+    def passes(x, kernel, y):
         return (
             convolution.forward(x, kernel, s, jnp.float32),
             convolution.input_gradient(kernel, y, s, jnp.float32),
             convolution.kernel_gradient(x, y, s, jnp.float32),
         )
 
-    expected = jax.jit(faces)(x, kernel, y)
+    expected = jax.jit(passes)(x, kernel, y)
     places = [jax.NamedSharding(mesh, spec) for spec in (jax.P("batch"), jax.P(), jax.P("batch"))]
     args = [jax.device_put(a, place) for a, place in zip((x, kernel, y), places, strict=True)]
-    program = jax.jit(faces).lower(*args).compile()
+    program = jax.jit(passes).lower(*args).compile()
     check_only_sums(program, kernel)
     assert_close(jax.device_get(program(*args)), jax.device_get(expected))
 

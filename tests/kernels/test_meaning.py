@@ -207,11 +207,11 @@ def test_a_convolution_has_as_many_terms_as_its_plain_program(name, groups):
     """The input gradient has fewer: its plain program pads y, and products with padding count."""
     s = STRIDED._replace(groups=groups)
     kernel = rng_array(3, 4 // groups, 4)
-    faces = {
+    passes = {
         "jaxnn_conv_forward": lambda x: convolution.forward(x, kernel, s, x.dtype),
         "jaxnn_conv_kernel_gradient": lambda x: convolution.kernel_gradient(x, Y, s, x.dtype),
     }
-    eqn = equation(name, faces[name])
+    eqn = equation(name, passes[name])
     assert given_flops(eqn) == count_flops(plain_program(eqn))
 
 
