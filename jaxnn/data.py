@@ -10,6 +10,7 @@ import numpy as np
 from jaxnn.ops import checks
 from jaxnn.ops.standardize import feature_statistics, standardize
 from jaxnn.params import Key
+from jaxnn.shuffle import permutation
 
 __all__ = ["feature_statistics", "length", "minibatches", "standardize"]
 
@@ -42,7 +43,7 @@ def minibatches(data: Any, batch_size: int, *, key: Key | None = None) -> Iterat
     batch_size = examples_at_a_time("minibatches", batch_size, n)
     if key is not None:
         checks.key("minibatches", key)
-    order = np.arange(n) if key is None else np.asarray(jax.random.permutation(key, n))
+    order = np.arange(n) if key is None else permutation(key, n)
 
     def batches() -> Iterator[tuple[Any, np.ndarray]]:
         for start in range(0, n, batch_size):

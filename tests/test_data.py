@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -5,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnn as nn
+from jaxnn.shuffle import bits, ordered, permutation
 from tests.support import assert_close
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 40), shuffle=st.booleans())
 def test_every_row_comes_exactly_once(n, batch_size, shuffle):
-    import jax
 
     batch_size = min(n, batch_size)
     x = np.arange(n)
@@ -62,3 +63,18 @@ def test_standardised_features_have_zero_mean_and_unit_deviation():
     np.testing.assert_allclose(y.std(axis=0), [1, 0, 1], atol=0.02)
     test = np.asarray(nn.data.standardize(x[:5], *statistics))
     assert_close(test, y[:5])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 1625, 1626])
+def test_the_order_is_that_of_jax(n):
+    """From 1,626 rows on, 32 bits per row are too few, and there are two rounds of sorting."""
+    key = jax.random.key(n)
+    np.testing.assert_array_equal(permutation(key, n), jax.random.permutation(key, n))
+    assert bits(key, n).shape == (0 if n == 1 else 1 if n < 1626 else 2, n)
+
+
+def test_equal_bits_keep_the_order_of_the_round_before():
+    np.testing.assert_array_equal(ordered(jnp.array([[3, 1, 2, 0], [7, 7, 7, 7]], jnp.uint32)), [3, 1, 2, 0])
+    np.testing.assert_array_equal(
+        ordered(jnp.array([[2**32 - 1, 5, 2**32 - 1, 5]], jnp.uint32)), [1, 3, 0, 2]
+    )

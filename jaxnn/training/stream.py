@@ -14,6 +14,7 @@ from jaxnn.distribution.place import own_rows
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.ops.checks import refusal, shown
 from jaxnn.params import Key
+from jaxnn.shuffle import permutation
 from jaxnn.training.batch import Batch, filled, rows_of, rows_that_count
 from jaxnn.training.over_devices import counted, crosses_processes
 from jaxnn.training.prefetch import as_array, on_device, prefetch
@@ -173,7 +174,7 @@ def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = 
 
     def own(epoch: int) -> Iterator[Batch]:
         assert sharding is not None
-        order = np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), n))
+        order = permutation(jax.random.fold_in(key, epoch), n)
         mine = own_rows(sharding, batch_size)
         for start in range(0, n, batch_size):
             rows = start + mine

@@ -1,0 +1,48 @@
+"""The order in which examples come: the permutation of ``jax.random``, sorted by NumPy."""
+
+from functools import partial
+from math import ceil, log
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.params import Key
+
+
+def permutation(key: Key, n: int) -> np.ndarray:
+    """0 … n − 1 in an order drawn from ``key``: that of ``jax.random.permutation``, value by value.
+
+    XLA's sort of 20,000 keys takes some 5 ms on a CPU, and there are two; NumPy's takes half a millisecond.
+
+    >>> import jax
+    >>> permutation(jax.random.key(0), 5).tolist() == jax.random.permutation(jax.random.key(0), 5).tolist()
+    True
+    """
+    return ordered(bits(key, n))
+
+
+@partial(jax.jit, static_argnums=1)
+def bits(key: Key, n: int) -> jax.Array:
+    """What an order is sorted by, (rounds, n): the part of the work that is done where arrays are.
+
+    32 bits leave ties, which would stay in their old order; so there are as many rounds as make three
+    times the bits that n places need.
+    """
+    found = []
+    for _ in range(ceil(3 * log(max(n, 1)) / log(2**32 - 1))):
+        key, own = jax.random.split(key)
+        found.append(jax.random.bits(own, (n,), jnp.uint32))
+    return jnp.stack(found) if found else jnp.zeros((0, n), jnp.uint32)
+
+
+def ordered(rounds: jax.Array) -> np.ndarray:
+    """The order (n,) that bits (rounds, n) give: sorted by each row in turn, ties as they stood before."""
+    low = np.arange(rounds.shape[1], dtype=np.uint64)
+    order = low.astype(np.int64)
+    for words in np.asarray(rounds):
+        # The place in the low half makes all values different, so that a plain sort, the fastest, is stable.
+        values = words.astype(np.uint64) << np.uint64(32) | low
+        values.sort()
+        order = order[values & np.uint64(2**32 - 1)]
+    return order
