@@ -53,3 +53,12 @@ def padded(frames: np.ndarray, lengths: np.ndarray, longest: int) -> np.ndarray:
 def prose() -> str:
     """The help topics of the Python that runs this: near half a million characters of technical English."""
     return "\n".join(pydoc_data.topics.topics[name] for name in sorted(pydoc_data.topics.topics))
+
+
+def paragraphs() -> str:
+    """``prose`` with every paragraph once: the topics repeat whole passages of one another.
+
+    What is held out of this text stands nowhere in the rest of it.
+    """
+    found = {" ".join(paragraph.split()): paragraph.strip("\n") for paragraph in prose().split("\n\n")}
+    return "\n\n".join(paragraph for words, paragraph in found.items() if words)
