@@ -1,171 +1,148 @@
-"""Training as a whole: the steps of ``fit`` beside loops written by hand.
+"""Training as a whole: epochs of ``fit`` beside loops by hand, in JAX, Flax NNX and PyTorch.
 
-python -m benchmarks.fit                steps per second; a few minutes
+python -m benchmarks.fit                    writes results/fit-….json; two minutes
+python -m benchmarks.fit --only LSTM        one net
 
-The table times epochs of a small MLP, CNN and LSTM in turn, ``--rounds`` times: the training step of
-the README in a Python loop over batches of NumPy arrays, the same in one ``lax.scan`` per epoch, and ``fit``
-with data on the device, from the host, and as a stream of batches with a thread that reads ahead; and what
-share of its time a loop over ``nn.training.prefetch`` waits for batches. What is compiled in the first epoch
-does not count.
+A small MLP, CNN and LSTM are trained in three ways. Scanned: data on the device, many steps per dispatch.
+Unscanned: rows of arrays, one dispatch per step. Streamed: batches from a generator. Each contender is
+compiled in two epochs that do not count; then all take turns, an epoch each. At last a loop over
+``nn.training.prefetch`` is fed by a host that keeps up and by one that takes twice as long as a step, and the
+time waited is counted.
 """
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
-from itertools import pairwise
-from statistics import median
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import quantiles
+from time import perf_counter
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
+from benchmarks import environment, record
+from benchmarks.loops import Data, Loop, Task, data, ours
+from benchmarks.record import Row, Run
 
-import jaxnn as nn
-
-cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-OPTIMIZER = optax.sgd(0.01, momentum=0.9)
-SEED = 0
-CASES: dict[str, tuple[nn.Layer, tuple[int, ...], int, int]] = {
-    "MLP 784-50-100-10, batch 100": (
-        nn.serial(nn.dense(50), nn.relu, nn.dense(100), nn.relu, nn.dense(10)), (784,), 100, 200,
-    ),
-    "CNN 8-16 channels of 14×14, batch 50": (
-        nn.serial(
-            nn.conv(8, 3, padding="SAME"), nn.batch_norm(), nn.relu, nn.max_pool(2),
-            nn.conv(16, 3, padding="SAME"), nn.relu, nn.max_pool(2), nn.flatten, nn.dense(10),
-        ), (14, 14, 1), 50, 60,
-    ),
-    "LSTM of 32 over 24 steps, batch 32": (
-        nn.serial(nn.lstm(32, outputs="last"), nn.dense(10)), (24, 16), 32, 60,
-    ),
+TASKS = (
+    Task("MLP", "MLP 784-50-100-10, batch 100", (784,), 100, 200),
+    Task("CNN", "CNN 8-16 channels of 14×14, batch 50", (14, 14, 1), 50, 60),
+    Task("LSTM", "LSTM of 32 over 24 steps, batch 32", (24, 16), 32, 60),
+)
+#: By way to train, contenders: the module and the function that makes the loop. The first is ours.
+WAYS = {
+    "scanned": {
+        "fit": "ours.scanned", "JAX by hand": "by_hand.scanned", "Flax NNX": "flax_nnx.scanned",
+    },
+    "unscanned": {
+        "fit": "ours.unscanned", "JAX by hand": "by_hand.unscanned", "Flax NNX": "flax_nnx.unscanned",
+        "PyTorch": "pytorch.resident",
+    },
+    "streamed": {
+        "fit": "ours.streamed", "JAX by hand": "by_hand.unscanned", "Flax NNX": "flax_nnx.unscanned",
+        "PyTorch": "pytorch.streamed",
+    },
 }  # fmt: skip
-
-Arrays = tuple[np.ndarray, np.ndarray]
-
-
-def data(shape: tuple[int, ...], n: int) -> Arrays:
-    random = np.random.default_rng(0)
-    return random.standard_normal((n, *shape)).astype(np.float32), random.integers(0, 10, n).astype(np.int32)
+NEEDS = {"flax_nnx": "flax", "pytorch": "torch"}
+SLOW = 2.0  #: the slow host's time for a batch, in steps
 
 
-def shuffled(arrays: Arrays, size: int, seed: int) -> Iterator[Arrays]:
-    x, y = arrays
-    order = np.random.default_rng(seed).permutation(len(y))
-    for start in range(0, len(y), size):
-        rows = order[start : start + size]
-        yield x[rows], y[rows]
+def loops(task: Task, arrays: Data, contenders: dict[str, str]) -> dict[str, Loop]:
+    """Those that can be made here."""
+    made = {}
+    for name, place in contenders.items():
+        module, function = place.split(".")
+        if module not in NEEDS or find_spec(NEEDS[module]) is not None:
+            made[name] = getattr(import_module(f"benchmarks.loops.{module}"), function)(task, arrays)
+    return made
 
 
-def by_hand(net: nn.Layer) -> Callable[..., Any]:
-    """The step of the README."""
+def alternated(contenders: dict[str, Loop], rounds: int) -> dict[str, list[float]]:
+    """Seconds of an epoch, by contender, round by round, forwards and backwards (A B C, C B A, …).
 
-    def step(params: Any, opt_state: Any, x: Any, y: Any, key: Any) -> Any:
-        def loss(weights: Any) -> Any:
-            logits, state = net.train(params._replace(weights=weights), x, key)
-            return cross_entropy(logits, y).mean(), state
-
-        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(params.weights)
-        updates, opt_state = OPTIMIZER.update(grads, opt_state, params.weights)
-        return nn.Params(optax.apply_updates(params.weights, updates), state), opt_state, value
-
-    return step
-
-
-def epochs_by_hand(net: nn.Layer, arrays: Arrays, size: int, rounds: int, *, scan: bool) -> list[float]:
-    """Seconds of each epoch but the first."""
-    step, key = by_hand(net), jax.random.key(SEED)
-    jitted = jax.jit(step, donate_argnums=(0, 1))
-
-    def scanned(params: Any, opt_state: Any, x: Any, y: Any, order: Any, key: Any) -> Any:
-        def one(carry: Any, rows: Any) -> Any:
-            *carry, value = step(*carry, x[rows], y[rows], key)
-            return tuple(carry), value
-
-        return jax.lax.scan(one, (params, opt_state), order)
-
-    whole = jax.jit(scanned, donate_argnums=(0, 1))
-    params = net.init(jax.random.key(SEED), arrays[0][:1])
-    carry: Any = (params, OPTIMIZER.init(params.weights))
-    resident, seconds = jax.device_put(arrays), []
-    for epoch in range(rounds + 1):
-        start = time.perf_counter()
-        if scan:
-            order = np.random.default_rng(epoch).permutation(len(arrays[1])).reshape(-1, size)
-            carry, values = whole(*carry, *resident, order, key)
-            float(values.mean())
-        else:
-            values = []
-            for x, y in shuffled(arrays, size, epoch):
-                *carry, value = jitted(*carry, x, y, key)
-                values.append(value)
-            float(jnp.stack(values).mean())
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:]
+    Two epochs before them compile and warm up.
+    """
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(1, rounds + 3):
+        for name in [*contenders][:: 1 if number % 2 else -1]:
+            start = perf_counter()
+            contenders[name](number)
+            found[name].append(perf_counter() - start)
+    for epoch in contenders.values():
+        if isinstance(epoch, ours.Fit):
+            epoch.close()
+    return {name: seconds[2:] for name, seconds in found.items()}
 
 
-def epochs_of_fit(net: nn.Layer, arrays: Any, rounds: int, **settings: Any) -> list[float]:
-    """Seconds of each epoch but the first two: in these it finds out how many steps to dispatch at once."""
-    ends: list[float] = []
-    nn.fit(
-        net, OPTIMIZER, cross_entropy, arrays, key=jax.random.key(SEED), epochs=rounds + 2, progress=False,
-        on_epoch=lambda *_: ends.append(time.perf_counter()), **settings,
-    )  # fmt: skip
-    return [end - begin for begin, end in pairwise(ends[1:])]
+def rows(task: Task, way: str, rounds: int) -> Iterable[Row]:
+    """A row per contender: seconds per step, and over ours."""
+    found = alternated(loops(task, data(task), WAYS[way]), rounds)
+    first = next(iter(found.values()))
+    for name, seconds in found.items():
+        q1, median, q3 = quantiles([one / task.steps for one in seconds], n=4)
+        low, ratio, high = quantiles([a / b for a, b in zip(seconds, first, strict=True)], n=4)
+        yield Row(
+            "fit", task.net, task.title, name, "step", way, n=rounds, median=median, q1=q1, q3=q3,
+            ratio=ratio, ratio_q1=low, ratio_q3=high, examples=task.rows,
+        )  # fmt: skip
 
 
-def waited(net: nn.Layer, arrays: Arrays, size: int) -> float:
-    """The share of an epoch's time that a loop over ``prefetch`` waits for batches."""
-    step = nn.make_step(net, OPTIMIZER, cross_entropy)
-    state = nn.init_state(net, OPTIMIZER, jax.random.key(SEED), arrays[0][:1])
-    share = 0.0
-    for epoch in range(2):
-        reader = nn.training.prefetch(shuffled(arrays, size, epoch))
-        start = time.perf_counter()
-        for x, y in reader:
-            state, scores = step(state, x, y)
-            jax.block_until_ready(scores)
-        share = reader.waited / (time.perf_counter() - start)
-    return share
+def waiting(task: Task) -> Iterable[Row]:
+    """Two rows per host: seconds per step, and seconds of them that the loop waited for a batch."""
+    arrays = data(task)
+    usual = ours.waited(task, arrays)
+    for host, found in (("fast", usual), ("slow", ours.waited(task, arrays, SLOW * usual.step))):
+        row = Row("fit", task.net, task.title, "prefetch", "step", f"{host} host", n=1, examples=task.rows)
+        yield replace(row, median=found.step)
+        yield replace(row, mode="waited", median=found.waited)
 
 
-def ways(net: nn.Layer, arrays: Arrays, size: int) -> dict[str, Callable[[], list[float]]]:
-    """By name, the seconds of a few epochs."""
-
-    def stream(epoch: int) -> Iterator[Arrays]:
-        return shuffled(arrays, size, epoch)
-
-    return {
-        "loop by hand": lambda: epochs_by_hand(net, arrays, size, 2, scan=False),
-        "scan by hand": lambda: epochs_by_hand(net, arrays, size, 2, scan=True),
-        "fit, on the device": lambda: epochs_of_fit(net, arrays, 2, batch_size=size),
-        "fit, from the host": lambda: epochs_of_fit(net, arrays, 2, batch_size=size, on_device=False),
-        "fit, stream": lambda: epochs_of_fit(net, stream, 2),
-    }
-
-
-def steps_per_second(rounds: int) -> None:
-    print("Steps per second, medians; and the share of its time that a loop over prefetch waits.", end="\n\n")
-    for i, (title, (net, shape, size, steps)) in enumerate(CASES.items()):
-        arrays = data(shape, size * steps)
-        contenders = ways(net, arrays, size)
-        if i == 0:
-            print("| net |", " | ".join(contenders), "| waited |")
-            print("|---|" + "---:|" * (len(contenders) + 1))
-        found: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(rounds):
-            for name, way in contenders.items():
-                found[name].extend(way())
-        rates = " | ".join(f"{steps / median(seconds):,.0f}" for seconds in found.values())
-        print(f"| {title} | {rates} | {waited(net, arrays, size):.1%} |", flush=True)
+def table(found: Sequence[Row]) -> str:
+    """Markdown: steps per second and, in brackets, the time over that of ``fit``; then what was waited."""
+    names = ("fit", "JAX by hand", "Flax NNX", "PyTorch")
+    lines = [f"| steps per second (time ÷ that of fit) | {' | '.join(names)} |", "|---|---:|---:|---:|---:|"]
+    timed = {row.key: row for row in found}
+    cases = dict.fromkeys((row.case, row.place) for row in found if row.contender in names)
+    for case, place in cases:
+        cells = []
+        for name in names:
+            row = next(
+                (r for r in timed.values() if (r.case, r.place, r.contender) == (case, place, name)), None
+            )
+            if row is None or row.median is None or row.ratio is None:
+                cells.append("")
+            else:
+                cells.append(f"{1 / row.median:,.0f}" + ("" if name == "fit" else f" ({row.ratio:.2f})"))
+        lines.append(f"| {case}: {place} | {' | '.join(cells)} |")
+    lines += ["", "| waiting for batches | steps per second | share of time waited |", "|---|---:|---:|"]
+    for row in found:
+        if row.mode == "waited":
+            whole = timed[replace(row, mode="step").key]
+            assert row.median is not None
+            assert whole.median is not None
+            share = row.median / whole.median
+            lines.append(f"| {row.case}: {row.place} | {1 / whole.median:,.0f} | {share:.1%} |")
+    return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> Run:
+    """The program; gives the run that it has written."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how often the ways to train take turns")
-    steps_per_second(parser.parse_args().rounds)
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="nets whose name contains one")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY")
+    parser.add_argument("--rounds", type=int, default=15, help="epochs of each contender that count")
+    parser.add_argument("--out", type=Path, default=record.RESULTS, help="the folder of the results")
+    given = parser.parse_args(arguments)
+    found: list[Row] = []
+    for task in TASKS:
+        if not given.only or any(word in task.title for word in given.only):
+            for way in given.ways:
+                found += rows(task, way, given.rounds)
+            found += waiting(task)
+    run = Run("fit", environment.describe(**vars(given)), rows=tuple(found))
+    print(table(found), f"\n\nwritten: {run.save(given.out)}")
+    return run
 
 
 if __name__ == "__main__":
