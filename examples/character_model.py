@@ -130,7 +130,7 @@ def train(
     key: jax.Array,
     epochs: int,
     rows: int = 16,
-    length: int = 128,
+    length: int = 64,
     rate: float = 4e-3,
     checkpoint: Path | None = None,
 ) -> nn.Fit:
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     )
     parser.add_argument("--letters", type=int, help="of the text, from its start, instead of all")
     parser.add_argument("--size", type=int, default=256, help="of the LSTM's state")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="where the run is saved, and gone on with")
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the figure goes")

@@ -36,6 +36,12 @@ def bits(key: Key, n: int) -> jax.Array:
     return jnp.stack(found) if found else jnp.zeros((0, n), jnp.uint32)
 
 
+@partial(jax.jit, static_argnums=2)
+def bits_of_epoch(key: Key, epoch: int, n: int) -> jax.Array:
+    """Those of ``jax.random.fold_in(key, epoch)``."""
+    return bits(jax.random.fold_in(key, epoch), n)
+
+
 def ordered(rounds: jax.Array) -> np.ndarray:
     """The order (n,) that bits (rounds, n) give: sorted by each row in turn, ties as they stood before."""
     low = np.arange(rounds.shape[1], dtype=np.uint64)

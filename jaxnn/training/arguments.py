@@ -81,8 +81,13 @@ def pair(owner: str, name: str, value: Any) -> int:
     return length(value, f"{owner}: {name}")
 
 
-def gives_batches(data: Any) -> bool:
-    """Whether ``data`` is not a pair of arrays but an iterable of batches, or a function that returns one."""
+def gives_batches(data: Any, sized: bool = True) -> bool:
+    """Whether ``data`` is not a pair of arrays but an iterable of batches, or a function that returns one.
+
+    A list of tuples is a pair of trees where the size of a batch is given (``sized``), else batches.
+    """
+    if not sized and isinstance(data, list) and all(isinstance(part, tuple | list) for part in data):
+        return True
     if isinstance(data, tuple | list | dict | str | bytes | np.ndarray | jax.Array):
         return False
     return isinstance(data, Iterable) or callable(data)

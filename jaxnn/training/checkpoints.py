@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,13 @@ class SaveFailed(OSError):
 
 
 class Saver:
-    """The checkpoints of a run, in Orbax's ``CheckpointManager``."""
+    """The checkpoints of a run, in Orbax's ``CheckpointManager``.
 
-    def __init__(self, owner: str, checkpoint: Any, settings: Mapping[str, Any]):
-        self.owner, self.settings = owner, dict(settings)
+    ``several``: whether the arrays are those of several processes, which then save together or not at all.
+    """
+
+    def __init__(self, owner: str, checkpoint: Any, settings: Mapping[str, Any], several: bool = False):
+        self.owner, self.settings, self.several = owner, dict(settings), several
         self.orbax: Any = _orbax(owner)
         if not isinstance(checkpoint, Checkpoints | str | Path | self.orbax.CheckpointManager):
             wanted = "a folder, Checkpoints(folder), or Orbax's CheckpointManager"
@@ -64,6 +69,11 @@ class Saver:
         rule = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
         self.every = rule.every
         self.ours = isinstance(rule.folder, str | Path)
+        if self.ours and jax.process_count() > 1 and not several:
+            raise ValueError(
+                f"{owner}: checkpoint must be a CheckpointManager of Orbax with active_processes where each "
+                f"of several processes trains alone, or sharding given, over all devices, got {rule.folder}"
+            )
         self.manager = self._manager(rule) if self.ours else rule.folder
         self.saved: int | None = self.manager.latest_step()
         self.latest = self.saved  #: tried
@@ -72,8 +82,7 @@ class Saver:
         """What the latest checkpoint says of its run; None if there is none. Raises if it is of another."""
         if self.saved is None:
             return None
-        args = self.orbax.args
-        found = dict(self.manager.restore(self.saved, args=args.Composite(run=args.JsonRestore()))["run"])
+        found = dict(self._read(run=self.orbax.args.JsonRestore())["run"])
         there, here = found["settings"], _plain(self.settings)
         for name, value in here.items():
             if there.get(name) != value:
@@ -98,11 +107,18 @@ class Saver:
                     f"{path} is {arrays.get(path, 'missing')}, not {here.get(path, 'missing')}"
                 )
         like = {path: _like(leaf) for path, leaf in _saved(tree).items()}
-        args = self.orbax.args
-        found = self.manager.restore(self.saved, args=args.Composite(arrays=args.StandardRestore(like)))[
-            "arrays"
-        ]
+        found = self._read(arrays=self.orbax.args.StandardRestore(like))["arrays"]
         return by_path(lambda path, leaf: _placed(found[path], leaf) if path in found else leaf, tree)
+
+    def _read(self, **items: Any) -> Any:
+        try:
+            return self.manager.restore(self.saved, args=self.orbax.args.Composite(**items))
+        except Exception as error:
+            folder = f"{self.manager.directory}/{self.saved}"
+            raise ValueError(
+                f"{self.owner}: checkpoint must be of a run of fit, got {folder}, which can't be read: "
+                f"{error}; without that folder the run goes on from the one before it, or begins anew"
+            ) from error
 
     def save(self, step: int, tree: Any, record: Mapping[str, Any], *, wait: bool = False) -> None:
         """Saves the run after ``step`` steps, in the background unless it is to be waited for."""
@@ -122,6 +138,13 @@ class Saver:
         except Exception as error:
             raise self._failed(error) from error
 
+    def is_told_to_leave(self, step: int) -> bool:
+        """Whether a SIGTERM came to one of several processes, and all of them end after this step.
+
+        JAX's preemption service agrees on the step; each process asks after each step.
+        """
+        return self.several and bool(self.manager.reached_preemption(step))
+
     def _failed(self, error: Exception) -> SaveFailed:
         return SaveFailed(
             f"{self.owner}: checkpoint: the run could not be saved after step {self.latest} in "
@@ -139,9 +162,13 @@ class Saver:
                 self.manager.close()
 
     def _manager(self, rule: Checkpoints) -> Any:
+        folder = Path(rule.folder).absolute()
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(EACCES, os.strerror(EACCES), str(folder))
             return self.orbax.CheckpointManager(
-                Path(rule.folder).absolute(),
+                folder,
                 options=self.orbax.CheckpointManagerOptions(max_to_keep=rule.keep, create=True),
                 item_names=("arrays", "run"),
             )

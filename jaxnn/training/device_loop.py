@@ -16,7 +16,7 @@ from jaxnn.data import length
 from jaxnn.distribution.place import placed
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.params import Key
-from jaxnn.shuffle import bits, ordered
+from jaxnn.shuffle import bits_of_epoch, ordered
 from jaxnn.training.batch import Batch
 from jaxnn.training.source import Block, CheckedStep
 from jaxnn.training.step import TrainState
@@ -76,11 +76,11 @@ class DeviceLoop:
             self.data = jax.tree.map(lambda array: placed(array, sharding.whole), data)
         self.example = jax.eval_shape(self._rows, self.data, jnp.arange(batch_size), 0)
         self.pause: Callable[[], None] = lambda: None
+        self.place: dict[str, Any] | None = None  # the order is drawn by the epoch: there is nothing to keep
         self.size = 1  #: of the next block
         self.next = self.steps  #: step of the epoch
         self.epoch = 0
         self.order: Any = None
-        self.bits: Any = None  #: that the order of the next epoch is sorted by
         self.coming: Any = None  #: order of the next epoch, once the last steps of this one are under way
         self.running: Any = None  #: a result of the latest block, to wait for
         self.ready: float | None = None  #: when the one before it was ready
@@ -98,19 +98,19 @@ class DeviceLoop:
             self.limit, self.program = 1, jax.jit(self._single(step), donate_argnums=0)
 
     def start(self, epoch: int, done: int = 0) -> None:
-        if epoch != self.epoch + 1 or self.coming is None:
-            self.coming = self._ordered(self._drawn(epoch))
-        self.order, self.coming = self.coming, None
-        self.epoch, self.next = epoch, done
-        self.bits = self._drawn(epoch + 1)  # the device has them before it is busy with the steps
+        known = epoch == self.epoch + 1 and self.coming is not None
+        self.order = self.coming if known else self._ordered(bits_of_epoch(self.key, epoch, self.n))
+        self.epoch, self.next, self.coming = epoch, done, None
 
     def advance(self, state: TrainState) -> tuple[TrainState, Block] | None:
         if self.next == self.steps:
             return None
         start, stop = self.next, min(self.next + self.size, self.steps)
+        # Before the last steps the device draws the next order, which is sorted here while it makes them.
+        drawn = bits_of_epoch(self.key, self.epoch + 1, self.n) if stop == self.steps else None
         state, scores, broken = self.program(state, self.data, self.order, np.int32(start), np.int32(stop))
-        if stop == self.steps:
-            self.coming = self._ordered(self.bits)  # while the device makes the last steps
+        if drawn is not None:
+            self.coming = self._ordered(drawn)
         self._resize()
         self.next, self.running = stop, broken
         counts = np.minimum(self.n - np.arange(start, stop) * self.batch_size, self.batch_size)
@@ -120,15 +120,11 @@ class DeviceLoop:
         return self._taken(self.data, self.order, self.next - 1)
 
     def close(self) -> None:
-        self.data = self.order = self.bits = self.coming = None
-
-    def _drawn(self, epoch: int) -> jax.Array:
-        return bits(jax.random.fold_in(self.key, epoch), self.n)
+        self.data = self.order = self.coming = None
 
     def _ordered(self, bits: jax.Array) -> jax.Array:
         """The rows of an epoch's batches, one behind the other; the first fill up the last batch."""
-        rows = ordered(bits)[np.arange(self.steps * self.batch_size) % self.n]
-        return jnp.asarray(rows, jnp.int32)
+        return jnp.asarray(np.resize(ordered(bits), self.steps * self.batch_size), jnp.int32)
 
     def _resize(self) -> None:
         """Waits for the block before the one just dispatched; by its time the size of the next is chosen."""

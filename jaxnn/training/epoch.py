@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
+from typing import Any
 
 import jax
 import numpy as np
@@ -87,32 +87,25 @@ class Epoch:
         if ready <= 0:
             return
         waiting, self.waiting = self.waiting[:ready], self.waiting[ready:]
-        first, rows, fault = self.first_step + self.done, [], None
-        for scores, broken, count in chain.from_iterable(map(self._steps_of, jax.device_get(waiting))):
-            self._count(scores, count)
-            rows.append(scores)
-            if broken or not isfinite(scores["loss"]):
-                fault = self._fault(scores["loss"])
-                break
-        for step, scores in enumerate(rows, start=first) if notify else ():
-            for call in self.on_step:
-                call(step, scores)
-        if fault:
-            raise fault
-        self.report.steps(self.epoch, self.done, rows[-1]["loss"])
-
-    def _count(self, scores: dict[str, float], count: int) -> None:
-        for name, value in scores.items():
-            self.totals[name] = self.totals.get(name, 0.0) + value * count
-        self.examples += count
-        self.done += 1
-
-    def _steps_of(self, block: Block) -> Iterator[tuple[dict[str, float], bool, int]]:
-        """By step: its scores, whether it left something not finite, and over how many examples they are."""
-        columns = [np.atleast_1d(block.scores[name]).astype(float).tolist() for name in self.names]
-        broken, counts = np.atleast_1d(block.broken).tolist(), block.counts.tolist()
-        for *values, bad, count in zip(*columns, broken, counts, strict=False):  # results have room for more
-            yield dict(zip(self.names, values, strict=True)), bad, count
+        first = self.first_step + self.done
+        scores, broken, counts = _joined(self.names, jax.device_get(waiting))
+        faults = np.flatnonzero(broken | ~np.isfinite(scores["loss"]))
+        made = len(counts) if faults.size == 0 else int(faults[0]) + 1
+        with np.errstate(invalid="ignore", over="ignore"):  # a metric may be infinite
+            for name, row in scores.items():  # added one after the other: the same sum in blocks of any size
+                terms = [self.totals.get(name, 0.0), *(row[:made] * counts[:made])]
+                self.totals[name] = float(np.add.accumulate(terms)[-1])
+        self.examples += int(counts[:made].sum())
+        self.done += made
+        if notify and self.on_step:
+            rows = zip(*(row[:made].tolist() for row in scores.values()), strict=True)
+            for step, values in enumerate(rows, start=first):
+                for call in self.on_step:
+                    call(step, dict(zip(scores, values, strict=True)))
+        loss = float(scores["loss"][made - 1])
+        if faults.size:
+            raise self._fault(loss)
+        self.report.steps(self.epoch, self.done, loss)
 
     def _fault(self, loss: float) -> NotFinite:
         """What is wrong after the latest step."""
@@ -121,3 +114,17 @@ class Epoch:
         else:
             fault = "the loss is finite, but the update makes params NaN or infinite"
         return NotFinite(f"{fault} at step {self.first_step + self.done - 1} (epoch {self.epoch})")
+
+
+def _joined(
+    names: Sequence[str], blocks: Sequence[Block]
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """By step: its scores, in float64, whether it left something not finite, and over how many examples."""
+    sizes = [len(block.counts) for block in blocks]  # results have room for more
+
+    def row(values: Sequence[Any], dtype: Any) -> np.ndarray:
+        parts = (np.atleast_1d(value)[:size] for value, size in zip(values, sizes, strict=True))
+        return np.concatenate([*parts], dtype=dtype, casting="unsafe")
+
+    scores = {name: row([block.scores[name] for block in blocks], float) for name in names}
+    return scores, row([block.broken for block in blocks], bool), row([b.counts for b in blocks], int)

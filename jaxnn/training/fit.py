@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -75,8 +75,9 @@ def fit(
       loss: ``loss(prediction, target)``, one value per example; see ``make_step``.
       data: ``(inputs, targets)``, pytrees of arrays of one length, NumPy or JAX. Or batches: any iterable of
         ``(x, y)`` or ``(x, y, mask)``, gone through again in each epoch (a loader), or a function
-        ``data(epoch)`` that gives one. All batches have the shape of the first; one with fewer rows is filled
-        up like the last one of arrays. What NumPy can read counts as an array.
+        ``data(epoch)`` that gives one, or a list of them, without ``batch_size``. All batches have the shape
+        of the first; one with fewer rows is filled up like the last one of arrays. What NumPy can read counts
+        as an array.
       key: one key, for the initial weights, the order of the examples, and dropout.
       epochs: how many times to go through the data, 0 or more.
       batch_size: examples per step, at most as many as there are; of arrays only. A short last batch is
@@ -108,7 +109,8 @@ def fit(
         called again with the same arguments, an interrupted run ends as one that was not, bit for bit on
         CPUs. A run that has come to its end returns at once. SIGTERM saves and ends the program, with status
         143; Ctrl-C, and a callback that raises, save too. Saving is in the background; a checkpoint is whole
-        or absent, also after a SIGKILL.
+        or absent, also after a SIGKILL. In several processes, which see one folder, all save together: after
+        a SIGTERM to any of them at a step that JAX has them agree on, but not when one alone is interrupted.
       sharding: a rule of ``nn.distribution``, such as ``fully_sharded(mesh)``, by which params, the
         optimiser's state and batches are split over devices; see ``make_step``. The devices must divide the
         batch size. The params returned are split too: ``nn.distribution.gather`` makes them whole. In several
@@ -136,7 +138,7 @@ def fit(
     arguments.function(owner, "loss", loss)
     metrics = {} if metrics is None else metrics
     arguments.metrics(owner, metrics, taken=("loss", "epoch"), prefix="val_")
-    streams = arguments.gives_batches(data)
+    streams = arguments.gives_batches(data, sized=batch_size is not None)
     n = None if streams else arguments.pair(owner, "data", data)
     checks.key(owner, key)
     epochs = checks.integer(owner, "epochs", epochs, least=0)
@@ -179,13 +181,18 @@ def fit(
     with ExitStack() as stack:
         saver = record = None
         if checkpoint is not None:
-            saver = stack.enter_context(closing(Saver(owner, checkpoint, settings)))
+            saver = stack.enter_context(closing(Saver(owner, checkpoint, settings, several)))
             record = saver.record()
         order = fold_name(key, "order")
         begin = (1, 0) if record is None else (min(record["epoch"], max(epochs, 1)), record["done"])
         source: Source
         if batch_size is None:
-            source = Stream(of_iterable(data, steps), steps, begin, send)
+            # One process can't tell where the iterators of the others stood.
+            place = None if record is None or several else record.get("place")
+            once = isinstance(data, Iterator)
+            if not once and begin[1] == 0:
+                place = None  # a new epoch begins with a new iterator
+            source = Stream(of_iterable(data, steps, place is None), steps, begin, send, place, once)
         elif (fits(data, sharding) and not several) if on_device is None else on_device:
             source = DeviceLoop(data, batch_size, order, 1 if find_nan else None, sharding)
         else:

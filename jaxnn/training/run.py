@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from signal import SIGTERM
 from typing import Any, NamedTuple
 
 import jax
@@ -100,7 +101,9 @@ class Run:
 
     def go(self, epochs: int) -> Fit:
         """All epochs, or those until Ctrl-C."""
-        with delayed_interrupt() as interrupt, delayed_termination(self.saver is not None) as terminate:
+        together = self.saver is not None and self.saver.several
+        alone = self.saver is not None and not together
+        with delayed_interrupt() as interrupt, delayed_termination(alone) as terminate:
 
             def pause() -> None:
                 interrupt()
@@ -112,7 +115,7 @@ class Run:
                 while self.epoch <= epochs and not self.ended:
                     self._go_through()
             except KeyboardInterrupt:
-                if interrupt.insistent or arguments.is_deleted(self.state):
+                if interrupt.insistent or together or arguments.is_deleted(self.state):
                     raise
                 self.scores.look()
                 self.save(wait=True)
@@ -151,14 +154,19 @@ class Run:
         best = None if keeper is None or keeper.params is None else [keeper.score, keeper.waited]
         record = {
             "epoch": self.epoch, "done": scores.done, "examples": scores.examples, "totals": scores.totals,
-            "ended": self.ended, "history": self.history, "best": best,
+            "ended": self.ended, "history": self.history, "best": best, "place": self.source.place,
         }  # fmt: skip
+        if jax.process_count() > 1:
+            record["place"] = None  # each process has one of its own
         tree = {"state": self.state, "best": None if keeper is None else keeper.params}
         self.saver.save(scores.first_step + scores.done - 1, tree, record, wait=wait)
 
     def _save_last(self) -> None:
-        """Saves the run before an error ends it, unless a step that is still pending was not finite."""
-        if self.saver is not None:
+        """Saves the run before an error ends it, unless a step that is still pending was not finite.
+
+        Of several processes, the others may not have met the error: they would not save with this one.
+        """
+        if self.saver is not None and not self.saver.several:
             with suppress(NotFinite):
                 self.scores.look(notify=False)
                 self.save(wait=True)
@@ -174,6 +182,7 @@ class Run:
         self.source.start(self.epoch, self.scores.done)
         while self._advance():
             self._save_now_and_then()
+            self._leave_if_told()
             self.pause()
         means = self.scores.means()
         if self.validate is not None:
@@ -214,3 +223,9 @@ class Run:
         if self.scores.latest - (self.saver.saved or 0) >= self.saver.every:
             self.scores.look()
             self.save()
+
+    def _leave_if_told(self) -> None:
+        if self.saver is not None and self.saver.is_told_to_leave(self.scores.latest):
+            self.scores.look()
+            self.save(wait=True)
+            raise SystemExit(128 + SIGTERM)

@@ -41,6 +41,8 @@ class Source(Protocol):
     example: Batch
     #: called a few times a second while a batch is waited for
     pause: Callable[[], None]
+    #: where the data stand after the latest block, if they can tell, in what JSON has
+    place: dict[str, Any] | None
 
     def prepare(self, step: CheckedStep, state: TrainState) -> None:
         """Takes the step that all are to be; raises, without making one, if something in it does not fit."""

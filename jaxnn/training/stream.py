@@ -23,6 +23,10 @@ from jaxnn.training.step import TrainState
 
 #: ``batches(epoch)``: those of an epoch, counted from 1
 Batches = Callable[[int], Iterable[Any]]
+#: Where an iterator stands that can tell, in what JSON has; None of one that can't.
+Place = dict[str, Any]
+#: A batch on the device, how many of its rows count, if this process knows it, and the place after it.
+Ready = tuple[Batch, int | None, Place | None]
 
 
 class Stream:
@@ -30,6 +34,15 @@ class Stream:
 
     All batches have the shape of the first. One with fewer rows is filled up with its own, which the mask
     leaves out, so that no program is compiled for its size.
+
+    Args:
+      batches: of an epoch.
+      steps: how many an epoch has, or None: as many as there are.
+      begin: the epoch to begin with, and how many of its steps were made before. So many batches are read
+        and dropped, unless ``place`` is given.
+      send: puts a batch on the devices; how many of its rows count, if this process knows it.
+      place: what ``self.place`` was when those steps had been made.
+      once: whether all epochs come from one iterator.
     """
 
     def __init__(
@@ -38,14 +51,17 @@ class Stream:
         steps: int | None = None,
         begin: tuple[int, int] = (1, 0),
         send: Callable[[Batch], tuple[Batch, int | None]] | None = None,
+        place: Place | None = None,
+        once: bool = False,
     ):
         self.batches, self.steps, self.send = batches, steps, alone if send is None else send
+        self.place, self.restored, self.once = place, place, once
         self.pause: Callable[[], None] = lambda: None
         self.epoch, self.made = 0, 0
         self.waited = 0.0
         self.reader: prefetch | None = None
         self.like: Batch | None = None
-        self.peeked: tuple[Batch, int | None] | None = None
+        self.peeked: Ready | None = None
         self.start(*begin)
         self.peeked = self._next()
         if self.like is None:
@@ -70,7 +86,7 @@ class Stream:
             if self.made == 0 or (self.steps is not None and self.made < self.steps):
                 raise self._too_few()
             return None
-        batch, count = found
+        batch, count, self.place = found
         counts = np.array([count]) if count is not None else counted(batch)
         self.example = batch
         state, scores, broken = self.step(state, *batch)
@@ -86,16 +102,27 @@ class Stream:
             self.reader.close()
         self.reader = self.peeked = None
 
-    def _after(self, done: int) -> Iterator[Any]:
+    def _after(self, done: int) -> Iterator[tuple[Any, Place | None]]:
         """The batches of the epoch but for the first so many; the very first says what all are like."""
-        for i, item in enumerate(islice(self.batches(self.epoch), self.steps)):
+        found, restored = self.batches(self.epoch), self.restored
+        if not isinstance(found, Iterable):
+            rule = "an iterable of batches, or a function of the epoch that gives one"
+            raise TypeError(refusal("fit", "data", rule, found))
+        iterator = iter(found)
+        if restored is not None:
+            self.restored = None
+            for item in islice(iterator, 1):
+                self.like = as_batch("fit", item)
+            return_to(iterator, restored)
+        before = 0 if restored is None else done  # these are not read again
+        left = None if self.steps is None else self.steps - before
+        for i, item in enumerate(islice(iterator, left), start=before):
             if self.like is None:
                 self.like = as_batch("fit", item)
             if i >= done:
-                yield item
+                yield item, place_of(iterator)
 
-    def _next(self) -> tuple[Batch, int | None] | None:
-        """A batch on the device, and how many of its rows count, if this process knows it."""
+    def _next(self) -> Ready | None:
         if self.peeked is not None:
             peeked, self.peeked = self.peeked, None
             return peeked
@@ -104,14 +131,15 @@ class Stream:
     def _too_few(self) -> ValueError:
         wanted = "at least one batch" if self.steps is None else f"{self.steps} batches"
         return ValueError(
-            f"fit: data must give {wanted} in every epoch, got {self.made or 'none'} in epoch {self.epoch}; "
-            "a generator ends once and for all: pass a function of the epoch that makes one"
+            f"fit: data must give {wanted} in every epoch, got {self.made or 'none'} in epoch {self.epoch}"
+            + ("; an iterator ends once and for all: pass a function of the epoch that makes one" * self.once)
         )
 
-    def _ready(self, item: Any) -> tuple[Batch, int | None]:
+    def _ready(self, read: tuple[Any, Place | None]) -> Ready:
         """A batch as it goes to the device; raises unless it is one, and like the first."""
+        item, place = read
         batch = as_batch("fit", item)
-        return self.send(fitted("fit", batch, batch if self.like is None else self.like))
+        return *self.send(fitted("fit", batch, batch if self.like is None else self.like)), place
 
 
 def alone(batch: Batch) -> tuple[Batch, int]:
@@ -184,24 +212,48 @@ def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = 
     return own if crosses_processes(sharding) else batches
 
 
-def of_iterable(data: Any, steps: int | None) -> Batches:
+def of_iterable(data: Any, steps: int | None, skip: bool = True) -> Batches:
     """Those of an iterable, gone through again in each epoch, or of a function of the epoch.
 
     An iterator, which can't start again, goes on in each epoch where the last has ended; the epochs before
-    the first that is asked for are skipped.
+    the first that is asked for are read and dropped, if they are to be.
     """
     if not isinstance(data, Iterable):
         return data
     if not isinstance(data, Iterator):
         return lambda epoch: data
-    skipped = 0 if steps is None else steps
+    skipped = steps if skip and steps is not None else 0
 
     def go_on(epoch: int) -> Iterator[Any]:
         nonlocal skipped
         before, skipped = skipped * (epoch - 1), 0
-        return islice(data, before, None)
+        for _ in islice(data, before):
+            pass
+        return data
 
     return go_on
+
+
+def place_of(iterator: Any) -> Place | None:
+    """Where an iterator with ``get_state`` and ``set_state``, as Grain's have, stands; None of another.
+
+    Their state is what JSON has, or bytes of text.
+    """
+    if not (hasattr(iterator, "get_state") and hasattr(iterator, "set_state")):
+        return None
+    state = iterator.get_state()
+    text = isinstance(state, bytes)
+    return {"state": state.decode() if text else state, "bytes": text}
+
+
+def return_to(iterator: Any, place: Place) -> None:
+    """Puts an iterator where one of its kind stood; raises where it is of another kind."""
+    if not hasattr(iterator, "set_state"):
+        raise ValueError(
+            "fit: data must give iterators with get_state and set_state, as in the run that was saved, got "
+            f"{shown(iterator)}"
+        )
+    iterator.set_state(place["state"].encode() if place["bytes"] else place["state"])
 
 
 def _described(batch: Batch) -> str:

@@ -128,3 +128,63 @@ def test_fit_in_several_processes_equals_one(processes, tmp_path):
     run("fit", processes, tmp_path)
     expected = gather(runs())
     assert_close(jax.device_get(nn.checkpoint.load(tmp_path / "fit.npz")), expected)
+
+
+def saving(folder, epochs, data=(X, Y), **settings):
+    """A run over all devices of all processes that is saved every other step, and after each epoch."""
+    sharding = fully_sharded(mesh(), smallest=16)
+    return nn.fit(
+        NORMED, OPTIMIZER, LOSS, data, batch_size=8, key=jax.random.key(0), epochs=epochs, progress=False,
+        sharding=sharding, average=0.5, validation=(X[:11], Y[:11]), best=nn.training.Best("val_loss"),
+        checkpoint=None if folder is None else nn.training.Checkpoints(folder, every=2), **settings,
+    )  # fmt: skip
+
+
+def numbers(result):
+    history = {name: np.float32(row) for name, row in result.history.items()}
+    return {"weights": result.params.weights, "history": history}
+
+
+def broken():
+    """What a run with a NaN among its inputs says; the row is in the first batch of one process alone."""
+    x = X.copy()
+    x[5] = np.nan
+    try:
+        saving(None, 1, (x, Y), find_nan=True)
+    except FloatingPointError as error:
+        return str(error)
+    return "nothing"
+
+
+@pytest.mark.parametrize("processes", [2, deep(4)])
+def test_a_run_of_several_processes_goes_on_from_its_checkpoint(processes, tmp_path):
+    """Saved after one epoch of two, and gone on with; and every process names the layer of a NaN."""
+    run("saving", processes, tmp_path)
+    expected = gather(numbers(saving(None, 2)))
+    assert_close(jax.device_get(nn.checkpoint.load(tmp_path / "fit.npz")), expected)
+    alone = saving(tmp_path / "run", 3)  # on other devices, and in one process
+    assert_close(gather(alone.params.weights), gather(saving(None, 3).params.weights))
+    said = {(tmp_path / f"nan-{i}").read_text() for i in range(processes)}
+    assert said == {broken()}
+    assert "fit: the loss is NaN at step" in said.pop()
+
+
+@pytest.mark.parametrize("processes", [deep(2), deep(4)])
+def test_a_run_of_several_processes_survives_the_loss_of_one(processes, tmp_path):
+    codes, text = ended(start("saving", processes, tmp_path, dies_after=5), 60 + LOST)
+    assert codes[-1] == -signal.SIGKILL
+    assert all(codes), f"a process ended as if all were well: {codes}\n{text}"
+    assert not (tmp_path / "fit.npz").exists()
+    run("saving", processes, tmp_path)
+    assert_close(jax.device_get(nn.checkpoint.load(tmp_path / "fit.npz")), gather(numbers(saving(None, 2))))
+
+
+@pytest.mark.deep
+def test_a_sigterm_to_one_of_several_processes_saves_all_and_ends_them(tmp_path):
+    """At a step after the signal that they agree on; the run of two epochs has six."""
+    codes, text = ended(start("leaving", 2, tmp_path, dies_after=1), 90)
+    assert codes == [143, 143], text
+    (*_, last) = sorted(int(file.name) for file in (tmp_path / "run").iterdir())
+    assert 1 < last < 6
+    run("saving", 2, tmp_path)
+    assert_close(jax.device_get(nn.checkpoint.load(tmp_path / "fit.npz")), gather(numbers(saving(None, 2))))

@@ -44,7 +44,29 @@ def fit(port, processes, process, folder, dies_after):
         nn.checkpoint.save(folder / "fit.npz", found)
 
 
+def saving(port, processes, process, folder, dies_after, by=signal.SIGKILL):
+    import jaxnn as nn
+    from jaxnn.distribution import gather
+    from tests.distribution.test_processes import broken, numbers, saving
+
+    def watch(number, scores):
+        if process == processes - 1 and number == dies_after:
+            os.kill(os.getpid(), by)
+
+    saving(folder / "run", 1, on_step=watch)
+    found = gather(numbers(saving(folder / "run", 2, on_step=watch)))
+    if process == 0:
+        nn.checkpoint.save(folder / "fit.npz", found)
+    (folder / f"nan-{process}").write_text(broken())
+
+
+def leaving(*given):
+    saving(*given, by=signal.SIGTERM)
+
+
 if __name__ == "__main__":
     what, *numbers, folder, dies_after = sys.argv[1:]
     join(*numbers)
-    {"script": script, "fit": fit}[what](*map(int, numbers), Path(folder), int(dies_after))
+    {"script": script, "fit": fit, "saving": saving, "leaving": leaving}[what](
+        *map(int, numbers), Path(folder), int(dies_after)
+    )

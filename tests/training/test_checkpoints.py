@@ -1,6 +1,7 @@
 """A run that is interrupted, at any step and in any way, and goes on, ends as one that was not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,10 +199,36 @@ def test_bad_settings(settings, message):
         Checkpoints(**settings)
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_folder_of_one_of_several_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(
+        ValueError, match=r"^fit: checkpoint must be a CheckpointManager .* or sharding given"
+    ):
+        fit(checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("place", ["file", "file/folder"])
+def test_a_folder_that_cannot_be_written(place, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"^fit: checkpoint must be a folder that can be written, got "):
-        fit(checkpoint=tmp_path / "file" / "folder")
+    with pytest.raises(OSError, match=r"^fit: checkpoint must be a folder that can be written, got .*/file"):
+        fit(checkpoint=tmp_path / place)
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+@pytest.mark.parametrize("damage", ["no run", "its record", "its arrays"])
+def test_a_checkpoint_that_cannot_be_read(damage, saved, tmp_path):
+    """The sentence says which folder it is, and what to do."""
+    folder = tmp_path / "run"
+    if damage == "no run":
+        (folder / "6").mkdir(parents=True)
+    else:
+        shutil.copytree(saved, folder)
+        part = folder / "6" / ("run" if damage == "its record" else "arrays")
+        for file in [file for file in part.rglob("*") if file.is_file()]:
+            file.write_bytes(b"{")
+    message = r"^fit: checkpoint must be of a run of fit, got .*/run/6, which can't be read: .*; without that"
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        fit(checkpoint=folder)
 
 
 def test_a_save_that_fails_leaves_the_last_good_one(undisturbed, tmp_path, monkeypatch):

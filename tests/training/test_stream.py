@@ -57,10 +57,11 @@ def by_hand(batches, epochs=2):
     return state.params
 
 
-@pytest.mark.parametrize("kind", ["loader", "function", "generators", "iterator", "with masks"])
+@pytest.mark.parametrize("kind", ["loader", "list", "function", "generators", "iterator", "with masks"])
 def test_batches_of_every_kind(kind):
     data, settings = {
         "loader": (Loader(cut()), {}),
+        "list": (cut(), {}),
         "function": (lambda epoch: cut(), {}),
         "generators": (lambda epoch: (batch for batch in cut()), {}),
         "iterator": (iter(cut() * 2), {"steps_per_epoch": 3}),
@@ -150,14 +151,20 @@ def test_a_bar_without_an_end(capsys):
     assert "epoch 2/2  loss" in captured.out
 
 
-LESS = "a generator ends once and for all: pass a function of the epoch that makes one"
+LESS = "an iterator ends once and for all: pass a function of the epoch that makes one"
 
 
 @pytest.mark.parametrize(
     ("data", "settings", "message"),
     [
-        (lambda e: [], {}, f"data must give at least one batch in every epoch, got none in epoch 1; {LESS}"),
-        (iter(cut()), {}, "data must give at least one batch in every epoch, got none in epoch 2"),
+        (lambda e: [], {}, "data must give at least one batch in every epoch, got none in epoch 1$"),
+        (iter(cut()), {}, f"data must give at least one batch in every epoch, got none in epoch 2; {LESS}"),
+        (
+            lambda e: None,
+            {},
+            "data must be an iterable of batches, or a function of the epoch that gives one, got None",
+        ),
+        ([X, Y], {}, "batch_size must be an integer, got None"),
         (
             lambda e: cut(),
             {"steps_per_epoch": 4},
