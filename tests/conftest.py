@@ -14,7 +14,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # By default the same few examples each time; in ``make test-deep`` many, and different ones each time.
 settings.register_profile(
-    "default", max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    "default", max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile(
     "deep", max_examples=100, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)

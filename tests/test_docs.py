@@ -1,7 +1,7 @@
 """The pages of docs/: their blocks run and print what is shown below them, and what they name exists."""
 
 import re
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 
 import jax
@@ -75,9 +75,15 @@ def test_the_index_of_forms_names_every_page():
     )
 
 
+@cache
+def names_of(page):
+    """What the blocks of a page define."""
+    return run_blocks(page, rel=1e-3, abs=1e-3)
+
+
 @every_page
 def test_the_blocks_run_and_print_what_stands_below(page):
-    run_blocks(page, rel=1e-3, abs=1e-3)
+    names_of(page)
 
 
 @every_page
@@ -95,7 +101,7 @@ def test_the_rows_of_a_table_have_as_many_cells_as_its_head(page):
 
 @pytest.mark.parametrize(("net", "layer"), [("rnn_tanh", nn.rnn), ("lstm", nn.lstm), ("gru", nn.gru)])
 def test_ported_recurrent_weights_give_what_pytorch_gives(net, layer):
-    port = run_blocks(DOCS / "conventions.md", rel=1e-3, abs=1e-3)
+    port = names_of(DOCS / "conventions.md")
     answers = known_answers("recurrent")
     x, side_by_side, y, carry = (
         answers[f"{net}/single/{part}"] for part in ("x", "weights_l0", "y", "carry")

@@ -75,11 +75,13 @@ def test_training(tmp_path, capsys):
     assert "examples/s" in capsys.readouterr().out
 
 
-def test_overhead(tmp_path):
-    overhead.main(["--depth", "2", "--contenders", "jaxnn", "lax", "--repeats", "1", "--out", str(tmp_path)])
+@pytest.mark.parametrize("modes", [("trace", "call"), deep(overhead.MODES)], ids=["two modes", "all modes"])
+def test_overhead(modes, tmp_path):
+    options = ["--depth", "2", "--contenders", "jaxnn", "lax", "--repeats", "1", "--mode", *modes]
+    overhead.main([*options, "--out", str(tmp_path)])
     rows = saved(tmp_path)["rows"]
-    assert {row["mode"] for row in rows} == set(overhead.MODES)
-    assert {row["family"] for row in rows} == {"import", "deep", "wide"}
+    assert {row["mode"] for row in rows} == set(modes)
+    assert {row["family"] for row in rows} == {"deep", "wide"} | {"import"} & set(modes)
     assert {row["contender"] for row in rows} == {"jaxnn", "lax", "jaxnn repeat"}
 
 

@@ -14,10 +14,11 @@ from tests.support import assert_close, deep, rng_array
 X, Y = rng_array(19, 16), (np.arange(19) % CLASSES).astype(np.int32)
 VALIDATION = rng_array(11, 16, seed=1), (np.arange(11) % CLASSES).astype(np.int32)
 NET, _ = NETS["dropout"]
+SCORED = {"validation": VALIDATION, "metrics": {"accuracy": nn.accuracy}}
 
 
 def run(sharding=None, data=(X, Y), **options):
-    options = {"epochs": 2, "validation": VALIDATION, "metrics": {"accuracy": nn.accuracy}} | options
+    options = {"epochs": 2} | options
     if isinstance(data, tuple):
         options.setdefault("batch_size", 8)
     params, history = nn.fit(
@@ -31,10 +32,11 @@ def sharded(**options):
 
 
 @pytest.mark.parametrize(
-    ("explicit", "on_device"), [(False, True), (True, False), deep(False, False), deep(True, True)]
+    ("explicit", "on_device"), [deep(False, True), (True, False), deep(False, False), deep(True, True)]
 )
 def test_a_run_over_eight_devices_equals_that_on_one(explicit, on_device):
-    assert_close(run(sharded(explicit=explicit), on_device=on_device), run(on_device=on_device))
+    rules = sharded(explicit=explicit), None
+    assert_close(*(run(rule, on_device=on_device, **SCORED) for rule in rules))
 
 
 def batches(epoch):
@@ -44,6 +46,7 @@ def batches(epoch):
     yield X[16:], Y[16:], np.array([True, True, False])
 
 
+@pytest.mark.deep
 def test_a_run_over_batches_with_averaged_weights():
     found = [run(rule, data=batches, average=0.5, accumulate=1) for rule in (None, sharded())]
     assert_close(*found)
@@ -55,11 +58,13 @@ def test_callbacks_the_best_params_and_a_start_from_given_ones():
     for rule in (None, replicated(mesh())):
         steps = []
         best = nn.training.Best("val_loss", patience=1)
-        result = run(rule, params=start, best=best, on_step=lambda *told, steps=steps: steps.append(told))
+        options = {"best": best, "on_step": lambda *told, steps=steps: steps.append(told), **SCORED}
+        result = run(rule, params=start, **options)
         found.append((result, steps))
     assert_close(*found)
 
 
+@pytest.mark.deep
 def test_a_run_goes_on_over_other_devices(tmp_path):
     """Saved over eight devices, with split weights; restored on four, and at last on one."""
     rules = [sharded(), sharded(sizes={"data": 4}, devices=jax.devices()[:4]), None]
@@ -71,7 +76,7 @@ def test_a_run_goes_on_over_other_devices(tmp_path):
 def test_a_step_that_is_not_finite_names_its_layer():
     start = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), NET.init(jax.random.key(0), X[:1]))
     with pytest.raises(FloatingPointError, match=r"the loss is NaN at step 1 .*dense_0"):
-        run(sharded(), params=start, find_nan=True, validation=None, epochs=1)
+        run(sharded(), params=start, find_nan=True, epochs=1)
 
 
 def test_evaluate_over_devices():

@@ -20,7 +20,7 @@ from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
 from jaxnn.ops.conv import conv
 from tests.collectives import check_only_sums
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, deep, rng_array
 
 PASSES = ("forward", "input_gradient", "kernel_gradient")
 
@@ -218,7 +218,12 @@ def test_a_prime_number_of_small_images_is_not_cut():
 #: shifted products, with one and with more outputs per channel; and that have too many outputs for these.
 @pytest.mark.parametrize(
     ("groups", "c_in", "c_out"),
-    [(3, 16, 2), (6, 8, 1), (9, 2, 3), (80, 2, 1), (5, 1, 1), (5, 1, 3), (4, 1, 6)],
+    [
+        (3, 16, 2),
+        (9, 2, 3),
+        (5, 1, 3),
+        *(deep(*one) for one in ((6, 8, 1), (80, 2, 1), (5, 1, 1), (4, 1, 6))),
+    ],
 )
 def test_groups_of_every_size(groups, c_in, c_out):
     s = Settings((5, 4), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2), groups)
@@ -241,7 +246,7 @@ def test_half_precision_is_summed_in_float32_and_may_meet_a_float32(dtype):
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("mapped", [(0, None), (None, 1), (2, 0), (-1, -2)])
+@pytest.mark.parametrize("mapped", [deep((0, None)), (None, 1), deep((2, 0)), (-1, -2)])
 def test_vmap_over_any_axis(which, groups, mapped):
     s = Settings((5,), (3,), (2,), ((1, 1),), (1,), groups)
     function = getattr(convolution, which)
@@ -292,7 +297,7 @@ def test_explicit_sharding_of_anything_but_the_batch_raises():
         assert conv(jax.sharding.reshard(x, jax.P()), jnp.ones((3, 1, 1))).shape == (2, 2, 1)
 
 
-@pytest.mark.parametrize(("groups", "c_in", "c_out"), [(3, 2, 4), (4, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize(("groups", "c_in", "c_out"), [(3, 2, 4), deep(4, 1, 1), deep(4, 1, 2)])
 @pytest.mark.parametrize("name", [None, "lax"])
 def test_grouped_ones_leave_a_batch_on_its_devices(name, groups, c_in, c_out):
     """Also in other platforms' forms: XLA splits programs among devices before it picks a platform's."""

@@ -22,7 +22,7 @@ from jaxnn.ops.softmax import softmax
 from jaxnn.ops.unpool import max_pool_with_indices
 from tests.derivatives import check_derivatives
 from tests.ops.case import Shape
-from tests.support import assert_close, plain_jit, rng_array
+from tests.support import assert_close, deep, plain_jit, rng_array
 
 IMAGE = ((2, 5, 6, 2),)
 OVERLAPPING = {"window": 3, "strides": 2, "padding": 1, "ceil_mode": True}
@@ -90,10 +90,23 @@ ENTRIES = [
     Entry("gru-lengths", gru_lengths, weights(3), ("hoisted", "whole")),
 ]
 COMPOSED = "max-pool", "avg-pool", "linear", "layer-norm", "lstm"
-each_form = pytest.mark.parametrize(
-    ("entry", "form"),
-    [pytest.param(e, form, id=f"{e.name}-{form}") for e in ENTRIES for form in e.forms],
-)
+#: Of each family one entry, whose forms are differentiated and mapped by default; "lax" is what JAX ships.
+FEW = "max-pool", "avg-pool-tiles", "nearest", "dense", "layer-norm", "lstm"
+EVERY_FORM = [(entry, form) for entry in ENTRIES for form in entry.forms]
+
+
+def by_form(few):
+    marks = [
+        () if not few or (e.name in FEW and form != "lax") else pytest.mark.deep for e, form in EVERY_FORM
+    ]
+    cases = [
+        pytest.param(e, form, id=f"{e.name}-{form}", marks=mark)
+        for (e, form), mark in zip(EVERY_FORM, marks, strict=True)
+    ]
+    return pytest.mark.parametrize(("entry", "form"), cases)
+
+
+each_form, few_forms = by_form(few=False), by_form(few=True)
 
 
 def operands(entry, dtype=np.float32):
@@ -104,7 +117,7 @@ def named(entry, form):
     return partial(entry.op, implementation=form)
 
 
-@each_form
+@few_forms
 def test_derivatives_in_both_modes_up_to_the_second(entry, form, x64):
     check_derivatives(named(entry, form), operands(entry, np.float64))
 
@@ -114,7 +127,7 @@ def value_and_gradients(op, *args):
     return y, pull(jax.tree.map(lambda y: jnp.asarray(rng_array(*y.shape, seed=9, dtype=y.dtype)), y))
 
 
-@each_form
+@few_forms
 def test_a_form_computes_the_same_as_the_chosen_one_also_under_vmap(entry, form):
     x, *weights = operands(entry)
     stacked = [np.stack([a, 2 - a, a * a], -1) for a in (x, *weights)]
@@ -161,14 +174,20 @@ def compositions(op, x, *rest):
     }
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name in COMPOSED], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry",
+    [e if e.name == "max-pool" else deep(e) for e in ENTRIES if e.name in COMPOSED],
+    ids=lambda entry: entry.name,
+)
 def test_transformations_of_transformations(entry, x64):
     args = list(map(jnp.asarray, operands(entry, np.float64)))
     chosen, plain = (plain_jit(partial(compositions, op))(*args) for op in (entry.op, named(entry, "lax")))
     assert_close(chosen, plain)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", [e if e.name in FEW else deep(e) for e in ENTRIES], ids=lambda entry: entry.name
+)
 def test_forms_agree_in_half_precision(entry):
     args = operands(entry, jnp.bfloat16)
     ops = entry.op, *(named(entry, form) for form in entry.forms)

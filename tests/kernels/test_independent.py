@@ -17,7 +17,7 @@ from jaxnn.kernels.convolution.cpu import banded, blocked, depthwise, grouped, p
 from jaxnn.kernels.convolution.problem import channels_last
 from jaxnn.ops.conv import conv, pad_with_values
 from tests.reference import conv as reference
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, deep, rng_array
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -185,7 +185,11 @@ def gradient_everywhere(form: Form, kernel: np.ndarray):
     return np.swapaxes(groups, 0, 1).reshape(-1)
 
 
-@pytest.mark.parametrize("name", FORMS)
+#: By default each way to multiply by zeros once.
+FEW = ("bands", "blocks", "phases at once", "stamps", "unfolded", "small groups", "depthwise", "members")
+
+
+@pytest.mark.parametrize("name", [name if name in FEW else deep(name) for name in FORMS])
 def test_what_is_not_finite_reaches_what_depends_on_it(name):
     form = FORMS[name]
     out = reference.conv(np.ones(form.x), np.ones(form.kernel), **form.settings).shape
@@ -225,6 +229,7 @@ def test_what_is_not_finite_reaches_what_depends_on_it(name):
                 np.testing.assert_allclose(result[touched], wanted[touched], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.deep
 def test_a_diverging_member_of_a_sweep_leaves_the_others_alone():
     """Training at several rates as one program."""
     net = nn.serial(

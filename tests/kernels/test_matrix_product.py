@@ -8,7 +8,7 @@ import pytest
 import jaxnn as nn
 from jaxnn.inspection.flops import count_flops
 from jaxnn.kernels.matrix_product import _GRADIENT, _bound, matrix_product
-from tests.support import assert_close, equations, rng_array
+from tests.support import assert_close, deep, equations, rng_array
 
 X_TRANSPOSED = [((8, 600), 300), ((9, 10, 256), 65), ((64, 64, 64), 65)]
 DY_TRANSPOSED = [((3, 30, 80), 50), ((100, 784), 10), ((20, 512), 16), ((16384,), 16)]
@@ -38,7 +38,7 @@ def test_what_is_transposed(sizes, which):
 
 
 @pytest.mark.parametrize(("shape", "outputs"), X_TRANSPOSED + DY_TRANSPOSED + NEITHER)
-@pytest.mark.parametrize("jit", [lambda f: f, jax.jit])
+@pytest.mark.parametrize("jit", [deep(lambda f: f), jax.jit])
 def test_product_and_gradients(shape, outputs, jit):
     x, matrix, dy = drawn(shape, outputs)
     wide = [a.astype(np.float64) for a in (x, matrix, dy)]

@@ -34,7 +34,7 @@ from jaxnn.kernels.recurrence.cells import rnn_cell
 from jaxnn.kernels.recurrence.primitives import over_time
 from jaxnn.kernels.reduction import broadcast, extreme, sum_over
 from jaxnn.kernels.resampling import primitives as resampling
-from tests.support import assert_close, equations, rng_array
+from tests.support import assert_close, equations, plain_jit, rng_array
 
 SHAPE = (2, 6, 4)
 STRIDED = Settings((6,), (3,), (2,), ((1, 1),), (1,), groups=2)
@@ -181,7 +181,7 @@ def test_operations_and_field(name):
     x = rng_array(*SHAPE)
     places = SHAPE[1]
     bumps = 30 * np.eye(places, dtype=np.float32)[:, None, :, None]
-    y, *moved = np.asarray(jax.jit(jax.vmap(function))(np.concatenate([x[None], x + bumps])))
+    y, *moved = np.asarray(plain_jit(jax.vmap(function))(np.concatenate([x[None], x + bumps])))
     depends = np.abs(np.stack(moved) - y) > 1e-3
     assert depends.any()
     ends = depends.argmax(axis=0), depends[::-1].argmax(axis=0) - (places - 1)
@@ -196,7 +196,7 @@ def test_operations_and_field(name):
 def test_the_plain_program_computes_the_same(name):
     eqn = equation(name, EXAMPLES[name][0])
     operands = [rng_array(*v.aval.shape, seed=i).astype(v.aval.dtype) for i, v in enumerate(eqn.invars)]
-    plain = jaxpr_as_fun(plain_program(eqn))(*operands)
+    plain = plain_jit(jaxpr_as_fun(plain_program(eqn)))(*operands)
     made = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
     assert_close(made if eqn.primitive.multiple_results else [made], plain)
 

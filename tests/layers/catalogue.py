@@ -114,9 +114,9 @@ ENTRIES = [
 
 #: One of each way of computing, for what takes long; the others are computed like one of these.
 FEW = {
-    "dense", "conv-2d", "conv-grouped-dilated", "conv_transpose", "max_pool-overlapping", "lp_pool",
-    "upsample-linear", "batch_norm", "dropout", "embedding", "lstm-last-reverse", "gru", "weight_norm",
-    "spectral_norm", "softmin", "multi_head_attention-causal", "residual", "repeat",
+    "dense", "conv-2d", "conv-grouped-dilated", "conv_transpose", "max_pool-overlapping", "upsample-linear",
+    "batch_norm", "dropout", "embedding", "lstm-last-reverse", "spectral_norm", "multi_head_attention-causal",
+    "repeat",
 }  # fmt: skip
 
 

@@ -65,9 +65,9 @@ def state_dict(name):
 
 
 #: What takes long to compile, and is made of what the others are made of.
-LONG = ("alexnet", "resnet-bottleneck")
+LONG = ("alexnet", "resnet-bottleneck", "efficientnet", "convnext", "densenet", "vit")
 #: The nets that run in both modes by default; the others train alone.
-BOTH = ("vgg", "mobilenet_v2", "lstm_tagger", "kinds", "recurrent", "attention")
+BOTH = ("kinds", "attention")
 
 
 def case(name, mode):

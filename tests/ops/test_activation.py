@@ -1,4 +1,4 @@
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,9 @@ LIMITS = {
 }
 
 
+@cache
 def derivative(function):
+    """Compiled once for each shape and dtype."""
     return jax.jit(jax.vmap(jax.grad(function)))
 
 
@@ -76,7 +78,7 @@ def test_what_jax_has_is_the_very_same_object(name):
     assert getattr(ops, name) is getattr(jax.nn, name)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", deep("float16"), "bfloat16", deep("float64")])
 @pytest.mark.parametrize("name", ["gelu", "gelu_exact", "silu", "mish", "hard_silu", "soft_sign"])
 def test_what_replaces_a_function_of_jax_has_its_values(name, dtype, x64):
     theirs = partial(jax.nn.gelu, approximate=False) if name == "gelu_exact" else getattr(jax.nn, name)

@@ -63,7 +63,7 @@ def test_against_the_reference(problem):
 
 
 @each_form
-@pytest.mark.parametrize("case", ["plain", "causal", "scale", "mask", "bias", "grouped"])
+@pytest.mark.parametrize("case", [deep("plain"), deep("causal"), "scale", deep("mask"), "bias", "grouped"])
 def test_known_answers(case, form):
     """Values and gradients of torch's, in every form."""
     answers = {
@@ -133,10 +133,13 @@ def test_a_query_that_reads_nothing_gives_zeros_and_zero_gradients(form):
         {"causal": True, "offset": np.array([-9, 0])},
         {"bias": np.where(mask, 0, -np.inf).astype(np.float32)},
     ]
-    for settings in nothing:
-        function = partial(attention, **settings, implementation=form)
-        y, pull = jax.vjp(function, q, k, v)
-        gradients = pull(jnp.ones_like(y))
+
+    def value_and_gradients(settings):
+        y, pull = jax.vjp(partial(attention, **settings, implementation=form), q, k, v)
+        return y, pull(jnp.ones_like(y))
+
+    results = plain_jit(lambda: list(map(value_and_gradients, nothing)))()
+    for settings, (y, gradients) in zip(nothing, results, strict=True):
         queries = [2] if "mask" in settings or "bias" in settings else range(5)
         for a in (y, gradients[0]):
             assert not np.asarray(a)[0, queries].any()
@@ -145,7 +148,7 @@ def test_a_query_that_reads_nothing_gives_zeros_and_zero_gradients(form):
 
 @each_form
 @pytest.mark.parametrize("value", [np.nan, deep(np.inf)])
-@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("which", [0, deep(1), deep(2)])
 def test_values_that_are_not_finite_reach_what_reads_them(form, value, which):
     """Neither earlier queries nor other heads nor other examples, in value, tangent and gradients."""
     arrays, tangents = draw(t=6, s=6), draw(t=6, s=6, seed=5)
@@ -219,7 +222,7 @@ def memory(function, t):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.parametrize("mode", ["value", "tangent", "gradient"])
+@pytest.mark.parametrize("mode", [deep("value"), deep("tangent"), "gradient"])
 def test_memory_is_linear_in_the_length(mode):
     function = partial(attention, causal=True)
     modes = {

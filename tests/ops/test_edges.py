@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, ndtr
 
 import jaxnn as nn
-from tests.support import rng_array
+from tests.support import deep, rng_array
 
 #: Formulas that overflow in float64 are never asked beyond this.
 LARGEST = 1e30
@@ -75,7 +75,7 @@ def value_and_slope(function, x):
     return np.asarray(value, np.float64), np.asarray(slope, np.float64)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", deep("bfloat16"), "float32"])
 @pytest.mark.parametrize("name", EXACT)
 def test_an_activation_is_exact_everywhere(name, dtype):
     """To the roundings that the argument of an exponential takes part in, down to the normal numbers."""
@@ -98,7 +98,7 @@ def test_an_activation_is_exact_everywhere(name, dtype):
         np.testing.assert_allclose(got, expected, rtol=0.3, atol=max(tiny, float(info.eps) * near_zero.max()))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", deep("bfloat16"), deep("float32")])
 @pytest.mark.parametrize("name", ROUGH)
 def test_the_limits_that_are_documented(name, dtype):
     function, value, slope = ROUGH[name]
@@ -137,7 +137,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", deep("bfloat16"), deep("float32")])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin", "sparsemax"])
 def test_softmax_of_large_entries(name, dtype):
     """Finite first and second derivatives, and the right first ones, in few rows and in many."""

@@ -17,17 +17,25 @@ FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py")
 CASES = [case for family in FAMILIES for case in import_module(f"tests.ops.{family}").CASES]
 
 
-def every(cases):
-    """By scope, all tests of one case come after one another, and share what is compiled."""
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name, scope="module")
+#: One or two of each family, in their commonest settings: what runs by default.
+FEW = {
+    "activation-gelu", "activation-step", "prelu-channels", "softmax", "attention",
+    "conv-2d-same-strided", "conv-2d-grouped-dilated", "conv-transpose-2d-same", "dense", "layer-norm",
+    "batch-norm-train-1d", "max-pool-overlapping", "avg-pool-overlapping",
+    "rotary", "lstm", "resize-linear", "resize-nearest", "pixel-shuffle",
+}  # fmt: skip
 
 
 def few(cases):
-    """For what takes long: by default the main settings of each op, which are tried at a large size too."""
-    return every([case if case.large else deep(case) for case in cases])
+    """A mark that runs a test for each of ``FEW``, and in ``make test-deep`` for the other cases.
+
+    By scope, all tests of one case come after one another, and share what is compiled.
+    """
+    chosen = [case if case.name in FEW else deep(case) for case in cases]
+    return pytest.mark.parametrize("case", chosen, ids=lambda case: case.name, scope="module")
 
 
-every_case, few_cases = every(CASES), few(CASES)
+few_cases, few_large = few(CASES), few([case for case in CASES if case.large])
 
 
 def arrays(case: Case, shapes=None, dtype=np.float32, seed: int = 0):
@@ -46,9 +54,10 @@ def batched(case: Case, n: int):
 def test_names_are_unique():
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names) > 20
+    assert set(names) >= FEW
 
 
-@every_case
+@few_cases
 def test_gradients(case, x64):
     args = arrays(case, dtype=np.float64)
     if not case.smooth:
@@ -67,13 +76,13 @@ def test_jit_equals_eager(case):
 
 
 @pytest.mark.deep
-@every([c for c in CASES if c.large])
+@few_large
 def test_jit_equals_eager_at_large_sizes(case):
     args = arrays(case, case.large)
     assert_close(jax.jit(case.op)(*args), case.op(*map(np.asarray, args)))
 
 
-@every([c for c in CASES if c.large])
+@few_large
 def test_large_agrees_with_float64(case):
     args = arrays(case, case.large)
     single = jax.jit(case.op)(*args)
@@ -82,7 +91,7 @@ def test_large_agrees_with_float64(case):
     assert_close(single, jax.tree.map(lambda a, b: np.asarray(a, b.dtype), double, single), terms=10_000)
 
 
-@every_case
+@few_cases
 def test_vmap_equals_loop(case):
     """Over x, over the weights, over both."""
     n = len(case.shapes)

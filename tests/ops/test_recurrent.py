@@ -32,6 +32,8 @@ NETS = {
     "gru": Net(recurrent.gru, recurrent.gru_step, 3, reference.gru_step),
 }
 every_net = pytest.mark.parametrize("name", NETS)
+#: For what takes seconds: the others run in ``make test-deep``.
+lstm_at_least = pytest.mark.parametrize("name", [deep("rnn"), "lstm", deep("gru")])
 
 
 def make_weights(name: str, seed: int = 0, dtype: Any = np.float32) -> dict[str, np.ndarray]:
@@ -123,8 +125,12 @@ def run_like_torch(torch_net: str, shape: str, inputs: dict[str, jax.Array]) -> 
     return y, jnp.stack(finals, axis=1)
 
 
-@pytest.mark.parametrize("shape", ["single", "bidirectional", "stacked"])
-@pytest.mark.parametrize("torch_net", TORCH_NETS)
+#: By default each net and each shape once.
+TYPICAL = {("rnn_tanh", "stacked"), ("rnn_relu", "single"), ("lstm", "stacked"), ("gru", "bidirectional")}
+SHAPES = [(net, shape) for net in TORCH_NETS for shape in ("single", "bidirectional", "stacked")]
+
+
+@pytest.mark.parametrize(("torch_net", "shape"), [one if one in TYPICAL else deep(*one) for one in SHAPES])
 def test_equals_pytorch_with_gradients(torch_net, shape):
     prefix = f"{torch_net}/{shape}/"
     answers = {name.removeprefix(prefix): array for name, array in ANSWERS.items() if name.startswith(prefix)}
@@ -229,7 +235,7 @@ def test_reverse_runs_each_sequence_within_its_own_length(name):
 
 
 @every_net
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, deep(np.inf)])
 def test_what_stands_past_the_end_has_no_influence(name, bad):
     weights, x, lengths = make_weights(name), rng_array(N, T, F), np.array([2, 0, 5])
     padding = np.arange(T)[None, :, None] >= lengths[:, None, None]
@@ -318,7 +324,7 @@ def arguments_and_tangents(name: str, steps: int) -> tuple[Any, Any]:
     return args, jax.tree.map(lambda a: rng_array(*a.shape, seed=50, dtype=np.float64), args)
 
 
-@every_net
+@lstm_at_least
 @pytest.mark.parametrize("steps", [deep(15), deep(32), 34, deep(37)])
 @pytest.mark.parametrize("reverse", [deep(False), True])
 def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64, monkeypatch):
@@ -334,7 +340,7 @@ def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, 
     assert_close(jax.jit(partial(derivatives, whole))(), plain_jit(partial(derivatives, scanned))())
 
 
-@every_net
+@lstm_at_least
 @pytest.mark.parametrize("reverse", [False, deep(True)])
 def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reverse, x64, monkeypatch):
     monkeypatch.setattr(forms, "BLOCK", 2 * NETS[name].gates * H)
@@ -353,7 +359,7 @@ def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reve
 
 @every_net
 @pytest.mark.parametrize("lengths", [deep(None), np.array([4, 0, 6], np.int32)])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, deep(jnp.bfloat16)])
 def test_a_sequence_in_pieces_equals_the_whole(name, lengths, dtype):
     weights = jax.tree.map(lambda w: jnp.asarray(w, dtype), make_weights(name))
     x = jnp.asarray(rng_array(N, T, F), dtype)
@@ -435,7 +441,7 @@ def test_eager_calls_compile_once(name):
     assert recurrent._over_sequences._cache_size() == before
 
 
-@every_net
+@lstm_at_least
 @pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto])
 def test_a_batch_over_devices_with_an_unsharded_carry_and_lengths(name, axis_type):
     weights, x = make_weights(name), rng_array(8, T, F)
@@ -460,7 +466,7 @@ def test_a_batch_over_devices_with_an_unsharded_carry_and_lengths(name, axis_typ
     assert_close(jax.device_get(actual), jax.device_get(expected))
 
 
-@every_net
+@lstm_at_least
 @pytest.mark.parametrize("varying", ["x", "recurrent_kernel", "carry", "lengths"])
 def test_under_shard_map_whatever_varies(name, varying):
     weights, x, carry = make_weights(name), rng_array(N, T, F), make_carry(name)

@@ -26,7 +26,8 @@ def steps(accumulate, net=NET, loss=cross_entropy, optimizer=None, data=(X, Y), 
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "mask"), [(2, None), (4, MASK), (4, np.zeros(12, bool)), deep(12, None), deep(12, MASK)]
+    ("accumulate", "mask"),
+    [(4, MASK), *(deep(*one) for one in ((2, None), (4, np.zeros(12, bool)), (12, None), (12, MASK)))],
 )
 def test_it_equals_the_whole_batch(accumulate, mask):
     """With a mask too, that counts another number of rows in each piece, or none at all."""

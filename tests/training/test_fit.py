@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxnn as nn
-from tests.support import assert_close
+from tests.support import assert_close, deep
 
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
@@ -184,7 +184,9 @@ def test_what_does_not_fit_the_data_is_not_laid_on_the_validation(key):
         fit(key, validation=data(16), metrics={"mean": lambda p, t: p.mean()})
 
 
-@pytest.mark.parametrize("way", ["disable_jit", "debug_nans", "debug_infs", "check_tracer_leaks"])
+@pytest.mark.parametrize(
+    "way", ["disable_jit", deep("debug_nans"), deep("debug_infs"), deep("check_tracer_leaks")]
+)
 def test_under_the_ways_to_debug(way, key):
     x, y = data(5)
     with getattr(jax, way)(True):
