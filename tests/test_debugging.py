@@ -8,7 +8,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.lifting import as_layer
-from tests.layers.catalogue import every_layer, few_layers
+from tests.layers.catalogue import every_layer, few_layers, fewest_layers
 from tests.layers.test_catalogue import batch
 from tests.support import assert_close
 
@@ -41,7 +41,7 @@ def program(function, *args):
     return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(lambda *args: function(*args))(*args)))
 
 
-@few_layers
+@fewest_layers
 def test_step_by_step_and_watched(entry):
     """Without jit, and with each step looked at for what isn't finite; equal to the compiled program."""
     layer, params, x = prepared(entry)
@@ -52,7 +52,7 @@ def test_step_by_step_and_watched(entry):
     assert_close(actual, expected)
 
 
-@every_layer
+@few_layers
 def test_no_tracer_leaks(entry):
     layer, x = as_layer(entry.make()), batch(entry)
     params = jax.eval_shape(layer.init, jax.random.key(0), x)
@@ -73,12 +73,12 @@ def test_raw_keys(entry):
     check_keys(entry, jax.random.PRNGKey)
 
 
-@few_layers
+@fewest_layers
 def test_keys_of_another_implementation(entry):
     check_keys(entry, lambda seed: jax.random.key(seed, impl="rbg"))
 
 
-@every_layer
+@few_layers
 def test_double_precision_switched_on_and_off(entry):
     """The same net, before, during and after: nothing is left over from one to the other."""
     layer = as_layer(entry.make())

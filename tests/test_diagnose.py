@@ -12,7 +12,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.ops.dense import dense
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, deep, rng_array
 
 normal, constant = jax.nn.initializers.normal, jax.nn.initializers.constant
 X, TARGET = rng_array(64, 6), rng_array(64, 3, seed=1)
@@ -44,7 +44,7 @@ HEALTHY = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", ["dense", deep("conv")])
 def test_of_a_healthy_net_nothing_is_said(name):
     net, x = HEALTHY[name]
     report = diagnosis(net, x, TARGET[: len(x)], optimizer=optax.sgd(0.01), key=jax.random.key(2))
@@ -117,7 +117,7 @@ def scaled(net, factor, x=X):
     return jax.tree.map(lambda w: factor * w, net.init(jax.random.key(0), x))
 
 
-@pytest.mark.parametrize("function", [jnp.tanh, nn.sigmoid, nn.soft_sign])
+@pytest.mark.parametrize("function", [jnp.tanh, deep(nn.sigmoid), deep(nn.soft_sign)])
 def test_saturation(function):
     net = stack(1, function, normal(1.0))
     report = diagnosis(net, params=scaled(net, 200))

@@ -34,10 +34,12 @@ def check(net, shape=IMAGE, *, left=0, given=None):
     return folded, new
 
 
-def by_program(names):
-    """The same nets with the shape of an input, by default only those that are followed in another way."""
-    special = ("frozen", "repeat", "residual", "of-a-sum", "out-of-copies")
-    return [(name, IMAGE) if name in special else deep(name, IMAGE) for name in names]
+def with_and_without_shape(names):
+    """The nets without and with the shape of an input; by default some, of each way to be followed."""
+    special = ("repeat", "residual", "out-of-copies")
+    few = ("residual", "nested", "repeat", "first", "of-a-sum", "weight_norm", "shortcut")
+    alone = [(name, None) if name in few else deep(name, None) for name in names]
+    return alone + [(name, IMAGE) if name in special else deep(name, IMAGE) for name in names]
 
 
 LAYERS = {
@@ -51,13 +53,17 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name", [n if n in ("dense-no-bias", "conv", "conv_transpose") else deep(n) for n in LAYERS]
+)
 def test_folds_into(name):
     make, shape = LAYERS[name]
     check(nn.serial(make(), nn.batch_norm(epsilon=1e-3), nn.relu), shape)
 
 
-@pytest.mark.parametrize("settings", [{"scale": False}, {"bias": False}, {"scale": False, "bias": False}])
+@pytest.mark.parametrize(
+    "settings", [deep({"scale": False}), deep({"bias": False}), {"scale": False, "bias": False}]
+)
 def test_folds_norms_without_scale_or_bias(settings):
     check(nn.serial(nn.conv(3, 3), nn.batch_norm(**settings)))
 
@@ -78,7 +84,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize(("name", "given"), [(name, None) for name in WRAPPED] + by_program(WRAPPED))
+@pytest.mark.parametrize(("name", "given"), with_and_without_shape(WRAPPED))
 def test_folds_within(name, given):
     check(WRAPPED[name](), given=given)
 
@@ -98,7 +104,7 @@ STAYS = {
 }
 
 
-@pytest.mark.parametrize(("name", "given"), [(name, None) for name in STAYS] + by_program(STAYS))
+@pytest.mark.parametrize(("name", "given"), with_and_without_shape(STAYS))
 def test_stays(name, given):
     folded, _ = check(STAYS[name](), left=1, given=given)
     assert "linear" not in repr(folded)
@@ -113,7 +119,7 @@ GRAPHS = {
 }
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", [n if n in ("in-a-row", "seen-twice") else deep(n) for n in GRAPHS])
 def test_a_graph_is_followed_for_a_given_input(name):
     flow, left = GRAPHS[name]
     net = nn.graph(flow, conv=nn.conv(4, 3, padding=1), norm=nn.batch_norm())

@@ -12,6 +12,8 @@ from jax import lax
 import jaxnn as nn
 from jaxnn.lifting import as_layer
 from tests.layers.catalogue import ENTRIES
+from tests.models.exchanged import random_params
+from tests.support import plain_jit
 
 SEQUENCE = (1, 9, 3)
 
@@ -24,7 +26,7 @@ def measured(layer, shape):
     """For each axis how far apart the places are whose change changes a channel at the centre, at most."""
     net, space = as_layer(layer), shape[1:-1]
     spec = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float64)
-    params = net.init(jax.random.key(0), spec)
+    params = random_params(net, spec)
     places = np.array(list(product(*map(range, space))))
     masks = np.zeros((len(places), *spec.shape[1:]))
     for mask, place in zip(masks, places, strict=True):
@@ -34,7 +36,7 @@ def measured(layer, shape):
     apply = partial(net.apply, params)
     each = apply if isinstance(layer, nn.Layer) else lambda x: jax.vmap(apply)(x[:, None])
 
-    @jax.jit
+    @plain_jit
     def centre(x):
         y = jax.tree.leaves(each(x))[0]
         y = y if isinstance(layer, nn.Layer) else y.reshape(len(x), *y.shape[2:])
@@ -42,7 +44,9 @@ def measured(layer, shape):
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=spec.shape[1:])
-    before, *after = (centre(x + sign * rng.normal(size=x.shape) * masks) for sign in (0, 1, 1, 1))
+    before, *after = (
+        np.asarray(centre(x + sign * rng.normal(size=x.shape) * masks)) for sign in (0, 1, 1, 1)
+    )
     channels = np.any([y != before for y in after], axis=0).T
     spans = [np.ptp(places[moves], axis=0) + 1 for moves in channels if moves.any()]
     return tuple(np.max(spans, axis=0).tolist())

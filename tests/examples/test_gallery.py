@@ -14,8 +14,8 @@ from tests.support import deep
 
 FOLDER = Path(page.__file__).parent
 COMMITTED = FOLDER.parent
-#: Scripts that take a few seconds at their small size; the others take longer, up to a minute.
-SHORT = {"linear_stack", "normalisation"}
+#: Scripts that run by default, the quickest; the others take up to a minute at their small size.
+SHORT = {"linear_stack"}
 
 
 @pytest.fixture

@@ -125,9 +125,13 @@ def each(entries, **options):
     return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name, **options)
 
 
-def few(entries, **options):
-    """The same, but for ``FEW`` of them alone unless it is ``make test-deep``."""
-    return each([entry if entry.name in FEW else deep(entry) for entry in entries], **options)
+#: Of these a few for what takes seconds per layer.
+FEWEST = {"dense", "conv-grouped-dilated", "batch_norm", "embedding", "lstm-last-reverse"}
 
 
-every_layer, few_layers = each(ENTRIES), few(ENTRIES)
+def few(entries, names=frozenset(FEW), **options):
+    """The same, but for those of these names alone unless it is ``make test-deep``."""
+    return each([entry if entry.name in names else deep(entry) for entry in entries], **options)
+
+
+every_layer, few_layers, fewest_layers = each(ENTRIES), few(ENTRIES), few(ENTRIES, FEWEST)

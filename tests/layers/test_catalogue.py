@@ -11,7 +11,7 @@ import pytest
 import jaxnn as nn
 from jaxnn.lifting import as_layer
 from tests.derivatives import check_derivatives
-from tests.layers.catalogue import ENTRIES, FEW, each, few
+from tests.layers.catalogue import ENTRIES, FEW, FEWEST, each, few
 from tests.support import assert_close, deep, equations, plain_jit, rng_array
 
 # By scope, all tests of one layer come after one another, and share what is compiled.
@@ -57,10 +57,10 @@ def test_the_catalogue_has_every_layer():
     used = {name for entry in ENTRIES for name in entry.make.__code__.co_names}
     public = set(nn.layers.__all__) | set(nn.combinators.__all__)
     assert public - used == {"attend", "split", "ensemble", "mixed_precision"}
-    assert {entry.name for entry in ENTRIES} >= FEW
+    assert {entry.name for entry in ENTRIES} >= FEW >= FEWEST
 
 
-@few_layers
+@few(ENTRIES, FEWEST, scope="module")
 def test_jit_equals_eager(entry):
     """The eager call gets NumPy arrays."""
     layer, params, x, jitted = prepared(entry)

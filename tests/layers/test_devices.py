@@ -9,7 +9,7 @@ import pytest
 import jaxnn as nn
 from jaxnn.lifting import as_layer
 from tests.collectives import check_only_sums
-from tests.layers.catalogue import few_layers
+from tests.layers.catalogue import fewest_layers
 from tests.layers.test_catalogue import batch, prepared
 from tests.support import assert_close, deep, plain_jit
 
@@ -68,7 +68,7 @@ def compiled(function, args, mesh):
     return jax.jit(function).lower(*placed).compile(), placed
 
 
-@few_layers
+@fewest_layers
 @pytest.mark.parametrize(("kind", "sizes"), [deep("Auto", (8,)), ("Explicit", (4, 2))])
 def test_a_sharded_batch_gives_the_same_and_only_sums_are_sent(entry, kind, sizes):
     """Over all devices, and over one of two axes of them."""
@@ -80,7 +80,7 @@ def test_a_sharded_batch_gives_the_same_and_only_sums_are_sent(entry, kind, size
         assert_close(jax.device_get(program(*placed)), expected, terms=4096, scale=1)
 
 
-@few_layers
+@fewest_layers
 def test_under_shard_map(entry):
     """With its check of varying axes, and an axis of the mesh over which nothing varies.
 
@@ -111,7 +111,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(
-    "name", [deep(name) if name in ("ensemble", "depthwise") else name for name in OTHERS]
+    "name", [name if name in ("ensemble-depthwise", "linear") else deep(name) for name in OTHERS]
 )
 def test_tangents_and_ensembles_send_only_sums(name):
     layer = as_layer(OTHERS[name]())
