@@ -57,6 +57,7 @@ def test_losses_of_two_training_steps_agree(net):
         agreement.check(training.probe_steps(program), expected["top"], allowed)
 
 
+@pytest.mark.deep
 def test_losses_of_an_epoch_agree():
     task = replace(NETS[0].task(steps=3), place="epoch")
     expected = training.first_losses(task)

@@ -1,8 +1,11 @@
 """The program that times folded nets runs, and has a row per net."""
 
+import pytest
+
 from benchmarks import inference
 
 
+@pytest.mark.deep
 def test_a_row_per_net():
     head, rule, row = inference.main(["--shapes", "tiny", "--repeats", "2", "--seconds", "0.05"])
     assert head.count("|") == rule.count("|") == row.count("|")
