@@ -1,42 +1,34 @@
-"""A small version of all: operations, training, overhead; then tables and charts. A few minutes on two cores.
+"""The programs by name; without one, or with flags alone, ``all``.
 
-python -m benchmarks                         what ``make bench`` runs
-python -m benchmarks --contenders jaxnn lax
-
-Each part alone, and at the shapes of real nets: ``python -m benchmarks.ops``, ``.training``, ``.overhead``.
+python -m benchmarks                              what ``make bench`` runs: five minutes, into out/benchmarks
+python -m benchmarks all --out results/mine --minutes 30
+python -m benchmarks conformance | sweep | report | compare | ops | training | overhead | forms | …
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from importlib import import_module
 
-from benchmarks import contenders, ops, overhead, record, report, training
+TIMED = ("fit", "forms", "inference", "ops", "overhead", "scaling", "training")
+#: By name the module.
+PROGRAMS = {
+    "all": "everything",
+    **{name: name for name in ("machine", "conformance", "sweep", "report", "compare", *TIMED)},
+}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The program."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--contenders", nargs="+", metavar="NAME", choices=contenders.NAMES)
-    parser.add_argument("--shapes", choices=("tiny", "small"), default="small")
-    parser.add_argument("--out", type=Path, default=record.RESULTS, help="where the JSON and the charts go")
-    given = parser.parse_args(arguments)
-    common = ["--out", str(given.out), "--repeats", "9" if given.shapes == "small" else "2"]
-    common += ["--contenders", *given.contenders] if given.contenders else []
-    shapes = ["--shapes", given.shapes, "--seconds", "0.3"]
-    runs = [
-        ops.main([*shapes, *common, "--dtype", "float32"]),
-        training.main([*shapes, *common]),
-        overhead.main(
-            [*common, "--repeats", "3", "--depth", *("10 100" if given.shapes == "small" else "2 3").split()]
-        ),
-    ]
-    charts = given.out if find_spec("matplotlib") else None
-    print(f"\n{report.markdown(runs, charts=charts, beside=Path.cwd())}")
+def main(arguments: Sequence[str]) -> object:
+    """The program; returns what the one that was named returns."""
+    first = arguments[0] if arguments else "all"
+    if first.startswith("-"):
+        return import_module("benchmarks.everything").main(arguments)
+    if first not in PROGRAMS:
+        raise SystemExit(
+            f"python -m benchmarks: the program must be one of {', '.join(PROGRAMS)}, got {first}"
+        )
+    return import_module(f"benchmarks.{PROGRAMS[first]}").main(arguments[1:])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    result = main(sys.argv[1:])
+    sys.exit(result if isinstance(result, int) else 0)

@@ -5,13 +5,14 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.extend import backend
 
 PACKAGES = ("jaxnn-functional", "jax", "jaxlib", "numpy", "optax", "flax", "equinox", "dm-haiku", "torch")
 
@@ -22,18 +23,86 @@ def describe(**options: Any) -> dict[str, Any]:
     return {
         "device": processor() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
+        "devices": devices(),
+        "backend": backend.get_backend().platform_version,
         "threads": threads(),
+        "vectors": vectors(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {name: found for name in PACKAGES if (found := installed(name))},
         "revision": revision(),
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         # Where the file was written says nothing about its numbers, and may name a private folder.
-        "command": "python -m " + shlex.join([*_module(), *without_out(sys.argv[1:])]),
-        "options": {name: str(value) for name, value in options.items() if name != "out"},
+        "command": command(),
+        "options": stated(options),
     }
+
+
+def command() -> str:
+    """How the program was started, but for where it writes."""
+    return "python -m " + shlex.join([*_module(), *without_out(sys.argv[1:])])
+
+
+def stated(options: Mapping[str, Any]) -> dict[str, str]:
+    """The options as text, but for where it writes."""
+    return {name: str(value) for name, value in options.items() if name != "out"}
+
+
+#: What can be asked for by ``--platform`` under another name than JAX's own.
+PLATFORMS = {"gpu": "cuda"}
+
+
+def select(platform: str | None) -> None:
+    """Makes a PJRT platform the one that JAX computes on, before any array is made; the CPU stays at hand.
+
+    Answers in float64 are found on the CPU, so a choice that leaves it out (``JAX_PLATFORMS=tpu``) gets it
+    too.
+    """
+    wanted = platform or jax.config.jax_platforms
+    if not wanted:
+        return
+    jax.config.update("jax_platforms", with_cpu(wanted))
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SystemExit(f"--platform: JAX finds no {wanted!r} here ({reason})") from error
+
+
+def with_cpu(platforms: str | None) -> str | None:
+    """Platforms as JAX names them, the CPU last if it was not named.
+
+    >>> with_cpu("gpu")
+    'cuda,cpu'
+    """
+    if not platforms:
+        return None
+    return ",".join(dict.fromkeys([*(PLATFORMS.get(name, name) for name in platforms.split(",")), "cpu"]))
+
+
+def devices() -> list[dict[str, Any]]:
+    """Each device of the platform in use: its kind, and its memory in bytes where it says so."""
+    found = []
+    for device in jax.devices():
+        try:
+            memory = (device.memory_stats() or {}).get("bytes_limit")
+        except Exception:  # a plugin may not know
+            memory = None
+        found.append({"id": device.id, "kind": device.device_kind, "memory": memory})
+    return found
+
+
+def vectors() -> str | None:
+    """The widest vectors of this processor that XLA would use; None where the system does not say."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].splitlines()[0].split())
+    except (OSError, IndexError):
+        return None
+    known = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sse4_2": "SSE4.2", "asimd": "NEON"}
+    return next((name for flag, name in known.items() if flag in flags), None)
 
 
 def without_out(arguments: Sequence[str]) -> list[str]:

@@ -2,16 +2,19 @@
 
 python -m benchmarks.forms                             all operations at the shapes of ``benchmarks.ops``
 python -m benchmarks.forms --shapes small --only lenet grouped
+python -m benchmarks.forms --random 20 --seed 1 --families conv pool --minutes 3     shapes drawn at random
 python -m benchmarks.forms --table                     the lists of forms, as docs/kernels shows them
 
 An operation is a pass of a layer: a convolution, the gradient of its input or of its kernel, the gradient of
 a matrix, a sum, the extreme of each window. Every form that fits gets the same random operands, is compared
 with the plain form, and only then timed. The ratio is its time over that of the chosen form: below 1 another
-is better.
+is better. **Regret** is how much longer the chosen form takes than the best: in the mean and at worst, of
+each operation and of all.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,36 +22,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import cases, environment, options, record, specs, tables, timing
+from benchmarks import agreement, cases, environment, options, record, shapes, specs, tables, timing
 from benchmarks.cases import Case
 from benchmarks.contenders import ours
+from benchmarks.contenders.jax_programs import rounded
 from benchmarks.record import Row
 from jaxnn.kernels.choice import Form, always
 from jaxnn.kernels.explain import operations
 from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS
 
-#: Largest error over the largest value, between two forms in float32 on a CPU and elsewhere.
-TOLERANCES = {"cpu": 1e-4}
 
+def measure(
+    chosen: Sequence[Case],
+    *,
+    dtype: str = "float32",
+    rounds: int = 9,
+    seconds: float = 1.0,
+    budget: float = float("inf"),
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[list[Row]]:
+    """The rows of one operation after the other; those with one form that fits are left out.
 
-def measure(chosen: Sequence[Case], *, rounds: int = 9, seconds: float = 1.0) -> Iterator[list[Row]]:
-    """The rows of one operation after the other; those with one form that fits are left out."""
-    seen = set()
+    No case is begun once ``budget`` seconds are over.
+    """
+    seen, start = set(), clock()
     for case in chosen:
-        for operation in passes(case):
+        if clock() - start >= budget:
+            return
+        for operation in passes(case, dtype):
             params = tuple(sorted(operation.params.items(), key=str))
             key = (operation.primitive.name, tuple(str(v.aval) for v in operation.invars), str(params))
             if key in seen:
                 continue
             seen.add(key)
-            if rows := raced(case, operation, rounds, seconds):
+            if rows := raced(case, operation, rounds, seconds, dtype):
                 yield rows
 
 
-def passes(case: Case) -> list[Any]:
+def passes(case: Case, dtype: str = "float32") -> list[Any]:
     """The operations of a layer, forward and backward."""
-    model = ours.build(case.spec, case.shape, jnp.dtype("float32"))
-    weights = model.pack(specs.draw_weights(case.spec, case.shape, np.random.default_rng(0)))
+    model = ours.build(case.spec, case.shape, jnp.dtype(dtype))
+    weights = model.pack(rounded(specs.draw_weights(case.spec, case.shape, np.random.default_rng(0)), dtype))
 
     def both(weights: Any, x: Any) -> Any:
         y, back = jax.vjp(lambda w, x: model.apply(w, model.state, x, jax.random.key(0))[0], weights, x)
@@ -56,11 +70,11 @@ def passes(case: Case) -> list[Any]:
 
     if isinstance(case.spec, specs.Embedding):
         return []
-    x = jax.ShapeDtypeStruct(case.shape, jnp.float32)
+    x = jax.ShapeDtypeStruct(case.shape, jnp.dtype(dtype))
     return list(operations(jax.make_jaxpr(both)(weights, x).jaxpr))
 
 
-def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
+def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = "float32") -> list[Row]:
     """One row per form that fits."""
     kernel, platform = KERNELS[operation.primitive.name], jax.default_backend()
     types = tuple(v.aval for v in operation.invars)
@@ -72,7 +86,7 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
     operands = [jnp.asarray(rng.standard_normal(t.shape), t.dtype) for t in types]
     calls, rows, expected = {}, [], None
     template = Row(
-        "forms", operation.primitive.name.removeprefix("jaxnn_"), case.title, "", "forward", "top", "float32"
+        "forms", operation.primitive.name.removeprefix("jaxnn_"), case.title, "", "forward", "top", dtype
     )
     for form in reversed(forms):  # the plain form is the last, and the others are compared with it
         call = compiled(form, problem, operands)
@@ -81,7 +95,7 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float) -> list[Row]:
         expected = got if expected is None else expected
         error = float(np.abs(got - expected).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
         row = replace(template, contender=form.name, error=error, note="chosen" if form is taken else "")
-        if error > TOLERANCES.get(platform, 2e-2):
+        if error > agreement.tolerance(dtype, platform):
             rows.append(replace(row, status="wrong", note=f"error {error:.0e}"))
         else:
             calls[form.name] = call
@@ -104,22 +118,35 @@ def timed(row: Row, samples: dict[str, timing.Sample], taken: str) -> Row:
     return replace(row, n=sample.n, q1=q1, median=median, q3=q3, ratio_q1=low, ratio=middle, ratio_q3=high)
 
 
-def regret(rows: Sequence[Row]) -> str:
-    """How much slower the chosen forms are than the best, in the mean and at worst."""
-    best: dict[tuple[str, str], float] = {}
+def losses(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[float, str]]:
+    """By operation, case and dtype: how much longer the chosen form takes than the best, and the best."""
+    best: dict[tuple[str, str, str], tuple[float, str]] = {}
     for row in rows:
         if row.ratio is not None:
-            key = row.family, row.case
-            best[key] = min(best.get(key, 1.0), row.ratio)
-    if not best:
+            key = row.family, row.case, row.dtype
+            best[key] = min(best.get(key, (1.0, "")), (row.ratio, row.contender))
+    return {key: (1 / ratio - 1, form) for key, (ratio, form) in best.items()}
+
+
+def regret(rows: Sequence[Row]) -> str:
+    """How much slower the chosen forms are than the best, in the mean and at worst, by operation and in
+    all.
+    """
+    loss = losses(rows)
+    if not loss:
         return "no operation had a choice"
-    loss = {key: 1 / ratio - 1 for key, ratio in best.items()}
-    worst = max(loss, key=lambda key: loss[key])
-    mean = sum(loss.values()) / len(loss)
-    return (
-        f"{len(loss)} operations: the chosen form is {mean:.0%} slower than the best in the mean, "
-        f"{loss[worst]:.0%} at worst ({worst[0]}, {worst[1]})"
-    )
+    lines = []
+    for family in (*dict.fromkeys(key[0] for key in loss), ""):
+        of = {key: found for key, found in loss.items() if family in ("", key[0])}
+        worst = max(of, key=lambda key: of[key][0])
+        mean, (most, form) = sum(lost for lost, _ in of.values()) / len(of), of[worst]
+        where = f" ({', '.join(worst[:2])}: {form} is faster)" if most else ""
+        name = family.replace("_", " ") or "all"
+        lines.append(
+            f"{name}: {len(of)} operations: the chosen form is {mean:.0%} slower than the best in the mean, "
+            f"{most:.0%} at worst{where}"
+        )
+    return "\n".join(lines)
 
 
 def table() -> str:
@@ -156,18 +183,24 @@ def main(arguments: Sequence[str] | None = None) -> record.Run | None:
     parser = options.parser(__doc__, seconds=1.0, repeats=9)
     parser.add_argument("--shapes", choices=("all", *cases.SIZES), default="all")
     parser.add_argument("--table", action="store_true", help="print the lists of forms and nothing else")
+    parser.add_argument("--dtype", choices=options.DTYPES, default="float32")
+    shapes.add_random(parser)
     given = parser.parse_args(arguments)
     if given.table:
         print(table())
         return None
-    chosen = cases.select(given.shapes, given.only)
+    if given.random:
+        chosen = shapes.drawn(given.families, given.random, given.seed)
+    else:
+        chosen = cases.select(given.shapes, given.only)
     if not chosen:
         parser.error(f"--only: no case has one of {given.only} in its family or name")
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
-    run = tables.shown_and_saved(
-        "forms", conditions, {}, measure(chosen, rounds=given.repeats, seconds=given.seconds), given.out
+    groups = measure(
+        chosen, dtype=given.dtype, rounds=given.repeats, seconds=given.seconds, budget=60 * given.minutes
     )
+    run = tables.shown_and_saved("forms", conditions, {}, groups, given.out)
     print(regret(run.rows))
     return run
 

@@ -9,8 +9,9 @@ compared with a float64 reference, and only then timed. Inside a scan the time i
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from benchmarks import agreement, contenders, environment, limits, options, reco
 from benchmarks.agreement import Answer
 from benchmarks.cases import Case, select
 from benchmarks.contenders import Contender, OpTask, reference
+from benchmarks.energy import Meter
 from benchmarks.race import race
 from benchmarks.record import Row
 
@@ -28,6 +30,7 @@ MODES = ("forward", "both")
 PLACES = ("top", "scan")
 
 
+@lru_cache(maxsize=2)  # the passes and places of a case share them
 def answers(case: Case, dtype: str) -> tuple[OpTask, dict[str, Answer]]:
     """The task with its arrays already rounded to ``dtype``, and the right output for each mode."""
     x, weights, cotangent = jax.tree.map(lambda array: rounded(array, dtype), case.draw())
@@ -64,7 +67,8 @@ def measure(
     places: Sequence[str] = PLACES,
     rounds: int = 20,
     seconds: float = 2.0,
-    limit: dict[str, dict[str, float]] | None = None,
+    limit: Mapping[str, Mapping[str, float]] | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[list[Row]]:
     """The rows of one group after the other: a case in a mode, a place and a dtype."""
     platform = jax.default_backend()
@@ -89,6 +93,7 @@ def measure(
                         rounds=rounds,
                         seconds=seconds,
                         limit=(limit or {}).get(dtype),
+                        meter=meter,
                     )
 
 
@@ -107,8 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
     limit = limits.of(given.dtype, given.shapes)
-    for dtype, found in limit.items():
-        print(f"{dtype}: product {found['flops'] / 1e9:.0f} GFLOP/s, copy {found['bytes'] / 1e9:.1f} GB/s")
+    print("\n".join(limits.text(limit)))
     groups = measure(
         cases,
         entrants,

@@ -9,12 +9,19 @@ from benchmarks import contenders, record
 DTYPES = ("float32", "bfloat16")
 
 
-def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
-    """A parser with what every program takes."""
+def bare(description: str | None) -> argparse.ArgumentParser:
+    """A parser of what to look at and where to write."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--only", nargs="+", default=[], metavar="WORD", help="cases with one of these words")
+    made.add_argument("--out", type=Path, default=record.RESULTS, help="where the JSON goes")
+    return made
+
+
+def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
+    """A parser with what every program takes that times contenders."""
+    made = bare(description)
     made.add_argument(
         "--contenders", nargs="+", metavar="NAME", choices=contenders.NAMES,
         help=f"of {', '.join(map(repr, contenders.NAMES))}; by default all that are installed, "
@@ -25,7 +32,6 @@ def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
         "--seconds", type=float, default=2.0,
         help="a contender is not timed further in a case after this many seconds (default: %(default)s)",
     )  # fmt: skip
-    made.add_argument("--out", type=Path, default=record.RESULTS, help="where the JSON goes")
     made.set_defaults(**defaults)
     return made
 
@@ -35,4 +41,12 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def duration(text: str) -> float:
+    """A number above 0; ``inf`` too."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return value

@@ -1,6 +1,6 @@
 """From contenders and an answer to rows: compare, then time those that are right, in turn."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks import agreement, limits, timing
 from benchmarks.agreement import Answer
 from benchmarks.contenders import Contender, Program, Unsupported
+from benchmarks.energy import Meter
 from benchmarks.record import Row
 
 #: The contender by whose time the others' is divided.
@@ -34,7 +35,8 @@ def race(
     calls: int = 1,
     rounds: int,
     seconds: float,
-    limit: dict[str, float] | None = None,
+    limit: Mapping[str, float] | None = None,
+    meter: Meter | None = None,
 ) -> list[Row]:
     """One row per contender.
 
@@ -48,6 +50,7 @@ def race(
       rounds: of ``timing.alternate``.
       seconds: of ``timing.alternate``.
       limit: the rates to compare with.
+      meter: of energy, if that is wanted too.
     """
     rows: dict[str, Row] = {}
     programs: dict[str, Program] = {}
@@ -65,6 +68,8 @@ def race(
         ahead = name != OURS and row.ratio is not None and row.ratio < LEVEL
         if ahead and same(programs[name], programs[OURS]):
             row = replace(row, note=SAME)
+        if meter:
+            row = replace(row, joules=meter.per_call(programs[name].call) / calls)
         rows[name] = row
     return list(rows.values())
 
@@ -101,7 +106,7 @@ def _timed(
     sample: timing.Sample,
     ours: timing.Sample | None,
     calls: int,
-    limit: dict[str, float] | None,
+    limit: Mapping[str, float] | None,
 ) -> Row:
     q1, median, q3 = (value / calls for value in sample.quartiles())
     found: dict[str, Any] = {"n": sample.n, "q1": q1, "median": median, "q3": q3}

@@ -5,6 +5,8 @@ python -m benchmarks.report --charts                   draws the charts beside t
 python -m benchmarks.report --charts --insert README.md
 python -m benchmarks.report --brief ops.json           training and gradients at top level only; by family
 python -m benchmarks.report --full A.json B.json       every row of these runs
+python -m benchmarks.report --html page.html A.json    one page that needs nothing else: limits, charts, all
+rows
 
 ``--insert`` replaces what stands between ``<!-- benchmarks:start -->`` and ``<!-- benchmarks:end -->``.
 """
@@ -18,19 +20,12 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks import contenders, environment, record, tables
+from benchmarks import contenders, environment, page, record, tables
 from benchmarks.race import LEVEL, OURS
 from benchmarks.record import Row, Run
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 PROGRAMS = ("ops", "training", "overhead")
-
-
-def geometric_mean(values: Iterable[float]) -> float:
-    """exp of the mean logarithm."""
-    return float(np.exp(np.mean(np.log(list(values)))))
 
 
 def others(rows: Sequence[Row]) -> list[str]:
@@ -43,7 +38,7 @@ def ratio_cell(ratios: Sequence[float]) -> str:
     """The geometric mean, its range if there are several."""
     if not ratios:
         return "–"
-    mean = f"{geometric_mean(ratios):.2f}"
+    mean = f"{tables.geometric_mean(ratios):.2f}"
     return mean if len(ratios) == 1 else f"{mean} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
@@ -243,19 +238,33 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument(
         "--insert", type=Path, metavar="FILE", help="put the text between the markers of FILE"
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page of the named files, or of all runs"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="every row, not the summary")
     length.add_argument("--brief", action="store_true", help="gradients and training steps at top level only")
     given = parser.parse_args(arguments)
-    runs = [record.load(path) for path in given.files] or record.latest(PROGRAMS, given.results)
+    named = [part for path in given.files for part in record.load(path).by_program()]
+    runs = named or record.latest(PROGRAMS, given.results)
     if not runs:
         parser.error(f"no runs in {given.results}; python -m benchmarks makes some")
+    if given.html:
+        record.write(given.html, page.html([record.load(path) for path in given.files] or runs))
+        print(f"written: {given.html}")
+        return ""
+    if not given.full and (other := [run.program for run in runs if run.program not in PROGRAMS]):
+        parser.error(
+            f"runs of {', '.join(PROGRAMS)} have a summary, one of {other[0]} has --full and --html FILE"
+        )
     if given.brief:
         runs = [shorter for shorter in map(gradients, runs) if shorter.rows]
     beside = given.insert.parent if given.insert else Path.cwd()
-    text = markdown(runs, charts=given.results if given.charts else None, beside=beside, brief=given.brief)
     if given.full:
         text = "\n\n".join(f"{conditions(run)}\n\n```\n{tables.terminal(run.rows)}\n```" for run in runs)
+    else:
+        charts = given.results if given.charts else None
+        text = markdown(runs, charts=charts, beside=beside, brief=given.brief)
     if given.insert:
         insert(given.insert, text)
     else:

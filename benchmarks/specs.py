@@ -145,13 +145,13 @@ class Norm(Spec):
 
 @dataclass(frozen=True)
 class Resize(Spec):
-    """Each spatial axis ``scale`` times as long, half-pixel centres."""
+    """Each spatial axis ``scale`` times as long, half-pixel centres; a fraction is cut off."""
 
-    scale: int
+    scale: float
     method: str = "nearest"
 
     def out(self, shape: Shape) -> Shape:
-        return (shape[0], *(n * self.scale for n in shape[1:-1]), shape[-1])
+        return (shape[0], *(int(n * self.scale) for n in shape[1:-1]), shape[-1])
 
 
 @dataclass(frozen=True)

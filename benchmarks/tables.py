@@ -5,6 +5,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.record import Row, Run
 
 HEAD = ("contender", "median", "quartiles", "× jaxnn", "rate", "bandwidth", "of limit", "error", "n")
@@ -102,3 +104,8 @@ def shown_and_saved(
     run = Run(program, conditions, limit, tuple(rows))
     print(f"\nwritten: {run.save(out)}")
     return run
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """exp of the mean logarithm."""
+    return float(np.exp(np.mean(np.log(list(values)))))

@@ -10,8 +10,9 @@ agree. The JAX libraries share one jitted step around their own nets, with its m
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from benchmarks import agreement, contenders, environment, limits, nets, options
 from benchmarks.agreement import Answer
 from benchmarks.contenders import Contender, Program, StepTask, reference
 from benchmarks.contenders.jax_programs import loss_of
+from benchmarks.energy import Meter
 from benchmarks.nets import Net
 from benchmarks.race import race
 from benchmarks.record import Row
@@ -29,6 +31,13 @@ PLACES = ("top", "epoch")
 #: Relative errors of the first two losses. They are means of means, and the second depends on all gradients.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2}
 STEPS = 8
+
+
+@lru_cache(maxsize=2)  # the places and dtypes of a net share them
+def prepared(net: Net, steps: int) -> tuple[StepTask, dict[str, Answer]]:
+    """The task of a net with its batches, and the right losses."""
+    task = net.task(steps)
+    return task, first_losses(task)
 
 
 def first_losses(task: StepTask) -> dict[str, Answer]:
@@ -58,12 +67,12 @@ def measure(
     steps: int = STEPS,
     rounds: int = 20,
     seconds: float = 5.0,
-    limit: dict[str, dict[str, float]] | None = None,
+    limit: Mapping[str, Mapping[str, float]] | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[list[Row]]:
     """The rows of a net in a place and a dtype."""
     for net in chosen:
-        task = net.task(steps)
-        expected = first_losses(task)
+        task, expected = prepared(net, steps)
         for place in places:
             for dtype in dtypes:
                 now = replace(task, place=place, dtype=dtype)
@@ -83,6 +92,7 @@ def measure(
                     rounds=rounds,
                     seconds=seconds,
                     limit=(limit or {}).get(dtype),
+                    meter=meter,
                 )
 
 

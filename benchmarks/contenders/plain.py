@@ -101,7 +101,7 @@ def norm(spec: specs.Norm, weights: Any, x: Any, key: Any) -> Any:
 def resize(spec: specs.Resize, weights: Any, x: Any, key: Any) -> Any:
     if spec.method == "cubic":  # jax.image leaves out taps beyond the edges
         return by_matrices(spec, x)
-    return jax.image.resize(x, spec.out(x.shape), spec.method)
+    return jax.image.resize(x, spec.out(x.shape), spec.method, antialias=False)
 
 
 def by_matrices(spec: specs.Resize, x: Any) -> Any:
@@ -112,14 +112,14 @@ def by_matrices(spec: specs.Resize, x: Any) -> Any:
     return x
 
 
-def resize_matrix(size: int, scale: int, method: str) -> np.ndarray:
+def resize_matrix(size: int, scale: float, method: str) -> np.ndarray:
     """Row i holds the weights of output pixel i."""
-    matrix = np.zeros((size * scale, size))
-    for i in range(size * scale):
+    matrix = np.zeros((round(size * scale), size))
+    for i in range(len(matrix)):
         s = (i + 0.5) / scale - 0.5
         below = int(np.floor(s))
         if method == "nearest":
-            taps = {i // scale: 1.0}
+            taps = {int((i + 0.5) / scale): 1.0}
         elif method == "linear":
             taps = {below: 1 - (s - below), below + 1: s - below}
         else:

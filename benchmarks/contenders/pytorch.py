@@ -93,6 +93,8 @@ def module(spec: specs.Spec, shape: specs.Shape) -> nn.Module:
                 return Leaf(nn.GroupNorm(spec.groups, channels))
             return Leaf(make[spec.kind](channels, eps=1e-5))
         case specs.Resize(method="nearest"):
+            if spec.scale % 1:
+                raise Unsupported("its nearest by a fraction takes other pixels")
             return Leaf(nn.Upsample(scale_factor=spec.scale, mode="nearest"))
         case specs.Resize():
             mode = {"linear": "bilinear", "cubic": "bicubic"}[spec.method]

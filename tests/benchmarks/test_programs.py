@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-import benchmarks.__main__ as everything
-from benchmarks import compare, forms, ops, overhead, record, report, training
+from benchmarks import compare, forms, ops, overhead, record, report, schema, training
 from benchmarks.record import Row, Run
 from tests.support import deep
 
@@ -22,6 +21,7 @@ def saved(folder: Path) -> dict:
     (path,) = folder.glob("*.json")
     found = json.loads(path.read_text())
     assert found.keys() == {f.name for f in fields(Run)}
+    assert list(schema.problems(found)) == []
     conditions = found["environment"]
     for name in (
         "device",
@@ -85,22 +85,22 @@ def test_overhead(modes, tmp_path):
     assert {row["contender"] for row in rows} == {"jaxnn", "lax", "jaxnn repeat"}
 
 
-@pytest.mark.deep
-def test_all_of_it_in_a_small_version_then_report_and_compare(tmp_path, capsys, monkeypatch):
-    # The parts are tested above; here only that they fit together.
-    monkeypatch.setattr(ops, "MODES", ("both",))
-    monkeypatch.setattr(ops, "PLACES", ("top",))
-    monkeypatch.setattr(overhead, "MODES", ("init", "call"))
-    few = ["--only", "dense"]
-    for program in (ops, training):
-        whole = program.main
-        monkeypatch.setattr(program, "main", lambda given, whole=whole: whole([*given, *few_for(whole, few)]))
-    everything.main(["--shapes", "tiny", "--contenders", "jaxnn", "lax", "--out", str(tmp_path)])
-    assert "**Operations, float32" in capsys.readouterr().out
-    runs = sorted(tmp_path.glob("*.json"))
-    assert [path.name.partition("-")[0] for path in runs] == ["ops", "overhead", "training"]
-    assert list(tmp_path.glob("*.png"))
-
+def test_report_and_compare_read_a_run_of_all(tmp_path, capsys):
+    few = [
+        "--shapes",
+        "tiny",
+        "--only",
+        "dense",
+        "--dtype",
+        "float32",
+        "--mode",
+        "both",
+        "--place",
+        "top",
+        *FEW,
+    ]
+    run = replace(ops.main([*few, "--out", str(tmp_path / "parts")]), program="all")
+    path = run.save(tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n")
     report.main(["--results", str(tmp_path), "--charts", "--insert", str(readme)])
@@ -110,11 +110,7 @@ def test_all_of_it_in_a_small_version_then_report_and_compare(tmp_path, capsys, 
     assert "old" not in text
     assert "lax ÷ jaxnn" in text
     assert "](operations-" in text
-    assert compare.main([str(runs[0]), str(runs[0])]) == 0
-
-
-def few_for(main, few):
-    return few if main.__module__ == ops.__name__ else ["--only", "mlp", "--steps", "2"]
+    assert compare.main([str(path), str(path)]) == 0
 
 
 def test_a_program_starts_from_the_command_line(tmp_path):
@@ -128,7 +124,7 @@ def test_a_program_starts_from_the_command_line(tmp_path):
 def test_a_file_that_is_no_run_raises_a_sentence(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("[]")
-    with pytest.raises(ValueError, match="not a run of these benchmarks, version 1"):
+    with pytest.raises(ValueError, match="not a run of these benchmarks, version 1 or 2"):
         record.load(path)
     path.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):

@@ -147,11 +147,59 @@ def test_comparing_prints_what_changed_and_fails_on_slower_or_broken_rows(tmp_pa
     after = run(row(median=2.0), row(case="b", median=0.5), broken, date="2026-02-01").save(tmp_path)
     assert compare.main([str(before), str(after)]) == 1
     printed = capsys.readouterr().out
-    assert "slower 2.00×  conv · a" in printed
-    assert "faster 0.50×  conv · b" in printed
+    assert "slower 2.00× (1.97 to 2.03)  conv · a" in printed
+    assert "faster 0.50× (0.49 to 0.52)  conv · b" in printed
+    assert "| ops, conv | 2 | 1.00 (0.50 to 2.00) | 1 | 1 |" in printed
     assert "wrong  conv · c" in printed
     assert "1 slower, 1 faster, 0 same of 2 rows in both" in printed
     assert compare.main([str(before), str(before)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("fail", "statuses"),
+    [("slower", [1, 1, 0]), ("broken", [0, 1, 0]), ("missing", [1, 1, 1]), ("never", [0, 0, 0])],
+)
+def test_what_ends_in_status_1_can_be_chosen(fail, statuses, tmp_path):
+    before = run(row(), row(case="b")).save(tmp_path / "before")
+    slower = run(row(median=2.0), row(case="b")).save(tmp_path / "slower")
+    broken = run(row(), untimed("jaxnn", "crashed", "died", "b")).save(tmp_path / "broken")
+    missing = run(row()).save(tmp_path / "missing")
+    found = [compare.main([str(before), str(path), "--fail", fail]) for path in (slower, broken, missing)]
+    assert found == statuses
+
+
+def test_other_conditions_are_said_and_several_runs_compared_with_the_first(tmp_path, capsys):
+    first = run(row()).save(tmp_path / "a")
+    changed = {**ENVIRONMENT, "device": "Device 2", "versions": {"jax": "2", "numpy": "1"}}
+    second = replace(run(row(median=4.0)), environment=changed).save(tmp_path / "b")
+    assert compare.main([str(first), str(first), str(second), "--fail", "broken"]) == 0
+    printed = capsys.readouterr().out
+    assert f"== {first.name} → {second.name}" in printed
+    for line in (
+        "device: Device 1 before, Device 2 after",
+        "jax: 1 before, 2 after",
+        "numpy: none before, 1 after",
+    ):
+        assert f"beware: {line}" in printed
+    assert printed.count("beware") == 3
+    assert "slower 4.00×" in printed
+
+
+def test_what_was_right_and_is_not_any_more_is_broken(tmp_path):
+    right, wrong = (
+        run(Row("conformance", "conv", "conv 2-d", "jaxnn", "value", status=status), program="conformance")
+        for status in ("right", "wrong")
+    )
+    paths = right.save(tmp_path / "a"), wrong.save(tmp_path / "b")
+    assert compare.main([str(paths[0]), str(paths[0])]) == 0
+    assert compare.main([str(paths[0]), str(paths[1])]) == 1
+    assert compare.main([str(paths[1]), str(paths[0])]) == 0
+
+
+def test_a_file_that_cannot_be_compared_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        compare.main([str(tmp_path / "nothing.json")] * 2)
+    assert "nothing.json" in capsys.readouterr().err
 
 
 def test_runs_of_different_programs_cannot_be_compared(tmp_path, capsys):
