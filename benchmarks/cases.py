@@ -124,6 +124,7 @@ CASES = [
     Case("attention", "causal, 8 heads of 64", Attention(8, causal=True), (4, 128, 1536), "small"),
     Case("attention", "8 heads of 64", Attention(8), (1, 1024, 1536)),
     Case("attention", "causal, 8 heads of 64", Attention(8, causal=True), (1, 1024, 1536)),
+    Case("attention", "4 heads of 64", Attention(4), (1, 4096, 768)),
     Case("attention", "causal, 4 heads of 64", Attention(4, causal=True), (1, 4096, 768)),
     Case("embedding", "10,000 × 256", Embedding(10_000, 256), (32, 128)),
     Case("activation", "ReLU", Function("relu"), IMAGES),

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks import specs
 from benchmarks.contenders import StepTask
 from benchmarks.specs import (
+    Attention,
     Conv,
     ConvTranspose,
     Dense,
@@ -146,6 +147,19 @@ def language(kind: str, vocabulary: int, features: int) -> Serial:
     return serial(Embedding(vocabulary, features // 2), Recurrent(kind, features), Dense(vocabulary))
 
 
+def gpt(vocabulary: int, features: int, heads: int, depth: int) -> Serial:
+    """The next symbol from all before it: blocks of attention and two dense layers, norms first."""
+
+    def added(*parts: specs.Spec) -> Sum:
+        return Sum((serial(Norm("layer"), *parts), serial()))
+
+    blocks = [
+        added(Dense(3 * features), Attention(heads, causal=True), Dense(features)),
+        added(Dense(4 * features), Function("gelu"), Dense(features)),
+    ]
+    return serial(Embedding(vocabulary, features), *(depth * blocks), Norm("layer"), Dense(vocabulary))
+
+
 def cnn(width: int) -> Serial:
     return serial(
         Conv(3, padding=1, features=width), RELU, Pool(2, 2),
@@ -166,6 +180,7 @@ MADE: dict[Size, Callable[[], list[Net]]] = {
         Net("U-Net", unet(16, 3), (8, 64, 64, 3), 0),
         Net("LSTM language model", language("lstm", 1000, 256), (32, 64), 1000),
         Net("GRU language model", language("gru", 1000, 256), (32, 64), 1000),
+        Net("GPT of 2 blocks", gpt(256, 256, 4, 2), (8, 256), 256),
         Net("ensemble of CNNs", cnn(8), (32, 28, 28, 1), 10, copies=16),
     ],
     "small": lambda: [
@@ -177,6 +192,7 @@ MADE: dict[Size, Callable[[], list[Net]]] = {
         Net("U-Net, small", unet(4, 2), (4, 16, 16, 3), 0),
         Net("LSTM language model, small", language("lstm", 100, 64), (16, 16), 100),
         Net("GRU language model, small", language("gru", 100, 64), (16, 16), 100),
+        Net("GPT, small", gpt(100, 64, 2, 1), (8, 32), 100),
         Net("ensemble of CNNs, small", cnn(4), (8, 14, 14, 1), 10, copies=4),
     ],
     "tiny": lambda: [
@@ -188,6 +204,7 @@ MADE: dict[Size, Callable[[], list[Net]]] = {
         Net("U-Net", unet(2, 1), (3, 4, 4, 3), 0),
         Net("LSTM language model", language("lstm", 11, 4), (2, 5), 11),
         Net("GRU language model", language("gru", 11, 4), (2, 5), 11),
+        Net("GPT", gpt(11, 4, 2, 1), (2, 5), 11),
         Net("ensemble", cnn(2), (2, 4, 4, 1), 10, copies=3),
     ],
 }

@@ -14,6 +14,7 @@ UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 WORDS = {
     "both": "forward+backward",
     "step": "a training step",
+    "id": "one id",
     "top": "",
     "scan": "in a scan, a step",
     "epoch": "an epoch as one scan",

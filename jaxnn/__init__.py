@@ -17,6 +17,8 @@ from jaxnn import layers as layers
 from jaxnn import models as models
 from jaxnn import ops as ops
 from jaxnn import training as training
+from jaxnn.beam_search import Beams as Beams
+from jaxnn.beam_search import beam_search as beam_search
 from jaxnn.combinators import bidirectional as bidirectional
 from jaxnn.combinators import ensemble as ensemble
 from jaxnn.combinators import frozen as frozen
@@ -24,6 +26,7 @@ from jaxnn.combinators import graph as graph
 from jaxnn.combinators import maxout as maxout
 from jaxnn.combinators import mixed_precision as mixed_precision
 from jaxnn.combinators import named as named
+from jaxnn.combinators import once as once
 from jaxnn.combinators import parallel as parallel
 from jaxnn.combinators import patch_embedding as patch_embedding
 from jaxnn.combinators import remat as remat

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.layer import Layer, in_pieces
+from jaxnn.layer import Layer, Step, in_pieces
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import checked_lengths
@@ -29,6 +29,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     end: int | None = None,
+    source: Any = None,
 ) -> jax.Array:
     """Continues each prompt by ``steps`` ids: integers (N, P) → (N, steps).
 
@@ -56,6 +57,9 @@ def generate(
       top_k: only so many of the largest logits are drawn from (and what is equal to the smallest of them).
       top_p: only the fewest largest ones that together have this probability, in (0, 1].
       end: an id after which a sequence has ended: from there on it is repeated.
+      source: for a net of ``(source, ids)``, such as ``nn.models.transformer``: what it gets before the ids,
+        an array or a tuple of arrays such as ``(ids, lengths)``. A layer within ``nn.once`` is computed once,
+        and so are the keys and values that ``multi_head_attention`` makes of a memory.
 
     Raises:
       ValueError: a setting out of range, no key, or a net whose output is not (N, T, vocabulary).
@@ -72,11 +76,7 @@ def generate(
     name = "generate"
     layer = given_layer(name, "net", net)
     require_params(name, params)
-    ids = checks.array(name, prompt, "prompt")
-    if not jnp.issubdtype(ids.dtype, jnp.integer):
-        raise TypeError(f"{name}: prompt must be integers, got {ids.dtype}")
-    if ids.ndim != 2 or ids.shape[1] == 0:
-        raise ValueError(f"{name}: prompt must be (N, P) with at least one id, got shape {ids.shape}")
+    ids = checked_prompt(name, prompt)
     steps = checks.integer(name, "steps", steps, least=1)
     heat = checks.number(name, "temperature", temperature, least=0)
     checks.optional_key(name, key)
@@ -98,7 +98,42 @@ def generate(
         jnp.float32(heat or 1.0),
         None if share is None else jnp.float32(share),
         None if last is None else jnp.asarray(last, ids.dtype),
+        checked_source(name, source, ids),
     )
+
+
+def checked_prompt(owner: str, prompt: Any) -> jax.Array:
+    """The prompt as an array; raises unless it is (N, P) integers."""
+    ids = checks.array(owner, prompt, "prompt")
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise TypeError(f"{owner}: prompt must be integers, got {ids.dtype}")
+    if ids.ndim != 2 or ids.shape[1] == 0:
+        raise ValueError(f"{owner}: prompt must be (N, P) with at least one id, got shape {ids.shape}")
+    return ids
+
+
+def checked_source(owner: str, source: Any, ids: jax.Array) -> Any:
+    """The source with arrays of one row per prompt; raises unless it consists of such."""
+    leaves = jax.tree.leaves(source)
+    if source is not None and (
+        not leaves or any(getattr(leaf, "shape", ())[:1] != ids.shape[:1] for leaf in leaves)
+    ):
+        raise ValueError(
+            f"{owner}: source must be an array or a tuple of arrays, with one row for each of {ids.shape[0]} "
+            f"prompts, got {checks.described(source)}"
+        )
+    return source
+
+
+def logits_of(owner: str, step: Step, ids: jax.Array, source: Any, carry: Any) -> tuple[jax.Array, Any]:
+    """The logits (N, vocabulary) of what follows the next ids (N, T), and the new carry."""
+    logits, carry = step(ids if source is None else (source, ids), carry)
+    if getattr(logits, "ndim", 0) != 3 or logits.shape[:2] != ids.shape:
+        raise ValueError(
+            f"{owner}: the net must give logits (N, T, vocabulary), for ids of shape {ids.shape}, got "
+            f"{checks.described(logits)}"
+        )
+    return logits[:, -1], carry
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -114,6 +149,7 @@ def _generated(
     temperature: jax.Array,
     top_p: jax.Array | None,
     end: jax.Array | None,
+    source: Any,
 ) -> jax.Array:
     count = prompt.shape[1]
     room = count + steps
@@ -124,13 +160,7 @@ def _generated(
     net_step = in_pieces(net, params, room)
 
     def piece(ids: jax.Array, carry: Any) -> tuple[jax.Array, Any]:
-        logits, carry = net_step(ids, carry)
-        if getattr(logits, "ndim", 0) != 3 or logits.shape[:2] != ids.shape:
-            raise ValueError(
-                f"generate: the net must give logits (N, T, vocabulary), for ids of shape {ids.shape}, got "
-                f"{checks.described(logits)}"
-            )
-        return logits[:, -1], carry
+        return logits_of("generate", net_step, ids, source, carry)
 
     def step(carry: Any, place: jax.Array) -> tuple[Any, jax.Array]:
         """Draws the id at ``place``, or takes it from the prompt, and feeds it."""

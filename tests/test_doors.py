@@ -123,13 +123,14 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "part": (None, "0.1", True, 1j, [0.1], {}, nan, inf, NOTHING, TRACED, -0.1, 1, 1.1, np.float32(2)),
     "function_or_flag": (None, "abc", 3, [], {}, NOTHING),
     "implementation": (3, "abc", True, [], {}, nan, b"lax"),
+    "source": (3, "abc", b"abc", True, nan, [], {}, [1.0], np.zeros((3, 2)), (ARRAY, 3), abs),
     "matplotlib": (3, "abc", ARRAY, NOTHING),
 }  # fmt: skip
 
 #: The kind of an argument, by its name; under "callable.argument" where one differs.
 KINDS = {
     "integer": "heads features pieces groups multiplier vocabulary iterations n columns bins resolution "
-    "levels steps gpt.room alibi_bias.keys "
+    "levels steps beams gpt.room alibi_bias.keys "
     "classes hidden width depth channels doublings halvings growth stem models.bottleneck tags",
     "integers": "window strides dilation output_size size scale",
     "whole_or_zero": "output_padding",
@@ -166,6 +167,7 @@ KINDS = {
     "text": "stateless.name stochastic.name xlabel heading",
     "entries": "entries",
     "implementation": "implementation",
+    "source": "source",
     "axis_name": "axis_name",
     "optional_key": "key",
     "shape": "shape",
@@ -270,6 +272,7 @@ LAYERS = {
     "repeat": layer(nn.repeat, ROW, layer=nn.dense(6), n=2),
     "ensemble": layer(nn.ensemble, ROW, layer=NET, n=2),
     "remat": layer(nn.remat, ROW, layer=NET),
+    "once": layer(nn.once, ROW, layer=NET),
     "frozen": layer(nn.frozen, ROW, layer=NET),
     "mixed_precision": layer(nn.mixed_precision, ROW, layer=NET),
     "multi_head_attention": layer(nn.multi_head_attention, ones(2, 5, 6), features=6, heads=2),
@@ -349,6 +352,14 @@ OTHERS = {
         steps=2,
         key=KEY,
     ),
+    "beam_search": op(
+        nn.beam_search,
+        net=WORDS,
+        params=WORDS.init(KEY, IDS),
+        prompt=np.zeros((2, 5), np.int32),
+        steps=2,
+        beams=2,
+    ),
     "flatten": op(nn.flatten, x=ROW),
     "attend": op(nn.attend, embedding=nn.Params({"embedding": ones(4, 6)}, {}), x=ROW),
     "output_shape": op(nn.output_shape, layer=NET, shape=(2, 6)),
@@ -421,6 +432,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "layers.attend.embedding": (abs,),  # a function is taken for a part of a graph
     "models.unet.depth": (0,),
     "layers.generate.end": (0,),
+    "layers.beam_search.end": (0,),
 }
 
 #: The layers that another is made of, or is given here: a sentence may be theirs.

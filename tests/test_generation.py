@@ -75,6 +75,27 @@ def test_the_largest_logit_of_the_whole_sequence(name):
         np.testing.assert_array_equal(ids[n : n + 1], nn.generate(net, params, alone, steps=6, temperature=0))
 
 
+def test_a_source_is_encoded_once():
+    """A transformer continues what it made of the whole target so far; of each source up to its end."""
+    net = nn.models.transformer(VOCABULARY, features=F, heads=2, hidden=16, depth=2, norm_first=True)
+    source, lengths = np.flip(PROMPT, axis=1).copy(), np.array([4, 1, 3])
+    params = net.init(jax.random.key(1), (source, PROMPT))
+    params.weights["embedding"]["embedding"] *= 3  # far apart, so that rounding does not choose
+    whole = nn.Layer(
+        "whole", net.init, lambda params, ids: net.apply(params, ((source, lengths), ids)), net.train
+    )
+    ids = nn.generate(net, params, PROMPT, steps=4, temperature=0, source=(source, lengths))
+    np.testing.assert_array_equal(ids, by_hand(whole, params, PROMPT, 4))
+
+    read = []
+    encoder = nn.once(nn.stateless("read", lambda key, x: {}, lambda weights, x: read.append(x.shape) or x))
+    made = nn.graph(lambda f, x: f.ids(x[1]) + f.encoder(x[0]), encoder=encoder, ids=nn.embedding(5, 5))
+    params = made.init(jax.random.key(0), (jnp.ones((3, 1, 5)), PROMPT[:, :1]))
+    read.clear()
+    nn.generate(made, params, PROMPT[:, :1] % 5, steps=6, temperature=0, source=jnp.ones((3, 1, 5)))
+    assert read == [(3, 1, 5)]
+
+
 def test_one_program_for_all_values():
     net, params = made(NETS["lstm"]())
     compiled = []
@@ -153,6 +174,7 @@ OF_FLAT = FLAT.init(jax.random.key(0), PROMPT)
         ({"top_p": 0}, "top_p must be positive and at most 1, got 0"),
         ({"top_k": 0}, "top_k must be at least 1, got 0"),
         ({"lengths": [1, 2]}, "lengths must be (N,) = (3,)"),
+        ({"source": PROMPT[:2]}, "source must be an array or a tuple of arrays, with one row for each of 3"),
         ({"net": FLAT, "params": OF_FLAT}, "the net must give logits (N, T, vocabulary), for ids of shape"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from jaxnn.combinators.copies import ensemble as ensemble
 from jaxnn.combinators.copies import repeat as repeat
 from jaxnn.combinators.graph import graph as graph
 from jaxnn.combinators.maxout import maxout as maxout
+from jaxnn.combinators.once import once as once
 from jaxnn.combinators.patch_embedding import patch_embedding as patch_embedding
 from jaxnn.combinators.separable_conv import separable_conv as separable_conv
 from jaxnn.combinators.spectral_norm import spectral_norm as spectral_norm

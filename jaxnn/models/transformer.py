@@ -6,7 +6,7 @@ from typing import Any
 
 from jax.nn.initializers import Initializer
 
-from jaxnn.combinators import graph, repeat, serial
+from jaxnn.combinators import graph, once, repeat, serial
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers import attend, dense, drop_path, dropout, embedding, layer_norm, multi_head_attention
 from jaxnn.layers.attention import GLOROT_UNIFORM, Rotation
@@ -184,7 +184,8 @@ def transformer(
     the target's id t + 1: feed the target shifted by a start id. One embedding serves source, target and, as
     ``attend``, the logits, as in the paper: it is multiplied by √features, and sinusoidal positions are
     added.
-    Encoder and decoder end with a norm, as PyTorch's do.
+    Encoder and decoder end with a norm, as PyTorch's do. ``nn.generate(net, params, start, source=ids, …)``
+    translates: the encoder and the keys and values of its memory are computed once.
 
     Args:
       vocabulary: ids are 0 … vocabulary − 1.
@@ -228,7 +229,7 @@ def transformer(
         embedding=embedding(vocabulary, features),
         positions=sinusoidal_positions(),
         dropout=dropout(dropout_rate),
-        encoder=repeat(encoder_block(features, heads, hidden, **settings), depth),
+        encoder=once(repeat(encoder_block(features, heads, hidden, **settings), depth)),
         encoder_norm=layer_norm(),
         decoder=repeat(decoder_block(features, heads, hidden, **settings), depth),
         decoder_norm=layer_norm(),

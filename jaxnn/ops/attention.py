@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnn.kernels.attention.one_query import one_query
 from jaxnn.kernels.attention.primitives import attention as attention_of
 from jaxnn.kernels.attention.primitives import check_implementation, dropped
 from jaxnn.kernels.attention.problem import Settings
@@ -117,12 +118,34 @@ def cached_attention(
     bias: jax.Array | None,
     window: Window,
     implementation: str | None,
+    causal: bool = True,
 ) -> jax.Array:
-    """Causal ``attention`` to the keys of a cache, which are finite past ``key_lengths``; these may be ()."""
-    one_step = q.shape[1] == 1 and window is None  # no key lies after the only query
-    lengths = jnp.broadcast_to(key_lengths, q.shape[:1])
+    """``attention`` to a cache, (N, K, S, D), finite past ``key_lengths``, which may be ()."""
+    if q.shape[1] == 1 and implementation is None and (causal or window is None):
+        left, _ = reach("attention", window)
+        return one_query(
+            q,
+            k,
+            v,
+            position=offset,
+            key_lengths=key_lengths,
+            bias=bias,
+            left=left,
+            scale=q.shape[3] ** -0.5,
+        )
     operands, settings = _problem(
-        q, k, v, bias, None, not one_step, None, None, lengths, window, offset, implementation
+        q,
+        jnp.swapaxes(k, 1, 2),
+        jnp.swapaxes(v, 1, 2),
+        bias,
+        None,
+        causal,
+        None,
+        None,
+        jnp.broadcast_to(key_lengths, q.shape[:1]),
+        window,
+        offset,
+        implementation,
     )
     return attention_of(operands, settings._replace(finite=True))
 

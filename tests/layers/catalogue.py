@@ -108,6 +108,7 @@ ENTRIES = [
     Entry("parallel", lambda: nn.parallel(nn.dense(3), nn.dense(2), merge="concat"), ROW),
     Entry("repeat", lambda: nn.repeat(nn.serial(nn.dense(6), jnp.tanh), 3), ROW),
     Entry("remat", lambda: nn.remat(nn.serial(nn.dense(4), jnp.tanh, nn.dense(3))), ROW),
+    Entry("once", lambda: nn.once(nn.dense(3)), ROW),
     Entry("frozen", lambda: nn.frozen(nn.dense(3)), ROW),
     Entry("named", lambda: nn.named("stem", nn.dense(3)), ROW),
 ]

@@ -81,8 +81,9 @@ def test_gradients_through_a_carry_are_those_of_the_whole():
 
     def in_pieces(params, x):
         first, carry = pieces.apply(params, x[:, :4])
-        rest, _ = pieces.apply(params, nn.Sequences(x[:, 4:], carry=carry))
-        return jnp.sum(jnp.sin(jnp.concatenate([first, rest], axis=1)))
+        one, carry = pieces.apply(params, nn.Sequences(x[:, 4:5], carry=carry))
+        rest, _ = pieces.apply(params, nn.Sequences(x[:, 5:], carry=carry))
+        return jnp.sum(jnp.sin(jnp.concatenate([first, one, rest], axis=1)))
 
     expected = jax.jit(jax.grad(lambda params, x: jnp.sum(jnp.sin(whole.apply(params, x))), (0, 1)))(
         params, X
@@ -101,6 +102,37 @@ def test_a_carry_that_is_full():
     y, _ = step(X[:, :3], carry)
     assert np.isnan(np.asarray(y)[:, 2:]).all()
     assert np.isfinite(np.asarray(y)[:, :2]).all()
+
+
+def test_a_step_leaves_alone_what_it_does_not_read():
+    """NaN in another example, or further back than the window."""
+    whole, pieces, params = layers(window=(2, None), kv_heads=2)
+    expected = whole.apply(params, X)
+    spoiled = X.copy()
+    spoiled[0, 1] = np.nan
+    _, carry = pieces.apply(params, spoiled[:, :3])
+    for t in range(3, T):
+        y, carry = pieces.apply(params, nn.Sequences(spoiled[:, t : t + 1], carry=carry))
+        assert_close(y[1], expected[1, t : t + 1])
+        assert np.isnan(np.asarray(y[0])).all() if t == 3 else not np.isnan(np.asarray(y[0])).any()
+        if t > 3:
+            assert_close(y[0], expected[0, t : t + 1])
+
+
+def test_a_step_updates_the_carry_in_place():
+    """A loop of steps holds less than a copy of one layer's carry beside the carry."""
+    net = nn.repeat(nn.residual(nn.layer_norm(), nn.multi_head_attention(F, 2, causal=True)), 2)
+    params = net.init(jax.random.key(0), X[:1, :1])
+    step = in_pieces(net, params, 512)
+    start = step(X[:1, :1], None)
+
+    def steps(start):
+        return jax.lax.scan(lambda last, _: (step(*last), None), start, None, length=4)[0]
+
+    compiled = jax.jit(steps, donate_argnums=0).lower(start).compile()
+    assert (
+        compiled.memory_analysis().temp_size_in_bytes < start[1][0]["multi_head_attention_0"][0].keys.nbytes
+    )
 
 
 @pytest.mark.parametrize("mode", ["apply", "train"])

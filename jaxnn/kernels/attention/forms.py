@@ -12,22 +12,24 @@ from jaxnn.kernels.attention.problem import Problem
 from jaxnn.kernels.choice import Form
 from jaxnn.kernels.lowering.primitive import DEFAULT
 
-#: From how many scores per example and head on blocks are taken on a CPU. Measured on 2 AVX-512 cores,
-#: float32, 8 heads of 64 features: from 128 × 128 on, with the gradient, the plain form takes longer.
-FEWEST_ON_CPU = 1 << 14
+#: From how many scores per example and head on blocks are taken on a CPU, by pass. Measured on 2 AVX-512
+#: cores, float32, 8 heads of 64 features: blocks take longer at 256 × 256 and less at 512 × 512.
+FEWEST_ON_CPU = {"forward": 1 << 17, "tangent": 1 << 14, "gradient": 1 << 17}
 #: The same on other platforms, where a plain product is fast and only memory limits it.
-FEWEST_ELSEWHERE = 1 << 24
-
-#: By pass: the operands that are multiplied by weights of 0, counted from the front or from the end, with the
-#: lengths past which they don't count.
-_QKV = ((0, "lengths"), (1, "key_lengths"), (2, "key_lengths"))
+FEWEST_ELSEWHERE = dict.fromkeys(FEWEST_ON_CPU, 1 << 24)
 
 
 def _tested(p: Problem, name: str) -> Sequence[tuple[int, str | None]]:
+    """Which operands a pass multiplies by weights of 0, with the lengths past which they don't count.
+
+    What only enters scores does not: those that are not read are replaced.
+    """
     first = 3 + len(p.settings.extras) + 2
+    if name == "forward":
+        return ((2, "key_lengths"),)  # v
     if name == "tangent":
-        return (*_QKV, (first, "lengths"), (first + 1, "key_lengths"), (first + 2, "key_lengths"))
-    return (*_QKV, (first, "lengths")) if name == "gradient" else _QKV
+        return (2, "key_lengths"), (first + 2, "key_lengths")  # v and its tangent
+    return (0, "lengths"), (1, "key_lengths"), (2, "key_lengths"), (first, "lengths")  # and the cotangent
 
 
 def _guarded(name: str, fast: Callable[..., Any], exact: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +47,7 @@ def _many(fewest: int, p: Problem) -> bool:
 _PASSES = {
     "forward": (plain.forward, blocked.forward),
     "tangent": (plain.tangent, blocked.tangent),
-    "gradient": (plain.gradient, blocked.gradient),
+    "gradient": (plain.gradient_of_weights, blocked.gradient),
 }
 
 
@@ -63,6 +65,6 @@ def _list(name: str, fewest: int) -> Sequence[Form]:
 
 
 FORMS: Mapping[str, Mapping[str, Sequence[Form]]] = {
-    "cpu": {name: _list(name, FEWEST_ON_CPU) for name in _PASSES},
-    DEFAULT: {name: _list(name, FEWEST_ELSEWHERE) for name in _PASSES},
+    "cpu": {name: _list(name, FEWEST_ON_CPU[name]) for name in _PASSES},
+    DEFAULT: {name: _list(name, FEWEST_ELSEWHERE[name]) for name in _PASSES},
 }
