@@ -20,6 +20,7 @@ from jaxnn import training as training
 from jaxnn.beam_search import Beams as Beams
 from jaxnn.beam_search import beam_search as beam_search
 from jaxnn.combinators import bidirectional as bidirectional
+from jaxnn.combinators import each_step as each_step
 from jaxnn.combinators import ensemble as ensemble
 from jaxnn.combinators import frozen as frozen
 from jaxnn.combinators import graph as graph
@@ -36,6 +37,7 @@ from jaxnn.combinators import separable_conv as separable_conv
 from jaxnn.combinators import serial as serial
 from jaxnn.combinators import spectral_norm as spectral_norm
 from jaxnn.combinators import split as split
+from jaxnn.combinators import stacked as stacked
 from jaxnn.combinators import swiglu as swiglu
 from jaxnn.combinators import weight_norm as weight_norm
 from jaxnn.export import export as export
@@ -54,9 +56,11 @@ from jaxnn.layer import stochastic as stochastic
 from jaxnn.layers import adaptive_avg_pool as adaptive_avg_pool
 from jaxnn.layers import adaptive_max_pool as adaptive_max_pool
 from jaxnn.layers import attend as attend
+from jaxnn.layers import attention_pool as attention_pool
 from jaxnn.layers import avg_pool as avg_pool
 from jaxnn.layers import batch_norm as batch_norm
 from jaxnn.layers import conv as conv
+from jaxnn.layers import conv_lstm as conv_lstm
 from jaxnn.layers import conv_transpose as conv_transpose
 from jaxnn.layers import dense as dense
 from jaxnn.layers import depthwise_conv as depthwise_conv
@@ -88,7 +92,6 @@ from jaxnn.layers import sinusoidal_positions as sinusoidal_positions
 from jaxnn.layers import spatial_dropout as spatial_dropout
 from jaxnn.layers import standardize as standardize
 from jaxnn.layers import upsample as upsample
-from jaxnn.layers.sequences import Sequences as Sequences
 from jaxnn.lifting import as_layer as as_layer
 from jaxnn.ops import arctan as arctan
 from jaxnn.ops import celu as celu
@@ -121,6 +124,7 @@ from jaxnn.ops import tanh_shrink as tanh_shrink
 from jaxnn.ops import threshold as threshold
 from jaxnn.outputs import output_shape as output_shape
 from jaxnn.params import Params as Params
+from jaxnn.sequences import Sequences as Sequences
 from jaxnn.training import Fit as Fit
 from jaxnn.training import TrainState as TrainState
 from jaxnn.training import accuracy as accuracy

@@ -128,7 +128,8 @@ def _by_program(net: Layer, params: Params, spec: Any) -> dict[str, str]:
                 maker = next((own for own, mark in zip(marked, marks, strict=True) if mark is x), None)
                 if maker is not None:
                     norms.setdefault(maker, []).append(path)
-                    return jnp.zeros(x.shape, x.dtype)  # the mark is not used: whatever does use it shows
+                    # The mark is not used: whatever does use it shows.
+                    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), x)
             y = layer.apply(params, x)
             if kind in LINEAR:
                 y = lax.optimization_barrier(y)

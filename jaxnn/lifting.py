@@ -13,6 +13,19 @@ import jax
 from jaxnn.layer import Layer, stateless
 from jaxnn.made import Made
 from jaxnn.ops import checks
+from jaxnn.sequences import each_step, of_whole
+
+#: Modules whose functions of one array treat each step of a sequence, (N, T, ...), on its own.
+OF_EACH_STEP = {f"jaxnn.ops.{name}" for name in ("activation", "gated", "softmax", "maxout")}
+#: Functions of JAX that do so.
+ELEMENTWISE = {
+    *("abs", "absolute", "arctan", "arcsinh", "cbrt", "ceil", "cos", "cosh", "exp", "exp2", "expm1", "fabs"),
+    *("floor", "log", "log1p", "log2", "log10", "nan_to_num", "negative", "positive", "reciprocal", "rint"),
+    *("round", "sign", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "rsqrt", "neg"),
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "sigmoid", "softplus"),
+    *("sparse_plus", "sparse_sigmoid", "soft_sign", "squareplus", "hard_tanh", "hard_sigmoid", "hard_silu"),
+    *("hard_swish", "mish", "log_sigmoid", "identity", "glu", "softmax", "log_softmax"),
+}
 
 LayerLike = Layer | Callable[[Any], Any]  #: a layer, or a plain function of one array
 
@@ -29,16 +42,26 @@ def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
     checks.function(owner, argument, layer, "a Layer or a function of one array")
     function, name = layer, _function_name(layer)
     if address := _address(function):  # pickled by this address, not as code
-        check = checks.array if _is_activation(layer) else checks.arrays
-        lifted = stateless(
-            name,
-            lambda key, x: {},
-            lambda weights, x: _traced_once(*address)(check(name, x)),
-            entries={},
-        )
+        lifted = _of_known(name, *address, checks.array if _is_activation(layer) else checks.arrays)
     else:
         lifted = stateless(name, lambda key, x: {}, lambda weights, x: function(x), entries={})
     return replace(lifted, made=Made(function, lifted=True))
+
+
+def _of_known(name: str, module: str, own: str, check: Callable[[str, Any], Any]) -> Layer:
+    """A layer of a function that is known by its address, and with it what it makes of sequences."""
+
+    def apply(weights: Any, x: Any) -> Any:
+        return _traced_once(module, own)(check(name, x))
+
+    def pooled(x: Any, lengths: Any) -> Any:
+        return _traced_once(module, own)(check(name, x), lengths=lengths)
+
+    if module == "jaxnn.ops.global_pool":
+        over = partial(of_whole, name, pooled)
+        return stateless(name, lambda key, x: {}, lambda weights, inputs: over(inputs), entries={})
+    layer = stateless(name, lambda key, x: {}, apply, entries={})
+    return each_step(layer) if module in OF_EACH_STEP or own in ELEMENTWISE else layer
 
 
 def _address(function: Callable[..., Any]) -> tuple[str, str] | None:

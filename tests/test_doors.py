@@ -132,15 +132,16 @@ KINDS = {
     "integer": "heads features pieces groups multiplier vocabulary iterations n columns bins resolution "
     "levels steps beams gpt.room alibi_bias.keys "
     "classes hidden width depth channels doublings halvings growth stem models.bottleneck tags",
-    "integers": "window strides dilation output_size size scale",
+    "integers": "recurrent_window window strides dilation output_size size scale",
     "whole_or_zero": "output_padding",
     "positive": "base epsilon width_mult",
     "fraction": "fraction top_p",
-    "part": "multi_head_attention.dropout",
-    "share": "momentum rate dropout_rate stochastic_depth_rate drop_path_rate",
+    "part": "multi_head_attention.dropout state_dropout",
+    "share": "stacked.dropout momentum rate dropout_rate stochastic_depth_rate drop_path_rate",
     "level": "temperature hard_shrink.threshold soft_shrink.threshold",
     "number": "threshold value",
-    "whole_or_none": "position_embedding.room end top_k kv_heads head_features multi_head_attention.room",
+    "whole_or_none": "position_embedding.room end top_k kv_heads head_features multi_head_attention.room "
+    "projection",
     "finite": "cubic_coefficient convnext.scale convnext_tiny.scale attention.scale",
     "reach": "attention.window multi_head_attention.window encoder_block.window",
     "exponent": "p",
@@ -148,7 +149,7 @@ KINDS = {
     "scalar": "pad.value",
     "flag": "ceil_mode count_include_pad align_corners antialias approximate shared reverse return_carry "
     "logarithmic batch_norm.scale layer_norm.scale rms_norm.scale group_norm.scale instance_norm.scale bias "
-    "resnet.bottleneck causal alibi qk_norm norm_first rematerialise",
+    "layer_norm bidirectional resnet.bottleneck causal alibi qk_norm norm_first rematerialise",
     "counts": "blocks",
     "rows": "stages",
     "choice": "layout to method mode outputs merge",
@@ -156,9 +157,10 @@ KINDS = {
     "axes": "axes",
     "padding": "padding",
     "array": "x kernel mean var deviation slope input_kernel recurrent_kernel recurrent_bias carry lengths "
-    "positions prompt q k v mask key_lengths offset indices where data ops.scale ops.bias target",
+    "positions prompt q k v mask key_lengths offset indices where data ops.scale ops.bias target "
+    "state_mask projection_kernel input_scale recurrent_scale cell_scale cell_bias",
     "initialiser": "output_init kernel_init bias_init scale_init slope_init embedding_init "
-    "recurrent_kernel_init",
+    "recurrent_kernel_init projection_init cell_bias_init",
     "function_or_flag": "rotary",
     "function": "activation fn loss init apply stochastic.train predict",
     "layer": "layer net shortcut layers named norm mlp encoder_block.activation decoder_block.activation",
@@ -226,6 +228,7 @@ def op(function: Callable[..., Any], **good: Any) -> Door:
 
 
 IMAGE, ROW, STEPS, IDS = ones(2, 6, 6, 4), ones(2, 6), ones(2, 5, 3), ones(2, 5, dtype=np.int32)
+FRAMES = ones(2, 3, 6, 3)
 NET = nn.dense(3)
 
 OWN = {"name": "own", "init": lambda key, x: {}, "apply": lambda weights, x: nn.flatten(x)}
@@ -241,6 +244,8 @@ LAYERS = {
     "avg_pool": layer(nn.avg_pool, IMAGE, window=2),
     "lp_pool": layer(nn.lp_pool, IMAGE, window=2),
     "adaptive_avg_pool": layer(nn.adaptive_avg_pool, IMAGE, output_size=2),
+    "attention_pool": layer(nn.attention_pool, IMAGE),
+    "each_step": layer(nn.each_step, STEPS, layer=NET),
     "adaptive_max_pool": layer(nn.adaptive_max_pool, IMAGE, output_size=2),
     "resize": layer(nn.resize, IMAGE, size=3, method="cubic"),
     "upsample": layer(nn.upsample, IMAGE, scale=2, method="linear"),
@@ -260,6 +265,8 @@ LAYERS = {
     "maxout": layer(nn.maxout, ROW, features=3, pieces=2),
     "rnn": layer(nn.rnn, STEPS, features=3),
     "lstm": layer(nn.lstm, STEPS, features=3),
+    "conv_lstm": layer(nn.conv_lstm, FRAMES, features=3, window=3),
+    "stacked": layer(nn.stacked, STEPS, layer=nn.gru(3), layers=2),
     "gru": layer(nn.gru, STEPS, features=3),
     "standardize": layer(nn.standardize, ROW, data=ROW),
     "weight_norm": layer(nn.weight_norm, ROW, layer=NET),
@@ -291,6 +298,7 @@ GATES = {"x": STEPS, "recurrent_kernel": ones(4, 4), "input_kernel": ones(3, 4)}
 LSTM = {"x": STEPS, "recurrent_kernel": ones(4, 16), "input_kernel": ones(3, 16)}
 GRU = {"x": STEPS, "recurrent_kernel": ones(4, 12), "input_kernel": ones(3, 12)}
 STATE = ones(2, 4)
+FRAMED = {"x": FRAMES, "input_kernel": ones(3, 3, 8), "recurrent_kernel": ones(3, 2, 8)}
 HEADS = ones(2, 5, 2, 3)
 OPS = {
     "attention": op(nn.ops.attention, q=HEADS, k=HEADS, v=HEADS),
@@ -312,6 +320,7 @@ OPS = {
     "adaptive_avg_pool": op(nn.ops.adaptive_avg_pool, x=IMAGE, output_size=2),
     "adaptive_max_pool": op(nn.ops.adaptive_max_pool, x=IMAGE, output_size=2),
     "global_avg_pool": op(nn.ops.global_avg_pool, x=IMAGE),
+    "attention_pool": op(nn.ops.attention_pool, x=IMAGE, kernel=ones(4, 2)),
     "global_max_pool": op(nn.ops.global_max_pool, x=IMAGE),
     "resize": op(nn.ops.resize, x=IMAGE, size=3, method="cubic"),
     "upsample": op(nn.ops.upsample, x=IMAGE, scale=2, method="linear"),
@@ -331,6 +340,10 @@ OPS = {
     "rnn_step": op(nn.ops.rnn_step, **(GATES | {"x": ones(2, 3)}), carry=STATE),
     "lstm_step": op(nn.ops.lstm_step, **(LSTM | {"x": ones(2, 3)}), carry=(STATE, STATE)),
     "gru_step": op(nn.ops.gru_step, **(GRU | {"x": ones(2, 3)}), carry=STATE),
+    "conv_lstm": op(nn.ops.conv_lstm, **FRAMED),
+    "conv_lstm_step": op(
+        nn.ops.conv_lstm_step, **(FRAMED | {"x": FRAMES[:, 0]}), carry=(ones(2, 4, 2), ones(2, 4, 2))
+    ),
     "reverse_sequences": op(nn.ops.reverse_sequences, x=STEPS),
     "maxout": op(nn.ops.maxout, x=ROW, pieces=2),
     "prelu": op(nn.ops.prelu, x=ROW, slope=ones(6)),
@@ -439,6 +452,8 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 BLOCK = ("multi_head_attention", "dropout", "drop_path", "dense", "as_layer", "serial")
 PARTS = {
     "swiglu": ("dense",),
+    "stacked": ("gru", "as_layer"),
+    "each_step": ("as_layer",),
     "patch_embedding": ("conv", "graph"),
     **dict.fromkeys(("encoder_block", "decoder_block"), (*BLOCK, "graph")),
     "gpt": ("encoder_block", "embedding", *BLOCK),

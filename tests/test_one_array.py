@@ -45,6 +45,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "rotary": (HEADS,),
     "rotary_layout": (ROW, 2, "pairs"),
     "alibi_bias": (2, 5),
+    "attention_pool": (IMAGE, jnp.ones((4, 2))),
     "sinusoidal_positions": (jnp.arange(5), 4),
 }
 

@@ -10,11 +10,11 @@ import jax
 from jaxnn.combinators.branches import merger
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.layer import Layer, Step, constructor
-from jaxnn.layers.sequences import Sequences, as_sequences
 from jaxnn.lifting import given_layer
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import reverse_sequences
 from jaxnn.params import Params
+from jaxnn.sequences import Sequences, as_sequences
 
 
 @constructor
@@ -51,14 +51,15 @@ def bidirectional(layer: Layer, *, merge: Literal["concat", "sum"] = "concat") -
 
     def flow(f: Parts, inputs: Any) -> Any:
         x, lengths, carry = as_sequences("bidirectional", inputs)
+        x = checks.array("bidirectional", x)
         if carry is not None and not (isinstance(carry, tuple) and len(carry) == 2):
             raise ValueError("bidirectional: carry must be a pair, that of forward and that of backward")
         carries = (None, None) if carry is None else carry
         there = f.forward(_input(x, lengths, carries[0]))
         back = f.backward(_input(reverse_sequences(x, lengths), lengths, carries[1]))
-        y, final = _parts(there, lengths)
-        y_back, final_back = _parts(back, lengths)
-        if y.ndim == 2:
+        y, final = _parts(there, lengths, x.ndim)
+        y_back, final_back = _parts(back, lengths, x.ndim)
+        if y.ndim < x.ndim:
             result = merged((y, y_back))
         else:
             both = merged((y, reverse_sequences(y_back, lengths)))
@@ -77,15 +78,15 @@ def _input(x: jax.Array, lengths: Any, carry: Any) -> Any:
     return x if lengths is None and carry is None else Sequences(x, lengths, carry)
 
 
-def _parts(result: Any, lengths: Any) -> tuple[jax.Array, Any]:
+def _parts(result: Any, lengths: Any, rank: int) -> tuple[jax.Array, Any]:
     """The outputs and the carry (or None) in the result of a recurrent layer.
 
-    That is y, (y, lengths), (y, carry) or ((y, lengths), carry); lengths are returned only with all outputs
-    (N, T, H) and if lengths were given.
+    That is y, (y, lengths), (y, carry) or ((y, lengths), carry); lengths are returned only with all outputs,
+    which have as many axes as x, and if lengths were given.
     """
     if not isinstance(result, tuple):
         return result, None
     y, second = result
     if isinstance(y, tuple):
         return y[0], second
-    return y, None if lengths is not None and y.ndim == 3 else second
+    return y, None if lengths is not None and y.ndim == rank else second

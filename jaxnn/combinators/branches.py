@@ -16,6 +16,7 @@ from jaxnn.combinators.location import describe
 from jaxnn.layer import Layer, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
+from jaxnn.sequences import with_lengths
 
 Merge = Literal["concat", "sum"] | Callable[[tuple[Any, ...]], Any]
 
@@ -43,7 +44,7 @@ def serial(*layers: LayerLike, **named: LayerLike) -> Layer:
 def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: LayerLike) -> Layer:
     """Layers in a row, added to their input: y = x + f(x), or shortcut(x) + f(x).
 
-    Shapes: any → the same; with ``shortcut``: any → what both give.
+    Shapes: any → the same; with ``shortcut``: any → what both give. Of ``(x, lengths)`` the arrays are added.
 
     Args:
       *layers: as for ``serial``.
@@ -67,12 +68,15 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: Lay
     def flow(f: Parts, x: Any) -> Any:
         skip = x if shortcut is None else f.shortcut(x)
         y = chain(f, parts, x)
+        if (sequences := with_lengths(y)) and (skipped := with_lengths(skip)):
+            skip, y = skipped.x, sequences.x
         if not _alike(skip, y):
             raise ValueError(
                 f"residual: the layers give {describe(y)} but the shortcut {describe(skip)}; the two must be "
                 "arrays of one shape and dtype to be added (shortcut= takes a layer that changes them)"
             )
-        return jnp.add(skip, y)
+        total = jnp.add(skip, y)
+        return (total, sequences.lengths) if sequences else total
 
     return composite("residual", flow, both)
 
@@ -86,7 +90,7 @@ def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> La
     Args:
       *layers: the branches, named as by ``serial``.
       merge: ``"concat"`` (along the last axis), ``"sum"``, or a function of the tuple of outputs. The
-        default gives the tuple itself.
+        default gives the tuple itself. The first two merge the arrays of outputs ``(y, lengths)``.
       **named: further branches.
 
     Raises:
@@ -101,7 +105,15 @@ def parallel(*layers: LayerLike, merge: Merge = tuple, **named: LayerLike) -> La
         raise ValueError("parallel: at least one layer is needed, got none")
     parts = name_parts("parallel", layers, named)
     joined = merger("parallel", merge)
-    return composite("parallel", lambda f, x: joined(tuple(f[part](x) for part in parts)), parts)
+
+    def flow(f: Parts, x: Any) -> Any:
+        ys = tuple(f[part](x) for part in parts)
+        found = [sequences for y in ys if (sequences := with_lengths(y)) is not None]
+        if callable(merge) or len(found) < len(ys):
+            return joined(ys)
+        return joined(tuple(y.x for y in found)), found[0].lengths
+
+    return composite("parallel", flow, parts)
 
 
 @constructor

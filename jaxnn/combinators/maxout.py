@@ -12,6 +12,7 @@ from jaxnn.layers.weights import HE_NORMAL, ZEROS
 from jaxnn.ops import checks
 from jaxnn.ops.maxout import maxout as maxout_op
 from jaxnn.params import Key, Params, State
+from jaxnn.sequences import each_step
 
 
 @constructor
@@ -50,7 +51,9 @@ def maxout(
     checks.flags("maxout", bias=bias)
     checks.initialisers("maxout", kernel_init=kernel_init, bias_init=bias_init)
     affine = dense(features * pieces, bias=bias, kernel_init=kernel_init, bias_init=bias_init)
-    largest = stateless("max", lambda key, x: {}, lambda weights, x: maxout_op(x, pieces), entries={})
+    largest = each_step(
+        stateless("max", lambda key, x: {}, lambda weights, x: maxout_op(x, pieces), entries={})
+    )
 
     def visit(params: Params, x: Any, call: Call, /) -> Any:
         return call("max", largest, Params({}, {}), call("dense", affine, params, x))

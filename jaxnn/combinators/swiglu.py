@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jaxnn.layers.dense import dense
 from jaxnn.layers.weights import HE_NORMAL, ZEROS
 from jaxnn.ops import checks
 from jaxnn.ops.gated import silu
+from jaxnn.sequences import over_steps
 
 
 @constructor
@@ -49,9 +51,12 @@ def swiglu(
     checks.initialisers("swiglu", kernel_init=kernel_init, bias_init=bias_init)
     settings: dict[str, Any] = {"bias": bias, "kernel_init": kernel_init, "bias_init": bias_init}
 
-    def flow(f: Parts, x: Any) -> jax.Array:
+    def gated(f: Parts, x: Any) -> jax.Array:
         y: jax.Array = f.down(jnp.multiply(silu(f.gate(x)), f.up(x)))
         return y
+
+    def flow(f: Parts, inputs: Any) -> Any:
+        return over_steps("swiglu", partial(gated, f), inputs)
 
     parts = {"gate": dense(hidden, **settings), "up": dense(hidden, **settings)}
     return composite("swiglu", flow, parts | {"down": dense(features, **settings)})

@@ -53,7 +53,7 @@ class Unit:
 Visit = Callable[[Unit], Slots]
 
 #: Constructors that leave a layer's params as they are.
-TRANSPARENT = ("named", "remat", "mixed_precision")
+TRANSPARENT = ("named", "remat", "mixed_precision", "each_step")
 #: Those of many copies side by side, with a leading axis in each array.
 COPIES = ("repeat", "ensemble")
 

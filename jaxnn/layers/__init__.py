@@ -3,8 +3,10 @@
 from jaxnn.exports import public
 from jaxnn.layers.activation import prelu as prelu
 from jaxnn.layers.attention import multi_head_attention as multi_head_attention
+from jaxnn.layers.attention_pool import attention_pool as attention_pool
 from jaxnn.layers.conv import conv as conv
 from jaxnn.layers.conv import depthwise_conv as depthwise_conv
+from jaxnn.layers.conv_lstm import conv_lstm as conv_lstm
 from jaxnn.layers.conv_transpose import conv_transpose as conv_transpose
 from jaxnn.layers.dense import dense as dense
 from jaxnn.layers.dropout import drop_path as drop_path

@@ -13,6 +13,7 @@ from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.activation import prelu as prelu_op
 from jaxnn.params import Key, Weights, fold_name
+from jaxnn.sequences import each_step
 
 
 @constructor
@@ -45,7 +46,8 @@ def prelu(*, shared: bool = False, slope_init: Initializer | None = None) -> Lay
         return {"slope": drawn("prelu", "slope_init", start, fold_name(key, "slope"), shape, x.dtype)}
 
     entries = {"slope": () if shared else ("C",)}
-    return stateless("prelu", init, lambda weights, x: prelu_op(x, weights["slope"]), entries=entries)
+    layer = stateless("prelu", init, lambda weights, x: prelu_op(x, weights["slope"]), entries=entries)
+    return each_step(layer)
 
 
 def _quarter(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:

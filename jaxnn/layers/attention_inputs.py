@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxnn.layers.attention_cache import Cache
-from jaxnn.layers.sequences import as_sequences
 from jaxnn.ops import checks
 from jaxnn.ops.sequences import checked_lengths, real_only
+from jaxnn.sequences import as_sequences
 
 
 class Given(NamedTuple):

@@ -11,13 +11,16 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxnn.entries import Entry, Size, repeated
+from jaxnn.entries import Entries, Entry, Size, repeated
 from jaxnn.layer import Layer, Stream, constructor, stateless
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import conv as conv_op
+from jaxnn.ops.sequences import places, real_only
 from jaxnn.ops.windows import Ints, Padding
+from jaxnn.ops.windows_over_time import fitted
 from jaxnn.params import Key, Params, Weights
+from jaxnn.sequences import Sequences, takes_lengths, with_lengths, without_carry
 
 
 @constructor
@@ -37,6 +40,9 @@ def conv(
 
     Weights: ``kernel (*window, C // groups, features)`` and, with ``bias=True``, ``bias (features,)``. The
     settings are described in ``nn.ops.conv``.
+
+    Of ``(x, lengths)``, with time as the first spatial axis, the result is ``(y, lengths)``, as of each
+    sequence alone: past its end there is padding, and as many outputs are real as the sequence would have.
 
     Args:
       features: the number of output channels.
@@ -69,7 +75,7 @@ def conv(
             "conv", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
         )
 
-    def apply(weights: Weights, x: Any, padding: Padding = padding) -> jax.Array:
+    def run(weights: Weights, x: Any, padding: Padding) -> jax.Array:
         return conv_op(
             x,
             weights["kernel"],
@@ -81,8 +87,7 @@ def conv(
         )
 
     entries = {"kernel": kernel_shape(window, "C", features), **({"bias": (features,)} if bias else {})}
-    stream = _in_pieces("conv", apply, strides, padding, dilation)
-    return replace(stateless("conv", init, apply, entries=entries), stream=stream)
+    return _over_space("conv", init, run, entries, strides, padding, dilation)
 
 
 @constructor
@@ -120,7 +125,7 @@ def depthwise_conv(
             "depthwise_conv", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
         )
 
-    def apply(weights: Weights, x: Any, padding: Padding = padding) -> jax.Array:
+    def run(weights: Weights, x: Any, padding: Padding) -> jax.Array:
         groups, rest = divmod(weights["kernel"].shape[-1], multiplier)
         if rest:
             raise ValueError(
@@ -138,19 +143,53 @@ def depthwise_conv(
         )
 
     entries = {"kernel": kernel_shape(window, 1, "C"), **({"bias": ("C",)} if bias else {})}
-    stream = _in_pieces("depthwise_conv", apply, strides, padding, dilation)
-    return replace(stateless("depthwise_conv", init, apply, entries=entries), stream=stream)
+    return _over_space("depthwise_conv", init, run, entries, strides, padding, dilation)
+
+
+def _over_space(
+    name: str,
+    init: Callable[[Key, Any], Weights],
+    run: Callable[[Weights, Any, Padding], jax.Array],
+    entries: Entries,
+    strides: Ints,
+    padding: Padding,
+    dilation: Ints,
+) -> Layer:
+    """A layer around ``run(weights, x, padding)``: what all convolutions share."""
+
+    def of_sequences(weights: Weights, given: Sequences) -> Any:
+        x, lengths = without_carry(name, given)
+        if lengths is None:
+            return run(weights, x, padding)
+        checks.spatial(name, x)
+        taps = weights["kernel"].shape[:-2]
+        fits = fitted(name, x, lengths, taps, strides=strides, padding=padding, dilation=dilation)
+        return real_only(run(weights, fits.x, fits.padding), fits.lengths), fits.lengths
+
+    def apply(weights: Weights, inputs: Any) -> Any:
+        given = with_lengths(inputs)
+        return run(weights, inputs, padding) if given is None else of_sequences(weights, given)
+
+    layer = takes_lengths(stateless(name, init, apply, entries=entries))
+    return replace(layer, stream=_in_pieces(name, apply, run, strides, padding, dilation))
 
 
 def _in_pieces(
-    name: str, apply: Callable[..., jax.Array], strides: Ints, padding: Padding, dilation: Ints
+    name: str,
+    apply: Callable[[Weights, Any], Any],
+    run: Callable[[Weights, Any, Padding], jax.Array],
+    strides: Ints,
+    padding: Padding,
+    dilation: Ints,
 ) -> Stream:
     """A causal convolution over time carries the last values that its window reaches back to."""
 
-    def step(params: Params, x: Any, carry: Any) -> tuple[jax.Array, Any]:
+    def step(params: Params, inputs: Any, carry: Any) -> tuple[Any, Any]:
         taps = params.weights["kernel"].shape[:-2]
         if max(taps) == 1 and strides in (1, (1,) * len(taps)):
-            return apply(params.weights, x), ()
+            return apply(params.weights, inputs), ()
+        given = with_lengths(inputs)
+        x, lengths = (inputs, None) if given is None else without_carry(name, given)
         array = checks.floating(name, x)
         apart = dilation if isinstance(dilation, int) else dilation[0]
         if array.ndim != 3 or padding != "CAUSAL" or strides not in (1, (1,)):
@@ -162,8 +201,15 @@ def _in_pieces(
         if carry is None:
             zeros = jnp.zeros_like(array[:, :1])
             carry = jnp.broadcast_to(zeros, (array.shape[0], reach, array.shape[2]))
-        both = jnp.concatenate([carry, array], axis=1)
-        return apply(params.weights, both, padding="VALID"), both[:, both.shape[1] - reach :]
+        if given is None or lengths is None:
+            both = jnp.concatenate([carry, array], axis=1)
+            return run(params.weights, both, "VALID"), both[:, both.shape[1] - reach :]
+        # The values before the end of each sequence, wherever in the piece that is.
+        both = jnp.concatenate([carry, real_only(array, lengths)], axis=1)
+        ends = jnp.expand_dims(jnp.clip(lengths, 0, array.shape[1]), 1)
+        last = jnp.expand_dims(ends + places(None, reach)[None], 2)
+        y = real_only(run(params.weights, both, "VALID"), lengths)
+        return (y, given.lengths), jnp.take_along_axis(both, last, axis=1)
 
     return lambda params, room: partial(step, params)
 

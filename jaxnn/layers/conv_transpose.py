@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Layer, constructor, stateless
@@ -12,8 +13,10 @@ from jaxnn.layers.conv import check_settings, kernel_shape, window_for
 from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
+from jaxnn.ops.sequences import real_only
 from jaxnn.ops.windows import Ints, Padding
 from jaxnn.params import Key, Weights
+from jaxnn.sequences import takes_lengths, with_lengths, without_carry
 
 
 @constructor
@@ -49,6 +52,9 @@ def conv_transpose(
         fan-in is C times the values of a window (PyTorch takes ``features // groups`` for C).
       bias_init: the same for the bias.
 
+    Of ``(x, lengths)``, with time as the first spatial axis, the result is ``(y, lengths)``, as of each
+    sequence alone; padding must then be one of zeros.
+
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.conv_transpose(8, 4, strides=2, padding="SAME"), (1, 7, 7, 16))
     (1, 14, 14, 8)
@@ -69,7 +75,7 @@ def conv_transpose(
             "conv_transpose", key, x.dtype, shape, kernel_init, (features,) if bias else None, bias_init
         )
 
-    def apply(weights: Weights, x: Any) -> jax.Array:
+    def run(weights: Weights, x: Any) -> jax.Array:
         return conv_transpose_op(
             x,
             weights["kernel"],
@@ -81,6 +87,23 @@ def conv_transpose(
             groups=groups,
         )
 
+    def apply(weights: Weights, inputs: Any) -> Any:
+        given = with_lengths(inputs)
+        x, lengths = (inputs, None) if given is None else without_carry("conv_transpose", given)
+        if lengths is None:
+            return run(weights, x)
+        if isinstance(padding, str) and padding in windows.VALUE_PADDINGS:
+            raise ValueError(
+                f"conv_transpose: padding must be one of zeros where x has lengths, got {padding!r}"
+            )
+        steps = x.shape[1]
+        y = run(weights, real_only(x, lengths))
+        # A step less is a stride less of outputs, whatever the padding.
+        step = windows.per_axis("conv_transpose", "strides", strides, x.ndim - 2)[0]
+        real = jnp.clip(lengths, 0, steps)
+        out = jnp.where(real > 0, jnp.maximum(y.shape[1] - (steps - real) * step, 0), 0)
+        return real_only(y, out), out
+
     kernel = kernel_shape(window, "C", features // groups)
     entries = {"kernel": kernel, **({"bias": (features,)} if bias else {})}
-    return stateless("conv_transpose", init, apply, entries=entries)
+    return takes_lengths(stateless("conv_transpose", init, apply, entries=entries))

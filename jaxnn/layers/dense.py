@@ -12,6 +12,7 @@ from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense as dense_op
 from jaxnn.params import Key, Weights
+from jaxnn.sequences import each_step
 
 
 @constructor
@@ -22,7 +23,7 @@ def dense(
     kernel_init: Initializer = HE_NORMAL,
     bias_init: Initializer = ZEROS,
 ) -> Layer:
-    """An affine map of the last axis: ``(..., F) → (..., features)``.
+    """An affine map of the last axis: ``(..., F) → (..., features)``; ``(x, lengths)`` too.
 
     Weights: ``kernel (F, features)`` and, with ``bias=True``, ``bias (features,)``.
 
@@ -53,4 +54,4 @@ def dense(
         return dense_op(x, weights["kernel"], weights["bias"] if bias else None)
 
     entries = {"kernel": ("F", features), **({"bias": (features,)} if bias else {})}
-    return stateless("dense", init, apply, entries=entries)
+    return each_step(stateless("dense", init, apply, entries=entries))

@@ -13,6 +13,7 @@ from jaxnn.layer import Layer, constructor, stateless, stochastic
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating, number, spatial
 from jaxnn.params import Key, Params, State, Weights, checks_params
+from jaxnn.sequences import each_step
 
 #: Probabilities are whole multiples of 1 / RESOLUTION.
 RESOLUTION = 1 << 16
@@ -49,7 +50,8 @@ def spatial_dropout(rate: float) -> Layer:
     """Drops each whole channel of an example with probability ``rate``: (N, *space, C) → (N, *space, C).
 
     As ``dropout``, but all positions of a channel are kept or dropped together: neighbours in a feature map
-    are much alike, so dropping single values hides little.
+    are much alike, so dropping single values hides little. Of a sequence, (N, T, C), it drops the same
+    features at all steps, as variational dropout of the input does.
 
     Args:
       rate: the probability to *drop* a channel, in [0, 1].
@@ -129,9 +131,18 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
         return jnp.zeros_like(apply(params.weights, x)), {}
 
     if 0 < rate < 1:
-        return stochastic(name, init, apply, train, entries={})
+        return each_step(stochastic(name, init, apply, train, entries={}))
     keep_all = stateless(name, init, apply, entries={})
-    return keep_all if rate == 0 else replace(keep_all, train=checks_params(name, drop_all, entries={}))
+    if rate == 1:
+        keep_all = replace(keep_all, train=checks_params(name, drop_all, entries={}))
+    return each_step(keep_all)
+
+
+def kept(key: Key, rate: float, shape: tuple[int, ...], dtype: Any, *, like: jax.Array) -> jax.Array:
+    """A mask to multiply with: 1 / (1 − rate) with probability 1 − rate, else 0; sharded as ``like``."""
+    draws = _draws(key, shape, sharding_as(like, shape))
+    scale = jnp.asarray(1 / (1 - rate), dtype)
+    return jnp.where(draws < round((1 - rate) * RESOLUTION), scale, jnp.zeros_like(scale))
 
 
 def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding | None) -> jax.Array:

@@ -17,6 +17,7 @@ from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense
 from jaxnn.params import Key, Params, Weights, fold_name
+from jaxnn.sequences import each_step
 
 #: Normal with variance 1 / features: rows of length 1 on average, and logits of the right size when tied.
 UNIT_ROWS: Initializer = variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
@@ -36,7 +37,8 @@ def embedding(
 
     An id that is negative or not below ``vocabulary`` gives a row of NaN, and changes no row's gradient.
     Under ``jit`` nothing can raise on a value, and a row of zeros, the last row or a wrapped-around one would
-    let a wrong vocabulary go unnoticed; NaN shows in the loss at once. Reserve an id for padding.
+    let a wrong vocabulary go unnoticed; NaN shows in the loss at once. Reserve an id for padding, or give
+    ``(ids, lengths)``: what stands past the end of a sequence then gives zeros, whatever id it is.
 
     Args:
       vocabulary: the number of rows; ids are 0 … vocabulary − 1, of any integer dtype.
@@ -71,7 +73,7 @@ def embedding(
             return _scores(jnp.asarray(weights["embedding"]), ids.x)
         return _rows(jnp.asarray(weights["embedding"]), checks.array("embedding", ids, "ids"))
 
-    return stateless("embedding", init, apply, entries={"embedding": (vocabulary, features)})
+    return each_step(stateless("embedding", init, apply, entries={"embedding": (vocabulary, features)}))
 
 
 def attend(embedding: Params | Callable[[Any], jax.Array], x: ArrayLike) -> jax.Array:

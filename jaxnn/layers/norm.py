@@ -19,6 +19,7 @@ from jaxnn.ops import checks
 from jaxnn.ops import norm as ops
 from jaxnn.ops.norm_arguments import positive
 from jaxnn.params import Key, Params, State, Weights, checks_params, fold_name
+from jaxnn.sequences import over_steps, over_time, spec_of_x, takes_lengths
 from jaxnn.shapes import Spec, as_spec
 
 
@@ -42,6 +43,9 @@ def batch_norm(
 
     Weights ``scale`` and ``bias``, (C,), in the dtype of the input; state ``mean`` (from 0) and ``var``
     (from 1), (C,), in float32 at least.
+
+    Of ``(x, lengths)``, with time as the first axis after the batch, only the steps of each sequence count,
+    in the running statistics too; outputs past the ends are zero. A batch without any step moves nothing.
 
     Args:
       momentum: weight of the *old* running value, in [0, 1], as in Keras and Flax; PyTorch's is 1 minus it.
@@ -75,7 +79,7 @@ def batch_norm(
 
     def init(key: Key, shape: Spec, /) -> Params:
         checks.key(name, key)
-        x = checks.one_shape(name, as_spec(shape))
+        x = checks.one_shape(name, spec_of_x(as_spec(shape)))
         channels, wide = x.shape[-1:], accumulator(x.dtype)
         state = {"mean": ZEROS(key, channels, wide), "var": ONES(key, channels, wide)}
         return Params(
@@ -83,18 +87,31 @@ def batch_norm(
             state,
         )
 
-    def apply(params: Params, x: Any, /) -> jax.Array:
+    def apply(params: Params, inputs: Any, /) -> Any:
         weights, state = params
-        return ops.batch_norm(x, state["mean"], state["var"], **_given(weights, scale, bias), epsilon=epsilon)
+        own = _given(weights, scale, bias)
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+        def normalised(x: Any) -> jax.Array:
+            return ops.batch_norm(x, state["mean"], state["var"], **own, epsilon=epsilon)
+
+        return over_steps(name, normalised, inputs)
+
+    def train(params: Params, inputs: Any, key: Key | None = None, /) -> tuple[Any, State]:
         checks.optional_key(name, key)
         weights, state = params
-        y, mean, var, n = ops.batch_norm_train(
-            x, **_given(weights, scale, bias), epsilon=epsilon, axis_name=axis_name
-        )
+        statistics = []
+
+        def normalised(x: Any, lengths: Any) -> jax.Array:
+            own = _given(weights, scale, bias)
+            y, *found = ops.batch_norm_train(x, **own, epsilon=epsilon, axis_name=axis_name, lengths=lengths)
+            statistics.extend(found)
+            return y
+
+        y = over_time(name, normalised, inputs)
+        mean, var, n = statistics
         require_entries(name, {"mean": mean.shape, "var": mean.shape}, state)
-        return y, _moved(momentum, n, dict(state), mean, var)
+        moved = partial(_moved, momentum, n) if isinstance(n, int) else partial(_moved_by, momentum, n)
+        return y, moved(dict(state), mean, var)
 
     entries = dict.fromkeys(_parts(scale, bias))
     checked = partial(checks_params, name, entries=entries, state={"mean": ("C",), "var": ("C",)})
@@ -105,6 +122,21 @@ def batch_norm(
 def _moved(momentum: float, n: Any, state: State, mean: jax.Array, var: jax.Array) -> State:
     """The running statistics after a batch of ``n`` values per channel; the variance becomes unbiased."""
     unbiased = var * jnp.asarray(n, var.dtype) / jnp.asarray(n - 1, var.dtype)
+    return _between(momentum, state, mean, unbiased)
+
+
+@partial(jax.jit, static_argnums=0, inline=True)
+def _moved_by(momentum: float, n: jax.Array, state: State, mean: jax.Array, var: jax.Array) -> State:
+    """The same for a number of real values that is known only when the program runs.
+
+    A single value has no unbiased variance, and its biased one is taken, 0; without any nothing moves.
+    """
+    unbiased = var * (n / jnp.maximum(n - 1, 1))
+    moved = _between(momentum, state, mean, unbiased)
+    return {entry: jnp.where(n > 0, new, state[entry]) for entry, new in moved.items()}
+
+
+def _between(momentum: float, state: State, mean: jax.Array, unbiased: jax.Array) -> State:
     # Only inference reads these, training never does: no gradient should pass.
     return {
         old: momentum * state[old] + (1 - momentum) * lax.stop_gradient(new)
@@ -125,7 +157,9 @@ def layer_norm(
     """Normalises each position over its channels, or over other ``axes``: any shape → the same shape.
 
     y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and the biased Var over ``axes``. Weights
-    ``scale`` and ``bias`` have the sizes of ``axes``, in the order they have in the input.
+    ``scale`` and ``bias`` have the sizes of ``axes``, in the order they have in the input. Of ``(x,
+    lengths)`` each step is normalised as if alone; where axis 1, time, is among ``axes``, only real steps
+    count.
 
     Args:
       axes: the axes that share statistics, ``(1, 2, 3)`` for a whole image; never the batch axis.
@@ -158,11 +192,17 @@ def layer_norm(
         sizes = _sizes(name, x, axes)
         return _affine(name, key, sizes, x.dtype, scale_init if scale else None, bias_init if bias else None)
 
-    def apply(weights: Weights, x: Any) -> jax.Array:
-        given = _given(weights, scale, bias)
-        return ops.layer_norm(x, given.get("scale"), given.get("bias"), axes=axes, epsilon=epsilon)
+    def apply(weights: Weights, inputs: Any) -> Any:
+        own = _given(weights, scale, bias)
 
-    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
+        def normalised(x: Any, lengths: Any) -> jax.Array:
+            return ops.layer_norm(
+                x, own.get("scale"), own.get("bias"), axes=axes, epsilon=epsilon, lengths=lengths
+            )
+
+        return over_time(name, normalised, inputs)
+
+    return takes_lengths(stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias))))
 
 
 @constructor
@@ -176,7 +216,7 @@ def rms_norm(
     """Divides each position by the root of its mean square: any shape → the same shape.
 
     y = x / √(E[x²] + ε) · scale, with E over ``axes``; weight ``scale`` has their sizes, in the order they
-    have in the input.
+    have in the input. ``(x, lengths)`` as for ``layer_norm``.
 
     Args:
       axes: the axes that share a mean square; never the batch axis.
@@ -205,10 +245,15 @@ def rms_norm(
     def init(key: Key, x: Any) -> Weights:
         return _affine(name, key, _sizes(name, x, axes), x.dtype, scale_init if scale else None, None)
 
-    def apply(weights: Weights, x: Any) -> jax.Array:
-        return ops.rms_norm(x, **_given(weights, scale, False), axes=axes, epsilon=epsilon)
+    def apply(weights: Weights, inputs: Any) -> Any:
+        own = _given(weights, scale, False)
 
-    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, False)))
+        def normalised(x: Any, lengths: Any) -> jax.Array:
+            return ops.rms_norm(x, **own, axes=axes, epsilon=epsilon, lengths=lengths)
+
+        return over_time(name, normalised, inputs)
+
+    return takes_lengths(stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, False))))
 
 
 @constructor
@@ -224,7 +269,8 @@ def group_norm(
     """Normalises groups of channels of each example, over space too: (N, *space, C) → (N, *space, C).
 
     y = (x − E[x]) / √(Var[x] + ε) · scale + bias. Group g holds the C / groups channels from g · C / groups
-    on. Weights ``scale`` and ``bias``, (C,).
+    on. Weights ``scale`` and ``bias``, (C,). Of ``(x, lengths)``, with time as the first spatial axis, only
+    the steps of each sequence count.
 
     Args:
       groups: ≥ 1; must divide C.
@@ -258,10 +304,15 @@ def group_norm(
             name, key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None
         )
 
-    def apply(weights: Weights, x: Any) -> jax.Array:
-        return ops.group_norm(x, groups, **_given(weights, scale, bias), epsilon=epsilon)
+    def apply(weights: Weights, inputs: Any) -> Any:
+        own = _given(weights, scale, bias)
 
-    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
+        def normalised(x: Any, lengths: Any) -> jax.Array:
+            return ops.group_norm(x, groups, **own, epsilon=epsilon, lengths=lengths)
+
+        return over_time(name, normalised, inputs)
+
+    return takes_lengths(stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias))))
 
 
 @constructor
@@ -276,7 +327,7 @@ def instance_norm(
     """Normalises each channel of each example over space: (N, *space, C) → (N, *space, C).
 
     y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and the biased Var over all positions. Weights
-    ``scale`` and ``bias``, (C,); PyTorch has none by default.
+    ``scale`` and ``bias``, (C,); PyTorch has none by default. ``(x, lengths)`` as for ``group_norm``.
 
     Args:
       epsilon: ε > 0, inside the root.
@@ -309,10 +360,15 @@ def instance_norm(
             name, key, x.shape[-1:], x.dtype, scale_init if scale else None, bias_init if bias else None
         )
 
-    def apply(weights: Weights, x: Any) -> jax.Array:
-        return ops.instance_norm(x, **_given(weights, scale, bias), epsilon=epsilon)
+    def apply(weights: Weights, inputs: Any) -> Any:
+        own = _given(weights, scale, bias)
 
-    return stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias)))
+        def normalised(x: Any, lengths: Any) -> jax.Array:
+            return ops.instance_norm(x, **own, epsilon=epsilon, lengths=lengths)
+
+        return over_time(name, normalised, inputs)
+
+    return takes_lengths(stateless(name, init, apply, entries=dict.fromkeys(_parts(scale, bias))))
 
 
 def _affine(

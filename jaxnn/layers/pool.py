@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jaxnn.kernels.pooling.windows import neutral
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers.weights import weightless
 from jaxnn.ops import adaptive_pool, checks, pool, windows
@@ -14,7 +15,10 @@ from jaxnn.ops.global_pool import global_avg_pool, global_max_pool
 from jaxnn.ops.lp_pool import check_exponent
 from jaxnn.ops.lp_pool import lp_pool as lp_pool_op
 from jaxnn.ops.pool_windows import check_padding
+from jaxnn.ops.sequences import real_only
 from jaxnn.ops.windows import Ints, Padding
+from jaxnn.ops.windows_over_time import averages, fitted
+from jaxnn.sequences import of_whole, takes_lengths, with_lengths, without_carry
 
 __all__ = [
     "adaptive_avg_pool",
@@ -39,7 +43,8 @@ def max_pool(
 ) -> Layer:
     """The largest value of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. For the settings see ``nn.ops.max_pool``.
+    No weights. For the settings see ``nn.ops.max_pool``. Of ``(x, lengths)``, with time as the first spatial
+    axis, the result is ``(y, lengths)``, as of each sequence alone.
 
     Args:
       window: the window's size: an int, or one per axis.
@@ -54,7 +59,7 @@ def max_pool(
     (1, 14, 14, 8)
     """
     _check_settings("max_pool", window, strides, padding, dilation, ceil_mode=ceil_mode)
-    return _pool(
+    return _sliding(
         "max_pool",
         pool.max_pool,
         window=window,
@@ -76,7 +81,7 @@ def min_pool(
 ) -> Layer:
     """The smallest value of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. For the settings see ``nn.ops.min_pool``.
+    No weights. For the settings see ``nn.ops.min_pool``, for ``(x, lengths)`` ``max_pool``.
 
     Args:
       window: the window's size: an int, or one per axis.
@@ -90,7 +95,7 @@ def min_pool(
     (1, 13, 13, 8)
     """
     _check_settings("min_pool", window, strides, padding, dilation, ceil_mode=ceil_mode)
-    return _pool(
+    return _sliding(
         "min_pool",
         pool.min_pool,
         window=window,
@@ -113,7 +118,7 @@ def avg_pool(
 ) -> Layer:
     """The average of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. For the settings see ``nn.ops.avg_pool``.
+    No weights. For the settings see ``nn.ops.avg_pool``, for ``(x, lengths)`` ``max_pool``.
 
     Args:
       window: the window's size: an int, or one per axis.
@@ -129,7 +134,7 @@ def avg_pool(
     """
     flags = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
     _check_settings("avg_pool", window, strides, padding, dilation, **flags)
-    return _pool(
+    return _sliding(
         "avg_pool",
         pool.avg_pool,
         window=window,
@@ -153,7 +158,7 @@ def lp_pool(
 ) -> Layer:
     """The p-norm of each window: ``(N, *space, C) → (N, *out, C)``.
 
-    No weights. For the settings see ``nn.ops.lp_pool``.
+    No weights. For the settings see ``nn.ops.lp_pool``, for ``(x, lengths)`` ``max_pool``.
 
     Args:
       window: the window's size: an int, or one per axis.
@@ -169,7 +174,7 @@ def lp_pool(
     """
     _check_settings("lp_pool", window, strides, padding, dilation, ceil_mode=ceil_mode)
     check_exponent("lp_pool", p)
-    return _pool(
+    return _sliding(
         "lp_pool",
         lp_pool_op,
         window=window,
@@ -185,7 +190,8 @@ def lp_pool(
 def adaptive_avg_pool(output_size: Ints) -> Layer:
     """The average of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
-    No weights. For the windows see ``nn.ops.adaptive_avg_pool``.
+    No weights. Of ``(x, lengths)``, with time as the first spatial axis, the windows tile each sequence
+    alone; a sequence without steps gives zeros. For the windows see ``nn.ops.adaptive_avg_pool``.
 
     Args:
       output_size: an int (for every spatial axis), or one per axis.
@@ -195,14 +201,15 @@ def adaptive_avg_pool(output_size: Ints) -> Layer:
     (1, 7, 7, 8)
     """
     windows.any_axes("adaptive_avg_pool", "output_size", output_size)
-    return _pool("adaptive_avg_pool", adaptive_pool.adaptive_avg_pool, output_size=output_size)
+    return _adaptive("adaptive_avg_pool", adaptive_pool.adaptive_avg_pool, output_size)
 
 
 @constructor
 def adaptive_max_pool(output_size: Ints) -> Layer:
     """The largest value of windows that tile the input: ``(N, *space, C) → (N, *output_size, C)``.
 
-    No weights. For the windows see ``nn.ops.adaptive_max_pool``.
+    No weights. Of ``(x, lengths)``, with time as the first spatial axis, the windows tile each sequence
+    alone; a sequence without steps gives zeros. For the windows see ``nn.ops.adaptive_max_pool``.
 
     Args:
       output_size: an int (for every spatial axis), or one per axis.
@@ -212,11 +219,36 @@ def adaptive_max_pool(output_size: Ints) -> Layer:
     (1, 4, 2, 8)
     """
     windows.any_axes("adaptive_max_pool", "output_size", output_size)
-    return _pool("adaptive_max_pool", adaptive_pool.adaptive_max_pool, output_size=output_size)
+    return _adaptive("adaptive_max_pool", adaptive_pool.adaptive_max_pool, output_size)
 
 
-def _pool(name: str, function: Callable[..., jax.Array], **settings: Any) -> Layer:
-    return weightless(name, lambda x: function(x, **settings))
+def _sliding(name: str, function: Callable[..., jax.Array], window: Ints, **settings: Any) -> Layer:
+    """A pool whose windows slide; of sequences, as over each alone."""
+
+    def pooled(inputs: Any) -> Any:
+        given = with_lengths(inputs)
+        x, lengths = (inputs, None) if given is None else without_carry(name, given)
+        if lengths is None:
+            return function(x, window=window, **settings)
+        checks.spatial(name, x)
+        if name == "avg_pool":
+            y, _, counts = averages(checks.floating(name, x), lengths, window, **settings)
+            return real_only(y, counts), counts
+        own = settings | {"strides": window if settings["strides"] is None else settings["strides"]}
+        extreme = name in ("max_pool", "min_pool")
+        fill = neutral(x.dtype, smallest=name == "min_pool") if extreme else 0
+        fits = fitted(name, x, lengths, window, fill=fill, **{k: v for k, v in own.items() if k != "p"})
+        y = function(fits.x, window=window, **own | {"padding": fits.padding})
+        return real_only(y, fits.lengths), fits.lengths
+
+    return takes_lengths(weightless(name, pooled))
+
+
+def _adaptive(name: str, function: Callable[..., jax.Array], output_size: Ints) -> Layer:
+    def pooled(x: Any, lengths: Any) -> jax.Array:
+        return function(x, output_size, lengths=lengths)
+
+    return takes_lengths(weightless(name, lambda inputs: of_whole(name, pooled, inputs)))
 
 
 def _check_settings(

@@ -13,11 +13,11 @@ from jax.nn.initializers import Initializer, normal
 
 from jaxnn.entries import Entries
 from jaxnn.layer import Layer, constructor, stateless
-from jaxnn.layers.sequences import as_sequences
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks, positions
 from jaxnn.ops.sequences import checked_lengths, places, real_steps
 from jaxnn.params import Key, Params, Weights, fold_name
+from jaxnn.sequences import as_sequences
 
 #: ``rows(weights, places, x)``: what is added at these places, (T, F) or (N, T, F).
 Rows = Callable[[Weights, jax.Array, jax.Array], jax.Array]

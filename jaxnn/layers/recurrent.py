@@ -14,11 +14,13 @@ from jax.nn.initializers import Initializer, orthogonal, zeros
 from jaxnn.entries import Entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.recurrence.cells import Activation
-from jaxnn.layer import Layer, constructor, stateless
-from jaxnn.layers.sequences import as_sequences
-from jaxnn.layers.weights import HE_NORMAL, ZEROS, drawn
+from jaxnn.layer import Layer, constructor, stateless, stochastic
+from jaxnn.layers.dropout import kept
+from jaxnn.layers.weights import HE_NORMAL, ONES, ZEROS, drawn
 from jaxnn.ops import checks, recurrent
+from jaxnn.ops.norm_arguments import positive
 from jaxnn.params import Key, Params, Weights, fold_name
+from jaxnn.sequences import as_sequences
 
 Outputs = Literal["all", "last"]
 Op = Callable[..., tuple[jax.Array, Any]]
@@ -39,6 +41,7 @@ def rnn(
     kernel_init: Initializer = HE_NORMAL,
     recurrent_kernel_init: Initializer = ORTHOGONAL,
     bias_init: Initializer = ZEROS,
+    state_dropout: float = 0.0,
 ) -> Layer:
     """A plain recurrent network: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
 
@@ -46,9 +49,9 @@ def rnn(
     ``recurrent_kernel (features, features)`` and, with ``bias=True``, ``bias (features,)``.
 
     The input is ``x``, ``(x, lengths)`` or ``nn.Sequences(x, lengths, carry)``. With lengths, all outputs
-    are returned as ``(y, lengths)`` too, which the next recurrent layer of a ``serial`` takes. A layer
-    between them that takes no lengths goes into ``nn.split(layer, lambda lengths: lengths)``. Nothing past
-    the end of a sequence has any influence, and outputs there are zero.
+    are returned as ``(y, lengths)`` too, which the next layer of a ``serial`` takes: nearly all layers do,
+    and a function of one's own goes into ``nn.each_step``. Nothing past the end of a sequence has any
+    influence, and outputs there are zero.
 
     Args:
       features: H, the size of the state and of each output.
@@ -63,6 +66,9 @@ def rnn(
         ``jax.nn.initializers``.
       recurrent_kernel_init: the same for the recurrent kernel.
       bias_init: the same for the bias.
+      state_dropout: the probability to drop a value of the state in hₜ₋₁·R in training: variational dropout,
+        with one mask per sequence, the same at all steps (so with one key in all pieces of a sequence too).
+        ``nn.spatial_dropout`` before the layer is the same for the input.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.rnn(8), (1, 20, 3))
@@ -90,7 +96,7 @@ def rnn(
         )
 
     entries = _entries(features, 1, "bias") if bias else _entries(features, 1)
-    return _layer("rnn", init, op, entries, outputs, reverse, return_carry)
+    return _layer("rnn", init, op, entries, outputs, reverse, return_carry, state_dropout, features)
 
 
 def forget_one(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
@@ -117,6 +123,13 @@ def lstm(
     kernel_init: Initializer = HE_NORMAL,
     recurrent_kernel_init: Initializer = ORTHOGONAL,
     bias_init: Initializer = forget_one,
+    state_dropout: float = 0.0,
+    projection: int | None = None,
+    layer_norm: bool = False,
+    epsilon: float = 1e-5,
+    projection_init: Initializer = HE_NORMAL,
+    scale_init: Initializer = ONES,
+    cell_bias_init: Initializer = ZEROS,
 ) -> Layer:
     """Long short-term memory: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
 
@@ -124,7 +137,8 @@ def lstm(
     (F, 4·features)``, ``recurrent_kernel (features, 4·features)`` and, with ``bias=True``, ``bias
     (4·features,)``, which starts at 1 for the forget gate (as in Keras) and at 0 for the others.
 
-    Inputs, ``lengths`` and outputs are as for ``nn.rnn``.
+    Inputs, ``lengths`` and outputs are as for ``nn.rnn``; several layers, and both directions, are one call
+    with ``nn.stacked``.
 
     Args:
       features: H, the size of the state and of each output.
@@ -136,20 +150,50 @@ def lstm(
         time, with shape (F, features): its fan-out is that of one gate.
       recurrent_kernel_init: the same for the recurrent kernel, with shape (features, features).
       bias_init: the same for the whole bias, with shape (4·features,).
+      state_dropout: the probability to drop a value of the state in training, see ``nn.rnn``.
+      projection: P: outputs and h are projected to so many values, as with PyTorch's ``proj_size``; (N, T, F)
+        → (N, T, P). Weight ``projection_kernel (features, P)``, and ``recurrent_kernel (P, 4·features)``.
+      layer_norm: whether both shares of the gates and the cell are normalised, see ``nn.ops.lstm``. Weights
+        ``input_scale`` and ``recurrent_scale (4·features,)``, ``cell_scale`` and, with ``bias=True``,
+        ``cell_bias (features,)``.
+      epsilon: ε > 0, of the norms.
+      projection_init: of ``projection_kernel``.
+      scale_init: of the three scales.
+      cell_bias_init: of ``cell_bias``.
 
     >>> import jaxnn as nn
     >>> nn.output_shape(nn.serial(nn.lstm(8), nn.lstm(4, outputs="last"), nn.dense(2)), (1, 20, 3))
     (1, 2)
     """
-    features = checks.integer("lstm", "features", features, least=1)
-    checks.flags("lstm", bias=bias)
+    name = "lstm"
+    features = checks.integer(name, "features", features, least=1)
+    size = features if projection is None else checks.integer(name, "projection", projection, least=1)
+    epsilon = positive(name, epsilon)
+    checks.flags(name, bias=bias, layer_norm=layer_norm)
     checks.initialisers(
-        "lstm", kernel_init=kernel_init, recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init
+        name,
+        kernel_init=kernel_init,
+        recurrent_kernel_init=recurrent_kernel_init,
+        bias_init=bias_init,
+        projection_init=projection_init,
+        scale_init=scale_init,
+        cell_bias_init=cell_bias_init,
     )
+    more: dict[str, tuple[str, Initializer, tuple[int, ...]]] = {}
+    if projection is not None:
+        more["projection_kernel"] = "projection_init", projection_init, (features, size)
+    if layer_norm:
+        for scale, width in (("input", 4 * features), ("recurrent", 4 * features), ("cell", features)):
+            more[f"{scale}_scale"] = "scale_init", scale_init, (width,)
+        if bias:
+            more["cell_bias"] = "cell_bias_init", cell_bias_init, (features,)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
-        return _weights("lstm", key, x, features, ("i", "f", "g", "o"), *inits)
+        weights = _weights(name, key, x, features, ("i", "f", "g", "o"), *inits, state=size)
+        for entry, (setting, own_init, shape) in more.items():
+            weights[entry] = drawn(name, setting, own_init, fold_name(key, entry), shape, x.dtype)
+        return weights
 
     def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
         return recurrent.lstm(
@@ -157,11 +201,14 @@ def lstm(
             weights["input_kernel"],
             weights["recurrent_kernel"],
             weights["bias"] if bias else None,
+            **{entry: weights[entry] for entry in more},
+            epsilon=epsilon,
             **settings,
         )
 
-    entries = _entries(features, 4, "bias") if bias else _entries(features, 4)
-    return _layer("lstm", init, op, entries, outputs, reverse, return_carry)
+    entries = _entries(features, 4, *(("bias",) if bias else ()), state=size)
+    entries = {**entries, **{entry: shape for entry, (_, _, shape) in more.items()}}
+    return _layer(name, init, op, entries, outputs, reverse, return_carry, state_dropout, size)
 
 
 @constructor
@@ -175,6 +222,7 @@ def gru(
     kernel_init: Initializer = HE_NORMAL,
     recurrent_kernel_init: Initializer = ORTHOGONAL,
     bias_init: Initializer = ZEROS,
+    state_dropout: float = 0.0,
 ) -> Layer:
     """Gated recurrent unit: ``(N, T, F) → (N, T, features)``, or ``(N, features)`` of the last step.
 
@@ -194,6 +242,7 @@ def gru(
         time, with shape (F, features): its fan-out is that of one gate.
       recurrent_kernel_init: the same for the recurrent kernel, with shape (features, features).
       bias_init: the same for each bias as a whole, with shapes (3·features,) and (features,).
+      state_dropout: the probability to drop a value of the state in training, see ``nn.rnn``.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> layer = nn.gru(4, outputs="last")
@@ -226,7 +275,7 @@ def gru(
         )
 
     entries = _entries(features, 3, "bias", "recurrent_bias") if bias else _entries(features, 3)
-    return _layer("gru", init, op, entries, outputs, reverse, return_carry)
+    return _layer("gru", init, op, entries, outputs, reverse, return_carry, state_dropout, features)
 
 
 def _layer(
@@ -237,10 +286,15 @@ def _layer(
     outputs: Outputs,
     reverse: bool,
     return_carry: bool,
+    state_dropout: float,
+    state: int,
 ) -> Layer:
-    """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: what all three share."""
-    checks.choice(name, "outputs", outputs, ("all", "last"))
-    checks.flags(name, reverse=reverse, return_carry=return_carry)
+    """A layer around ``op(weights, x, carry=, lengths=, reverse=, state_mask=)``: what all three share.
+
+    ``state`` is the size of h.
+    """
+    rule = "in [0, 1), the probability to drop a value of the state"
+    rate = checks.number(name, "state_dropout", state_dropout, least=0, below=1, rule=rule)
 
     def init_input(key: Key, inputs: Any) -> Weights:
         x = checks.one_shape(name, as_sequences(name, inputs).x)
@@ -249,7 +303,37 @@ def _layer(
             raise ValueError(f"{name}: x must be (N, T, F), got shape {x.shape}")
         return init(key, x)
 
-    def apply(weights: Weights, inputs: Any) -> Any:
+    def drop(op: Op, key: Key) -> Op:
+        def dropped(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
+            x = checks.floating(name, x)
+            mask = kept(key, rate, (x.shape[0], state), accumulator(x.dtype), like=x[:, 0])
+            return op(weights, x, state_mask=mask, **settings)
+
+        return dropped
+
+    return over_steps_in_order(
+        name, init_input, op, entries, outputs, reverse, return_carry, drop if rate else None
+    )
+
+
+def over_steps_in_order(
+    name: str,
+    init: Callable[[Key, Any], Weights],
+    op: Op,
+    entries: Entries,
+    outputs: Outputs,
+    reverse: bool,
+    return_carry: bool,
+    drop: Callable[[Op, Key], Op] | None = None,
+) -> Layer:
+    """A layer around ``op(weights, x, carry=, lengths=, reverse=)``: its inputs, outputs, carry and stream.
+
+    ``drop(op, key)`` is what takes its place in training.
+    """
+    checks.choice(name, "outputs", outputs, ("all", "last"))
+    checks.flags(name, reverse=reverse, return_carry=return_carry)
+
+    def run(op: Op, weights: Weights, inputs: Any) -> Any:
         x, lengths, carry = as_sequences(name, inputs)
         y, final = op(weights, x, carry=carry, lengths=lengths, reverse=reverse)
         if outputs == "last":
@@ -258,6 +342,9 @@ def _layer(
         else:
             result = y if lengths is None else (y, lengths)
         return (result, final) if return_carry else result
+
+    def apply(weights: Weights, inputs: Any) -> Any:
+        return run(op, weights, inputs)
 
     def step(params: Params, inputs: Any, carry: Any) -> tuple[Any, Any]:
         if reverse or outputs == "last":
@@ -272,15 +359,22 @@ def _layer(
         result = y if lengths is None else (y, lengths)
         return ((result, final) if return_carry else result), final
 
-    return replace(
-        stateless(name, init_input, apply, entries=entries), stream=lambda params, room: partial(step, params)
-    )
+    if drop is None:
+        layer = stateless(name, init, apply, entries=entries)
+    else:
+
+        def train(weights: Weights, inputs: Any, key: Key) -> Any:
+            return run(drop(op, key), weights, inputs)
+
+        layer = stochastic(name, init, apply, train, entries=entries)
+    return replace(layer, stream=lambda params, room: partial(step, params))
 
 
-def _entries(features: int, gates: int, *biases: str) -> Entries:
+def _entries(features: int, gates: int, *biases: str, state: int | None = None) -> Entries:
     columns = gates * features
     sizes = {"bias": (columns,), "recurrent_bias": (features,)}
-    kernels = {"input_kernel": ("F", columns), "recurrent_kernel": (features, columns)}
+    rows = features if state is None else state
+    kernels = {"input_kernel": ("F", columns), "recurrent_kernel": (rows, columns)}
     return {**kernels, **{bias: sizes[bias] for bias in biases}}
 
 
@@ -293,8 +387,12 @@ def _weights(
     kernel_init: Initializer,
     recurrent_kernel_init: Initializer,
     bias_init: Initializer | None,
+    state: int | None = None,
 ) -> dict[str, jax.Array]:
-    """Kernels drawn gate by gate, each from a key of its own, and an optional bias."""
+    """Kernels drawn gate by gate, each from a key of its own, and an optional bias.
+
+    ``state`` is the size of h if it is not ``features``.
+    """
     # Orthogonal matrices need a decomposition that does not exist below float32.
     draw_dtype = accumulator(x.dtype)
 
@@ -306,7 +404,7 @@ def _weights(
 
     weights = {
         "input_kernel": kernel("input_kernel", kernel_init, x.shape[-1]),
-        "recurrent_kernel": kernel("recurrent_kernel", recurrent_kernel_init, features),
+        "recurrent_kernel": kernel("recurrent_kernel", recurrent_kernel_init, state or features),
     }
     if bias_init is not None:
         own_key, shape = fold_name(key, "bias"), (len(gates) * features,)

@@ -17,6 +17,7 @@ from jaxnn.layer import Layer, constructor
 from jaxnn.ops import checks
 from jaxnn.ops.standardize import feature_shape
 from jaxnn.params import Key, Params, State, checks_params
+from jaxnn.sequences import each_step
 from jaxnn.shapes import Spec, as_spec
 
 
@@ -76,4 +77,4 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
         checks.optional_key(name, key)
         return apply(params, x), params.state
 
-    return Layer(name, init, apply, train, draws=False)
+    return each_step(Layer(name, init, apply, train, draws=False))

@@ -32,8 +32,11 @@ from jaxnn.ops.activation import threshold as threshold
 from jaxnn.ops.adaptive_pool import adaptive_avg_pool as adaptive_avg_pool
 from jaxnn.ops.adaptive_pool import adaptive_max_pool as adaptive_max_pool
 from jaxnn.ops.attention import attention as attention
+from jaxnn.ops.attention_pool import attention_pool as attention_pool
 from jaxnn.ops.conv import conv as conv
 from jaxnn.ops.conv_general import conv_general_dilated as conv_general_dilated
+from jaxnn.ops.conv_lstm import conv_lstm as conv_lstm
+from jaxnn.ops.conv_lstm import conv_lstm_step as conv_lstm_step
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose
 from jaxnn.ops.dense import dense as dense
 from jaxnn.ops.gated import gelu as gelu

@@ -65,29 +65,51 @@ def conv(
     >>> nn.ops.conv(x, jnp.ones((3, 1, 1)), strides=2, padding="SAME").ravel().tolist()
     [1.0, 6.0, 7.0]
     """
-    x, kernel, bias = checks.operands("conv", x, kernel, bias)
-    sizes = checks.spatial("conv", x)
+    x, kernel, bias, settings = problem(
+        "conv", x, kernel, bias, strides, padding, dilation, groups, implementation
+    )
+    return _convolved(x, kernel, bias, settings)
+
+
+def problem(
+    op: str,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None,
+    strides: Ints,
+    padding: Padding,
+    dilation: Ints,
+    groups: int = 1,
+    implementation: str | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, Settings]:
+    """The operands and the settings of a convolution; raises unless they fit together."""
+    x, kernel, bias = checks.operands(op, x, kernel, bias)
+    sizes = checks.spatial(op, x)
     rank = len(sizes)
-    groups = checks.integer("conv", "groups", groups, least=1)
-    _check_channels(x, kernel, bias, groups)
-    strides = windows.per_axis("conv", "strides", strides, rank)
-    dilation = windows.per_axis("conv", "dilation", dilation, rank)
+    groups = checks.integer(op, "groups", groups, least=1)
+    _check_channels(op, x, kernel, bias, groups)
+    strides = windows.per_axis(op, "strides", strides, rank)
+    dilation = windows.per_axis(op, "dilation", dilation, rank)
     span = dilated(kernel.shape[:-2], dilation)
-    pairs = windows.pairs("conv", padding, sizes, span, strides)
-    windows.output_sizes("conv", sizes, span, strides, pairs)
+    pairs = windows.pairs(op, padding, sizes, span, strides)
+    windows.output_sizes(op, sizes, span, strides, pairs)
     if isinstance(padding, str) and padding in windows.VALUE_PADDINGS:
         x, pairs = pad_with_values(x, pairs, padding), ((0, 0),) * rank
     settings = Settings(
         x.shape[1:-1], kernel.shape[:-2], strides, pairs, dilation, groups, implementation=implementation
     )
-    convolution.check_implementation("conv", "forward", x, kernel, settings)
-    return _convolved(x, kernel, bias, settings)
+    convolution.check_implementation(op, "forward", x, kernel, settings)
+    return x, kernel, bias, settings
 
 
 @partial(jax.jit, static_argnums=3, inline=True)  # so that it is traced and differentiated once per shape
 def _convolved(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, settings: Settings) -> jax.Array:
-    y = convolution.forward(x, kernel, settings, accumulator(x.dtype))
-    return lax.convert_element_type(add_bias(y, bias), x.dtype)
+    return lax.convert_element_type(summed(x, kernel, bias, settings), x.dtype)
+
+
+def summed(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, settings: Settings) -> jax.Array:
+    """A convolution in the accumulator's dtype."""
+    return add_bias(convolution.forward(x, kernel, settings, accumulator(x.dtype)), bias)
 
 
 def pad_with_values(x: jax.Array, pairs: Pairs, padding: str) -> jax.Array:
@@ -105,17 +127,17 @@ def add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
     return lax.add(y, row)
 
 
-def _check_channels(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, groups: int) -> None:
+def _check_channels(op: str, x: jax.Array, kernel: jax.Array, bias: jax.Array | None, groups: int) -> None:
     if kernel.ndim != x.ndim:
         raise ValueError(
-            f"conv: kernel must be (*window, C_in // groups, C_out), {x.ndim} axes for x of shape {x.shape}, "
+            f"{op}: kernel must be (*window, C_in // groups, C_out), {x.ndim} axes for x of shape {x.shape}, "
             f"got shape {kernel.shape}"
         )
     c_in, c_out = kernel.shape[-2] * groups, kernel.shape[-1]
     if x.shape[-1] != c_in:
         raise ValueError(
-            f"conv: x must have {c_in} channels for a kernel of shape {kernel.shape} with groups={groups}, "
+            f"{op}: x must have {c_in} channels for a kernel of shape {kernel.shape} with groups={groups}, "
             f"got {x.shape[-1]} in shape {x.shape}"
         )
-    checks.groups_divide("conv", groups, "output channels", c_out)
-    checks.one_per_channel("conv", "bias", bias, c_out)
+    checks.groups_divide(op, groups, "output channels", c_out)
+    checks.one_per_channel(op, "bias", bias, c_out)

@@ -16,12 +16,13 @@ from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator, widened
 from jaxnn.kernels.lowering.fusion import materialized, materialized_in_reverse
-from jaxnn.kernels.normalisation.moments import Scope, reciprocal_root
+from jaxnn.kernels.normalisation.moments import Scope, counted, mean, reciprocal_root
 from jaxnn.kernels.normalisation.normalised import normalised
 from jaxnn.kernels.normalisation.rows import check_implementation
 from jaxnn.ops.checks import axes as axes_of
 from jaxnn.ops.checks import floating, integer, refusal, spatial
 from jaxnn.ops.norm_arguments import finished, fitted, positive
+from jaxnn.ops.sequences import checked_lengths, real_only, real_steps
 
 
 def batch_norm(
@@ -77,7 +78,8 @@ def batch_norm_train(
     *,
     epsilon: float = 1e-5,
     axis_name: Hashable | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array, int]:
+    lengths: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
     """Normalises each channel by the statistics of the batch: (N, *space, C) → the same, and the statistics.
 
     y = (x − E[x]) / √(Var[x] + ε) · scale + bias, with E and Var over all axes but the last; Var is the
@@ -91,10 +93,12 @@ def batch_norm_train(
       epsilon: ε > 0, inside the root.
       axis_name: names of mapped axes (``jax.shard_map``, ``jax.vmap``) that hold further parts of the batch:
         sums and counts are added up over them. Under ``jax.jit`` with a sharded batch it is not needed.
+      lengths: (N,) integers: axis 1 is time, and only the steps of each sequence count. y is 0 past the ends.
 
     Returns:
       ``(y, mean, var, n)``: y in the dtype of ``x``; the mean and the biased variance, each (C,), in float32
-      at least; the number of values per channel. The unbiased variance is var · n / (n − 1).
+      at least; the number of values per channel, with ``lengths`` an array (). The unbiased variance is
+      var · n / (n − 1).
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
@@ -114,15 +118,18 @@ def batch_norm_train(
     _mapped(op, axis_name)
     scope = Scope(tuple(range(x.ndim - 1)), axis_name=axis_name)
     count = _count_over(op, x, scope)
+    x, real = _real(op, x, lengths)
     if not is_symbolic_dim(count) and count < 2:
         raise ValueError(
             f"{op}: training needs at least two values per channel, got {count} from x of shape "
             f"{x.shape}; use a larger batch"
         )
-    y, mean, var = _normalised(op, x, scope, scale, bias, epsilon)
+    y, middle, var = _normalised(op, x, scope, scale, bias, epsilon, real)
+    if real is not None:
+        count = lax.squeeze(counted(y, scope, real), range(x.ndim))
     return (
-        materialized_in_reverse(y.astype(x.dtype)),
-        lax.squeeze(mean, scope.axes),
+        materialized_in_reverse(_kept(y, real).astype(x.dtype)),
+        lax.squeeze(middle, scope.axes),
         lax.squeeze(var, scope.axes),
         count,
     )
@@ -147,6 +154,7 @@ def layer_norm(
     axes: int | Sequence[int] = -1,
     epsilon: float = 1e-5,
     implementation: str | None = None,
+    lengths: ArrayLike | None = None,
 ) -> jax.Array:
     """Normalises each example, or each position, over its own values: any shape → the same shape.
 
@@ -162,6 +170,8 @@ def layer_norm(
       epsilon: ε > 0, inside the root. (1e-6 in Flax.)
       implementation: the form of the moments of rows, by name; None chooses by platform and sizes. All have
         exact means.
+      lengths: (N,) integers: axis 1 is time, and where it is among ``axes``, only the steps of each sequence
+        count. y is 0 past the ends.
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
@@ -180,7 +190,10 @@ def layer_norm(
     over = axes_of(op, axes, x.shape)
     scope = _several(op, x, Scope(over, implementation=implementation))
     check_implementation(op, x, scope)
-    return finished(op, x, _normalised(op, x, scope, None, None, epsilon)[0], over, scale, bias)
+    x, real = _real(op, x, lengths)
+    shared = real if 1 in over else None
+    y = finished(op, x, _normalised(op, x, scope, None, None, epsilon, shared)[0], over, scale, bias)
+    return _kept(y, real)
 
 
 def rms_norm(
@@ -189,6 +202,7 @@ def rms_norm(
     *,
     axes: int | Sequence[int] = -1,
     epsilon: float = 1e-5,
+    lengths: ArrayLike | None = None,
 ) -> jax.Array:
     """Divides each position by the root of its mean square: any shape → the same shape.
 
@@ -200,6 +214,7 @@ def rms_norm(
         is computed in; None leaves it out.
       axes: the axes that share a mean square.
       epsilon: ε > 0, inside the root. (In PyTorch the default is the dtype's machine epsilon.)
+      lengths: as in ``layer_norm``.
 
     Raises:
       TypeError: for integers, or a scale of another dtype than said.
@@ -215,10 +230,14 @@ def rms_norm(
     x = floating(op, x)
     over = axes_of(op, axes, x.shape)
     epsilon = positive(op, epsilon, x.dtype)
+    x, real = _real(op, x, lengths)
     wide = widened(x)
-    squares = jnp.mean(lax.square(wide), over, keepdims=True)
+    if real is None or 1 not in over:
+        squares = jnp.mean(lax.square(wide), over, keepdims=True)
+    else:
+        squares = mean(lax.square(wide), Scope(over), real)
     gain = reciprocal_root(squares + epsilon)
-    return finished(op, x, wide * gain, over, scale, None)
+    return _kept(finished(op, x, wide * gain, over, scale, None), real)
 
 
 def group_norm(
@@ -228,6 +247,7 @@ def group_norm(
     bias: ArrayLike | None = None,
     *,
     epsilon: float = 1e-5,
+    lengths: ArrayLike | None = None,
 ) -> jax.Array:
     """Normalises groups of channels of each example: (N, *space, C) → (N, *space, C).
 
@@ -240,6 +260,8 @@ def group_norm(
       scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
       bias: (C,), likewise.
       epsilon: ε > 0, inside the root.
+      lengths: (N,) integers: the first spatial axis is time, and only the steps of each sequence count. y is
+        0 past the ends.
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
@@ -252,7 +274,7 @@ def group_norm(
 
     Wu and He, "Group normalization", 2018.
     """
-    return _group_norm("group_norm", _channels_last("group_norm", x), groups, scale, bias, epsilon)
+    return _group_norm("group_norm", _channels_last("group_norm", x), groups, scale, bias, epsilon, lengths)
 
 
 def instance_norm(
@@ -261,6 +283,7 @@ def instance_norm(
     bias: ArrayLike | None = None,
     *,
     epsilon: float = 1e-5,
+    lengths: ArrayLike | None = None,
 ) -> jax.Array:
     """Normalises each channel of each example over space: (N, *space, C) → (N, *space, C).
 
@@ -271,6 +294,7 @@ def instance_norm(
       scale: (C,), of the dtype of ``x`` or of the one it is computed in; None leaves it out.
       bias: (C,), likewise.
       epsilon: ε > 0, inside the root.
+      lengths: as in ``group_norm``.
 
     Raises:
       TypeError: for integers, or an array of another dtype than said.
@@ -285,7 +309,7 @@ def instance_norm(
     """
     x = floating("instance_norm", x)
     spatial("instance_norm", x)
-    return _group_norm("instance_norm", x, x.shape[-1], scale, bias, epsilon)
+    return _group_norm("instance_norm", x, x.shape[-1], scale, bias, epsilon, lengths)
 
 
 def _group_norm(
@@ -295,13 +319,16 @@ def _group_norm(
     scale: ArrayLike | None,
     bias: ArrayLike | None,
     epsilon: float,
+    lengths: ArrayLike | None,
 ) -> jax.Array:
     channels = x.shape[-1]
     rule = f"at least 1 and divide the {channels} channels"
     if channels % integer(op, "groups", groups, least=1):
         raise ValueError(refusal(op, "groups", rule, groups))
     scope = _several(op, x, Scope(tuple(range(1, x.ndim - 1)), share=channels // groups))
-    return materialized_in_reverse(_normalised(op, x, scope, scale, bias, epsilon)[0].astype(x.dtype))
+    x, real = _real(op, x, lengths)
+    y = _normalised(op, x, scope, scale, bias, epsilon, real)[0]
+    return materialized_in_reverse(_kept(y, real).astype(x.dtype))
 
 
 def _normalised(
@@ -311,6 +338,7 @@ def _normalised(
     scale: ArrayLike | None,
     bias: ArrayLike | None,
     epsilon: float,
+    real: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """y, mean and variance, widened, with a scale and a bias per channel."""
     epsilon = positive(op, epsilon, x.dtype)
@@ -322,7 +350,22 @@ def _normalised(
         None if scale is None else fitted(op, "scale", scale, x, last),
         None if bias is None else fitted(op, "bias", bias, x, last),
         np.asarray(epsilon, accumulator(x.dtype)),
+        real,
     )
+
+
+def _real(op: str, x: jax.Array, lengths: ArrayLike | None) -> tuple[jax.Array, jax.Array | None]:
+    """``x`` with zeros past the ends, and where its steps are real, (N, T, 1, ...)."""
+    if lengths is None:
+        return x, None
+    if x.ndim < 3:
+        raise ValueError(f"{op}: x must be (N, T, ..., C) where it has lengths, got shape {x.shape}")
+    lengths = checked_lengths(op, lengths, x)
+    return real_only(x, lengths), real_steps(lengths, x)
+
+
+def _kept(y: jax.Array, real: jax.Array | None) -> jax.Array:
+    return y if real is None else jnp.where(real, y, jnp.zeros_like(y))
 
 
 def _several(op: str, x: jax.Array, scope: Scope) -> Scope:

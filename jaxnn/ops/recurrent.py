@@ -5,19 +5,30 @@ Everywhere: ``x`` is (N, T, F), ``input_kernel`` (F, gates·H), ``recurrent_kern
 to step, are in float32 at least; outputs have the dtype of ``x``.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from jaxnn.kernels.recurrence import cells
+from jaxnn.kernels.dtypes import accumulator, widened
+from jaxnn.kernels.recurrence import cells, variants
 from jaxnn.kernels.recurrence.cells import Activation, HiddenAndCell
 from jaxnn.kernels.recurrence.primitives import check_implementation, over_time
 from jaxnn.ops import checks
-from jaxnn.ops.recurrent_arguments import Operands, candidate_bias, hidden, hidden_and_cell, operands
-from jaxnn.ops.sequences import checked_lengths, real_steps
+from jaxnn.ops.norm_arguments import positive
+from jaxnn.ops.recurrent_arguments import (
+    Operands,
+    candidate_bias,
+    fitting,
+    hidden,
+    hidden_and_cell,
+    operands,
+)
+from jaxnn.ops.sequences import checked_lengths, real_only, real_steps
 
 
 def rnn(
@@ -31,6 +42,7 @@ def rnn(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     implementation: str | None = None,
+    state_mask: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """A plain (Elman) recurrent network: (N, T, F) → outputs (N, T, H) and the final carry (N, H).
 
@@ -49,7 +61,9 @@ def rnn(
       reverse: run each sequence from its last real step to its first. Outputs stand where their inputs stand,
         so that the last to be computed is the one at t = 0.
       implementation: a form of the values or of the derivative, by name; what has none of that name chooses,
-        by platform. ``"lax"`` is a plain scan with the derivative of a scan.
+        by platform. ``"lax"`` is a plain scan with the derivative of a scan, the only form with a mask.
+      state_mask: (N, H), multiplies h in hₜ₋₁·R, the same at all steps: variational dropout of the state. In
+        the dtype of ``x`` or in float32 at least; None for none.
 
     Returns:
       The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
@@ -70,6 +84,7 @@ def rnn(
     checks.function("rnn", "activation", activation)
     checks.flags("rnn", reverse=reverse)
     check_implementation("rnn", implementation)
+    _require_plain("rnn", implementation, state_mask)
     given = operands("rnn", 1, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     start = hidden("rnn", carry, given)
     outputs, final = _over_sequences(
@@ -78,10 +93,11 @@ def rnn(
         None,
         start,
         _lengths("rnn", lengths, given),
+        _mask("rnn", state_mask, given),
         reverse=reverse,
         implementation=implementation,
     )
-    return outputs, _as_given(final, carry)
+    return outputs, as_given(final, carry)
 
 
 def rnn_step(
@@ -92,6 +108,7 @@ def rnn_step(
     bias: ArrayLike | None = None,
     *,
     activation: Activation = jnp.tanh,
+    state_mask: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """One step of ``rnn``: carry (N, H), x (N, F) → the new carry (N, H) and the output (N, H).
 
@@ -106,8 +123,8 @@ def rnn_step(
     checks.function("rnn_step", "activation", activation)
     given = operands("rnn_step", 1, "(N, F)", x, input_kernel, recurrent_kernel, bias)
     start = hidden("rnn_step", carry, given)
-    final = _one_step(cells.rnn_cell(activation), given, None, start)
-    return _as_given(final, carry), final.astype(given.x.dtype)
+    final = _one_step(cells.rnn_cell(activation), given, None, start, _mask("rnn_step", state_mask, given))
+    return as_given(final, carry), final.astype(given.x.dtype)
 
 
 def lstm(
@@ -120,6 +137,13 @@ def lstm(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     implementation: str | None = None,
+    state_mask: ArrayLike | None = None,
+    projection_kernel: ArrayLike | None = None,
+    input_scale: ArrayLike | None = None,
+    recurrent_scale: ArrayLike | None = None,
+    cell_scale: ArrayLike | None = None,
+    cell_bias: ArrayLike | None = None,
+    epsilon: float = 1e-5,
 ) -> tuple[jax.Array, HiddenAndCell]:
     """Long short-term memory: (N, T, F) → outputs (N, T, H) and the final carry (h, c), each (N, H).
 
@@ -130,6 +154,11 @@ def lstm(
     i, g, f, o), the carry is (h, c) as in PyTorch (Flax: (c, h)). Nothing is added to the forget gate here:
     the layer starts its bias at 1 instead.
 
+    With a ``projection_kernel`` Q, (H, P), hₜ = (σ(o)·tanh(cₜ))·Q: outputs and h have P values, and R is
+    (P, 4·H), as with PyTorch's ``proj_size``. With the three scales it is layer-normalised:
+    i, f, g, o = norm(xₜ·W)·input_scale + norm(hₜ₋₁·R)·recurrent_scale + b, the norm over all 4·H values, and
+    tanh(norm(cₜ)·cell_scale + cell_bias) in place of tanh(cₜ).
+
     Args:
       x: (N, T, F), T at least 1.
       input_kernel: W, (F, 4·H).
@@ -139,7 +168,14 @@ def lstm(
         zeros.
       lengths: (N,) integers, how many steps of each sequence are real; see ``rnn``.
       reverse: run each sequence from its last real step to its first; see ``rnn``.
-      implementation: a form, by name; see ``rnn``.
+      implementation: a form, by name; see ``rnn``. With any of what follows there is one form, "lax".
+      state_mask: (N, H), or (N, P), multiplies h in hₜ₋₁·R; see ``rnn``.
+      projection_kernel: Q, (H, P); None for no projection.
+      input_scale: (4·H,); all three scales or none.
+      recurrent_scale: (4·H,).
+      cell_scale: (H,).
+      cell_bias: (H,), with the scales; None for none.
+      epsilon: ε > 0, inside the roots of the norms.
 
     Returns:
       The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
@@ -156,22 +192,32 @@ def lstm(
     ((2, 5, 4), (2, 4), (2, 4))
 
     Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber and
-    Cummins, "Learning to forget", 2000.
+    Cummins, "Learning to forget", 2000. Sak et al., 2014 (projection); Ba, Kiros and Hinton, "Layer
+    normalization", 2016; Gal and Ghahramani, 2016 (the mask).
     """
     checks.flags("lstm", reverse=reverse)
     check_implementation("lstm", implementation)
-    given = operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
+    _require_plain("lstm", implementation, state_mask, projection_kernel, input_scale)
+    given = operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias, projection_kernel)
     start = hidden_and_cell("lstm", carry, given)
+    norms = _norms("lstm", given, input_scale, recurrent_scale, cell_scale, cell_bias, epsilon)
+    mask = _mask("lstm", state_mask, given)
+    if norms is not None or given.projection is not None:
+        special = _special(given, mask, norms)
+        own = _lengths("lstm", lengths, given)
+        outputs, final = _special_over_sequences(given.x, special, start, own, reverse=reverse)
+        return outputs, as_given(final, carry)
     outputs, final = _over_sequences(
         cells.LSTM,
         given,
         None,
         start,
         _lengths("lstm", lengths, given),
+        mask,
         reverse=reverse,
         implementation=implementation,
     )
-    return outputs, _as_given(final, carry)
+    return outputs, as_given(final, carry)
 
 
 def lstm_step(
@@ -180,6 +226,14 @@ def lstm_step(
     input_kernel: ArrayLike,
     recurrent_kernel: ArrayLike,
     bias: ArrayLike | None = None,
+    *,
+    state_mask: ArrayLike | None = None,
+    projection_kernel: ArrayLike | None = None,
+    input_scale: ArrayLike | None = None,
+    recurrent_scale: ArrayLike | None = None,
+    cell_scale: ArrayLike | None = None,
+    cell_bias: ArrayLike | None = None,
+    epsilon: float = 1e-5,
 ) -> tuple[HiddenAndCell, jax.Array]:
     """One step of ``lstm``: carry (h, c), x (N, F) → the new carry (h, c) and the output (N, H).
 
@@ -192,10 +246,17 @@ def lstm_step(
     >>> h.shape, c.shape, y.shape
     ((2, 4), (2, 4), (2, 4))
     """
-    given = operands("lstm_step", 4, "(N, F)", x, input_kernel, recurrent_kernel, bias)
-    start = hidden_and_cell("lstm_step", carry, given)
-    final = _one_step(cells.LSTM, given, None, start)
-    return _as_given(final, carry), final[0].astype(given.x.dtype)
+    op = "lstm_step"
+    given = operands(op, 4, "(N, F)", x, input_kernel, recurrent_kernel, bias, projection_kernel)
+    start = hidden_and_cell(op, carry, given)
+    norms = _norms(op, given, input_scale, recurrent_scale, cell_scale, cell_bias, epsilon)
+    mask = _mask(op, state_mask, given)
+    if norms is not None or given.projection is not None:
+        special = _special(given, mask, norms)
+        final = special.step(start, special.share(given.x))
+    else:
+        final = _one_step(cells.LSTM, given, None, start, mask)
+    return as_given(final, carry), final[0].astype(given.x.dtype)
 
 
 def gru(
@@ -209,6 +270,7 @@ def gru(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     implementation: str | None = None,
+    state_mask: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Gated recurrent unit: (N, T, F) → outputs (N, T, H) and the final carry (N, H).
 
@@ -229,6 +291,7 @@ def gru(
       lengths: (N,) integers, how many steps of each sequence are real; see ``rnn``.
       reverse: run each sequence from its last real step to its first; see ``rnn``.
       implementation: a form, by name; see ``rnn``.
+      state_mask: (N, H), multiplies h in hₜ₋₁·R, but not in z·hₜ₋₁; see ``rnn``.
 
     Returns:
       The outputs in the dtype of ``x``; the final carry in the dtype of the given one, or without one in the
@@ -247,6 +310,7 @@ def gru(
     """
     checks.flags("gru", reverse=reverse)
     check_implementation("gru", implementation)
+    _require_plain("gru", implementation, state_mask)
     given = operands("gru", 3, "(N, T, F)", x, input_kernel, recurrent_kernel, bias)
     own_bias = candidate_bias("gru", recurrent_bias, given)
     start = hidden("gru", carry, given)
@@ -256,10 +320,11 @@ def gru(
         own_bias,
         start,
         _lengths("gru", lengths, given),
+        _mask("gru", state_mask, given),
         reverse=reverse,
         implementation=implementation,
     )
-    return outputs, _as_given(final, carry)
+    return outputs, as_given(final, carry)
 
 
 def gru_step(
@@ -269,6 +334,8 @@ def gru_step(
     recurrent_kernel: ArrayLike,
     bias: ArrayLike | None = None,
     recurrent_bias: ArrayLike | None = None,
+    *,
+    state_mask: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """One step of ``gru``: carry (N, H), x (N, F) → the new carry (N, H) and the output (N, H).
 
@@ -283,8 +350,8 @@ def gru_step(
     given = operands("gru_step", 3, "(N, F)", x, input_kernel, recurrent_kernel, bias)
     own_bias = candidate_bias("gru_step", recurrent_bias, given)
     start = hidden("gru_step", carry, given)
-    final = _one_step(cells.GRU, given, own_bias, start)
-    return _as_given(final, carry), final.astype(given.x.dtype)
+    final = _one_step(cells.GRU, given, own_bias, start, _mask("gru_step", state_mask, given))
+    return as_given(final, carry), final.astype(given.x.dtype)
 
 
 @partial(jax.jit, static_argnames=("cell", "reverse", "implementation"))
@@ -294,6 +361,7 @@ def _over_sequences(
     recurrent_bias: jax.Array | None,
     carry: Any,
     lengths: jax.Array | None,
+    state_mask: jax.Array | None,
     *,
     reverse: bool,
     implementation: str | None,
@@ -302,39 +370,117 @@ def _over_sequences(
 
     Compiled as a whole: called outside ``jax.jit``, the loop would be compiled again at every call.
     """
-    x, real = given.x, None
-    if lengths is not None:
-        real = real_steps(lengths, x)
-        # For the gradient too: that of the kernel multiplies x there by a zero cotangent, and NaN · 0 is NaN.
-        x = jnp.where(real, x, jnp.zeros_like(x))
-    outputs, final = over_time(
-        cell,
-        (given.input_kernel, given.bias),
-        (given.recurrent_kernel, recurrent_bias),
-        carry,
-        x,
-        real,
-        reverse=reverse,
-        implementation=implementation,
-    )
-    if real is not None:
-        outputs = jnp.where(real, outputs, jnp.zeros_like(outputs))
-    return outputs.astype(x.dtype), final
+
+    def run(x: jax.Array, real: jax.Array | None) -> tuple[jax.Array, Any]:
+        weights, recurrent = (given.input_kernel, given.bias), (given.recurrent_kernel, recurrent_bias)
+        if state_mask is None:
+            return over_time(
+                cell, weights, recurrent, carry, x, real, reverse=reverse, implementation=implementation
+            )
+
+        def make_step(recurrent: Any) -> variants.Step:
+            def step(carry: Any, share: jax.Array) -> Any:
+                h = variants.masked(jax.tree.leaves(carry)[0], state_mask)
+                return cell.step(carry, cell.sums(share, cells.gates(h, *recurrent)))
+
+            return step
+
+        shares = cells.gates(x, *weights)
+        return variants.scanned(make_step, recurrent, shares, carry, real, reverse=reverse)
+
+    return of_real_steps(run, given.x, lengths)
+
+
+@partial(jax.jit, static_argnames="reverse")
+def _special_over_sequences(
+    x: jax.Array, special: variants.LSTM, carry: Any, lengths: jax.Array | None, *, reverse: bool
+) -> tuple[jax.Array, Any]:
+    def run(x: jax.Array, real: jax.Array | None) -> tuple[jax.Array, Any]:
+        def make_step(special: variants.LSTM) -> variants.Step:
+            return special.step
+
+        return variants.scanned(make_step, special, special.share(x), carry, real, reverse=reverse)
+
+    return of_real_steps(run, x, lengths)
 
 
 @partial(jax.jit, static_argnames="cell")
-def _one_step(cell: cells.Cell, given: Operands, recurrent_bias: jax.Array | None, carry: Any) -> Any:
+def _one_step(
+    cell: cells.Cell,
+    given: Operands,
+    recurrent_bias: jax.Array | None,
+    carry: Any,
+    state_mask: jax.Array | None,
+) -> Any:
     """The next carry in the accumulator's dtype."""
-    h = jax.tree.leaves(carry)[0]
+    h = variants.masked(jax.tree.leaves(carry)[0], state_mask)
     recurrent = cells.gates(h, given.recurrent_kernel, recurrent_bias)
     return cell.step(carry, cell.sums(cells.gates(given.x, given.input_kernel, given.bias), recurrent))
+
+
+def of_real_steps(
+    run: Callable[[jax.Array, jax.Array | None], tuple[jax.Array, Any]],
+    x: jax.Array,
+    lengths: jax.Array | None,
+) -> tuple[jax.Array, Any]:
+    """``run(x, real)``, the outputs and the final carry, with nothing past the ends in x and the outputs."""
+    if lengths is None:
+        outputs, final = run(x, None)
+        return outputs.astype(x.dtype), final
+    # For the gradient too: that of the kernel multiplies x there by a zero cotangent, and NaN · 0 is NaN.
+    outputs, final = run(real_only(x, lengths), real_steps(lengths, x))
+    return real_only(outputs, lengths).astype(x.dtype), final
 
 
 def _lengths(op: str, lengths: ArrayLike | None, given: Operands) -> jax.Array | None:
     return None if lengths is None else checked_lengths(op, lengths, given.x)
 
 
-def _as_given(final: Any, initial: Any) -> Any:
+def _require_plain(op: str, implementation: str | None, *special: Any) -> None:
+    """Raises if a form is named that does not know what is ``special``."""
+    if implementation not in (None, "lax") and any(value is not None for value in special):
+        raise ValueError(
+            f"{op}: implementation must be None or 'lax' with a mask, a projection or norms, got "
+            f"{implementation!r}"
+        )
+
+
+def _mask(op: str, state_mask: ArrayLike | None, given: Operands) -> jax.Array | None:
+    size, axes = given.recurrent_kernel.shape[0], "(N, H)" if given.projection is None else "(N, P)"
+    mask = fitting(op, "state_mask", state_mask, (given.x.shape[0], size), axes, given.x)
+    return None if mask is None else widened(mask)
+
+
+def _norms(
+    op: str,
+    given: Operands,
+    input_scale: ArrayLike | None,
+    recurrent_scale: ArrayLike | None,
+    cell_scale: ArrayLike | None,
+    cell_bias: ArrayLike | None,
+    epsilon: float,
+) -> variants.Norms | None:
+    epsilon, x, gates = positive(op, epsilon), given.x, given.input_kernel.shape[1]
+    of_input = fitting(op, "input_scale", input_scale, (gates,), "(4·H,)", x)
+    of_state = fitting(op, "recurrent_scale", recurrent_scale, (gates,), "(4·H,)", x)
+    of_cell = fitting(op, "cell_scale", cell_scale, (gates // 4,), "(H,)", x)
+    bias = fitting(op, "cell_bias", cell_bias, (gates // 4,), "(H,)", x)
+    if of_input is None and of_state is None and of_cell is None and bias is None:
+        return None
+    if of_input is None or of_state is None or of_cell is None:
+        raise ValueError(
+            f"{op}: input_scale, recurrent_scale and cell_scale must be given together, and with them "
+            "cell_bias, got None for one of them"
+        )
+    return variants.Norms(of_input, of_state, of_cell, bias, np.asarray(epsilon, accumulator(x.dtype)))
+
+
+def _special(given: Operands, state_mask: jax.Array | None, norms: variants.Norms | None) -> variants.LSTM:
+    kernels = given.input_kernel, given.recurrent_kernel, given.bias
+    return variants.LSTM(*kernels, state_mask, given.projection, norms)
+
+
+def as_given(final: Any, initial: Any) -> Any:
     """The final carry in the dtypes of the initial one, if given, as ``jax.lax.scan`` requires."""
     if initial is None:
         return final

@@ -67,17 +67,29 @@ def _stacked(lengths: Any) -> Any:
 
 
 def real_steps(lengths: jax.Array, x: jax.Array) -> jax.Array:
-    """True where a step lies within its sequence's length: (N, T, 1) for ``x: (N, T, F)``."""
-    # A select takes operands of one sharding only, and ``lengths`` may come without any: adding a zero
-    # made from x gives it the sharding of x. The same holds for the axes of a shard_map.
-    lengths = lengths + jnp.zeros_like(x[:, 0, 0], dtype=jnp.int32)
-    step = jnp.arange(x.shape[1], dtype=jnp.int32)
-    return jnp.expand_dims(step, (0, 2)) < jnp.expand_dims(lengths, (1, 2))
+    """True where a step lies within its sequence's length: (N, T, 1, ...) for ``x: (N, T, ...)``."""
+    step, others = jnp.arange(x.shape[1], dtype=jnp.int32), tuple(range(2, x.ndim))
+    return jnp.expand_dims(step, (0, *others)) < jnp.expand_dims(of_rows(lengths, x), (1, *others))
 
 
-def real_only(x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """``x``, (N, T, F), with zeros past the ends: what stands there reaches nothing, no gradient either."""
-    return jnp.where(real_steps(lengths, x), x, jnp.zeros_like(x))
+def of_rows(lengths: jax.Array, x: jax.Array) -> jax.Array:
+    """``lengths`` with the sharding that the batch axis of ``x`` has.
+
+    A select takes operands of one sharding only, and ``lengths`` may come without any: adding a zero made
+    from x gives it that of x. The same holds for the axes of a shard_map.
+    """
+    return lengths + jnp.zeros_like(x[(slice(None), *[0] * (x.ndim - 1))], dtype=jnp.int32)
+
+
+def real_only(x: jax.Array, lengths: jax.Array, otherwise: Any = 0) -> jax.Array:
+    """``x``, (N, T, ...), with zeros past the ends: what stands there reaches nothing, no gradient either."""
+    return jnp.where(real_steps(lengths, x), x, jnp.full_like(x, otherwise))
+
+
+def real_rows(y: jax.Array, lengths: jax.Array) -> jax.Array:
+    """``y``, (N, ...), with zeros for sequences without steps."""
+    some = jnp.expand_dims(of_rows(lengths, y) > 0, tuple(range(1, y.ndim)))
+    return jnp.where(some, y, jnp.zeros_like(y))
 
 
 def places(steps: jax.Array | None, count: int) -> jax.Array:

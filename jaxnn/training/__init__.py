@@ -15,6 +15,7 @@ from jaxnn.training.loss_scale import scale_of as scale_of
 from jaxnn.training.loss_scale import scaled_loss as scaled_loss
 from jaxnn.training.paths import labels as labels
 from jaxnn.training.paths import mask as mask
+from jaxnn.training.per_step import per_step as per_step
 from jaxnn.training.prefetch import prefetch as prefetch
 from jaxnn.training.run import Fit as Fit
 from jaxnn.training.score import with_inputs as with_inputs

@@ -17,7 +17,7 @@ from jaxnn.params import Params
 from jaxnn.training import arguments
 from jaxnn.training.batch import Batch, rows_that_count
 from jaxnn.training.over_devices import scored
-from jaxnn.training.score import Loss, Metrics, Scores, score
+from jaxnn.training.score import STEPS, Loss, Metrics, Scores, score
 from jaxnn.training.stream import as_batch, fitted
 
 
@@ -132,15 +132,20 @@ def means(
 ) -> dict[str, float]:
     """The mean of ``scores`` over all batches; between two of them it calls ``pause``."""
     totals: dict[str, float] = defaultdict(float)
+    weights: dict[str, float] = defaultdict(float)
     n = 0
     for (x, y, mask), count in batches(data, batch_size, sharding):
-        for name, value in scores(params, x, y, mask).items():
-            totals[name] += float(value) * count
+        found = scores(params, x, y, mask)
+        for name, value in found.items():
+            if not name.startswith(STEPS):
+                weight = float(found.get(STEPS + name, count))
+                totals[name] += float(value) * weight
+                weights[name] += weight
         pause()
         n += count
     if not n:
         raise ValueError("evaluate: data must give at least one example, got none")
-    return {name: total / n for name, total in totals.items()}
+    return {name: total / (weights[name] or 1) for name, total in totals.items()}
 
 
 def batches(data: Any, batch_size: int, sharding: Sharding | None = None) -> Iterator[tuple[Batch, int]]:
@@ -179,7 +184,7 @@ def _scorer(
     layer = as_layer(net)
 
     def scores(params: Params, x: Any, y: Any, mask: Any) -> Scores:
-        return score(dict(metrics), layer.apply(params, x), y, mask, inputs=x)
+        return score(dict(metrics), layer.apply(params, x), y, mask, inputs=x, counted=True)
 
     def over_devices(params: Params, *batch: Any) -> Scores:
         assert sharding is not None

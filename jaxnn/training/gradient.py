@@ -15,7 +15,7 @@ from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer
 from jaxnn.params import Key, Params
 from jaxnn.training.batch import Batch
-from jaxnn.training.score import Metrics, Scores, score
+from jaxnn.training.score import STEPS, Metrics, Scores, score
 
 
 class Outcome(NamedTuple):
@@ -30,26 +30,40 @@ class Outcome(NamedTuple):
 Pass = Callable[[Params, Batch, Key], Outcome]
 
 
-def forward(net: Layer, functions: Metrics) -> Pass:
-    """The scores of a batch in training, without a gradient: that is an empty tuple."""
+def forward(net: Layer, functions: Metrics, *, counted: bool = False) -> Pass:
+    """The scores of a batch in training, without a gradient: that is an empty tuple.
+
+    ``counted`` adds the numbers of steps of functions that are ``per_step``, for ``in_pieces``.
+    """
 
     def run(params: Params, batch: Batch, key: Key) -> Outcome:
         prediction, net_state = net.train(params, batch.x, key)
-        scores = score(functions, prediction, batch.y, batch.mask, inputs=batch.x, objective="loss")
+        scores = score(
+            functions,
+            prediction,
+            batch.y,
+            batch.mask,
+            inputs=batch.x,
+            objective="loss",
+            counted=counted,
+        )
         return Outcome((), net_state, scores)
 
     return run
 
 
-def backward(net: Layer, functions: Metrics, scale: jax.Array | None = None) -> Pass:
+def backward(
+    net: Layer, functions: Metrics, scale: jax.Array | None = None, *, counted: bool = False
+) -> Pass:
     """The scores, and the gradient by the weights of the mean of the function called ``loss``.
 
     Args:
       net: the layer.
       functions: the loss and the metrics, by name.
       scale: multiplies the loss, and with it the gradient, but not the scores.
+      counted: see ``forward``.
     """
-    ahead = forward(net, functions)
+    ahead = forward(net, functions, counted=counted)
 
     def run(params: Params, batch: Batch, key: Key) -> Outcome:
         def mean(weights: Any) -> tuple[jax.Array, Outcome]:
@@ -66,9 +80,9 @@ def backward(net: Layer, functions: Metrics, scale: jax.Array | None = None) -> 
 def in_pieces(run: Pass, pieces: int) -> Pass:
     """The same for a batch that is split into pieces, which go through the net one after the other.
 
-    Gradients and scores are weighted by the rows that count, so they are those of the whole batch; its
-    activations are in memory one piece at a time. The net's state passes from piece to piece, and each draws
-    with a key of its own.
+    Gradients and scores are weighted by the rows that count, or by the steps, so they are those of the whole
+    batch; its activations are in memory one piece at a time. The net's state passes from piece to piece, and
+    each draws with a key of its own.
     """
     if pieces == 1:
         return run
@@ -78,13 +92,19 @@ def in_pieces(run: Pass, pieces: int) -> Pass:
             rows, share, number = piece
             own = run(params._replace(state=total.net_state), rows, jax.random.fold_in(key, number))
 
-            def plus(sum_: jax.Array, value: jax.Array) -> jax.Array:
-                return sum_ + share.astype(sum_.dtype) * value.astype(sum_.dtype)
+            def plus(sum_: jax.Array, value: jax.Array, weight: jax.Array) -> jax.Array:
+                return sum_ + weight.astype(sum_.dtype) * value.astype(sum_.dtype)
 
+            by_loss = own.scores.get(STEPS + "loss", share)
             return Outcome(
-                jax.tree.map(plus, total.grads, own.grads),
+                jax.tree.map(lambda sum_, value: plus(sum_, value, by_loss), total.grads, own.grads),
                 own.net_state,
-                jax.tree.map(plus, total.scores, own.scores),
+                {
+                    name: total.scores[name] + value
+                    if name.startswith(STEPS)
+                    else plus(total.scores[name], value, own.scores.get(STEPS + name, share))
+                    for name, value in own.scores.items()
+                },
             ), None
 
         parts = _parts(batch, pieces)
@@ -92,8 +112,22 @@ def in_pieces(run: Pass, pieces: int) -> Pass:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, accumulator(leaf.dtype)), like)
         start = zeros._replace(net_state=params.state)
         total, _ = lax.scan(add, start, (parts, _shares(batch, pieces), jnp.arange(pieces)))
-        grads = jax.tree.map(lambda sum_, own: sum_.astype(own.dtype), total.grads, like.grads)
-        return total._replace(grads=grads)
+        steps = {
+            name.removeprefix(STEPS): jnp.where(count == 0, jnp.ones_like(count), count)
+            for name, count in total.scores.items()
+            if name.startswith(STEPS)
+        }
+        scores = {
+            name: value / steps[name] if name in steps else value
+            for name, value in total.scores.items()
+            if not name.startswith(STEPS)
+        }
+
+        def finished(sum_: jax.Array, own: Any) -> jax.Array:
+            mean = sum_ / steps["loss"].astype(sum_.dtype) if "loss" in steps else sum_
+            return mean.astype(own.dtype)
+
+        return Outcome(jax.tree.map(finished, total.grads, like.grads), total.net_state, scores)
 
     return run_all
 

@@ -10,11 +10,15 @@ import numpy as np
 
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.ops import checks
+from jaxnn.training.per_step import Steps
 
 Loss = Callable[..., Any]  #: loss(prediction, target) -> one value per example, or a scalar
 Metrics = Mapping[str, Loss]
 Scores = dict[str, jax.Array]
 Shape = tuple[int, ...]
+
+#: Before the name of a function of steps, in scores: how many steps its mean is taken over.
+STEPS = "steps of "
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def score(
     *,
     inputs: Any = None,
     objective: str | None = None,
+    counted: bool = False,
 ) -> Scores:
     """The mean of each function of ``(prediction, target)`` over the rows that ``mask`` counts.
 
@@ -74,15 +79,28 @@ def score(
       mask: booleans (N,), or None where all rows count.
       inputs: what the net was given, for functions that see it.
       objective: the name of the function that is to be minimised, which must have a gradient.
+      counted: whether the numbers of steps of functions that are ``per_step`` are among the scores.
     """
     if mask is not None:
         mask = _checked_mask(mask)
     scores = {}
     for name, function in functions.items():
         seen = (prediction, target, inputs) if isinstance(function, with_inputs) else (prediction, target)
-        values = _checked(name, function(*seen), prediction, target, name == objective)
-        scores[name] = _mean(name, values, mask)
+        found = function(*seen)
+        if isinstance(found, Steps):
+            totals, counts = (_sum(name, rows, mask) for rows in found)
+            scores[name] = totals / jnp.where(counts == 0, jnp.ones_like(counts), counts)
+            if counted:
+                scores[STEPS + name] = counts
+        else:
+            values = _checked(name, found, prediction, target, name == objective)
+            scores[name] = _mean(name, values, mask)
     return scores
+
+
+def _sum(name: str, rows: jax.Array, mask: jax.Array | None) -> jax.Array:
+    _check_rows(name, mask, rows.shape[0])
+    return rows.sum() if mask is None else rows.sum(where=mask)
 
 
 def _mean(name: str, values: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -96,12 +114,16 @@ def _mean(name: str, values: jax.Array, mask: jax.Array | None) -> jax.Array:
             )
         return values
     n = values.shape[0]
-    if mask is not None and mask.shape != (n,):
-        raise ValueError(f"{name}: mask must have one value per example, shape ({n},), got {mask.shape}")
+    _check_rows(name, mask, n)
     rows = values.mean(axis=tuple(range(1, values.ndim)))
     if mask is None:
         return rows.mean() if n else rows.sum()
     return rows.sum(where=mask) / jnp.maximum(mask.sum(dtype=rows.dtype), 1)
+
+
+def _check_rows(name: str, mask: jax.Array | None, n: int) -> None:
+    if mask is not None and mask.shape != (n,):
+        raise ValueError(f"{name}: mask must have one value per example, shape ({n},), got {mask.shape}")
 
 
 def _checked_mask(mask: Any) -> jax.Array:

@@ -135,7 +135,7 @@ def make_step(
       loss: ``loss(prediction, target)`` as optax has them: one value per example, (N,), or (N, …) with axes
         that the target has; its mean is minimised. A scalar is taken as it is, and then no mask can be given.
         ``prediction`` is whatever the net returns, ``target`` whatever ``y`` is: an array, a pytree, None.
-        ``nn.training.with_inputs`` makes one that sees ``x`` too.
+        ``nn.training.with_inputs`` makes one that sees ``x`` too, ``per_step`` one of sequences with lengths.
       metrics: further functions of the same form, by name, to be reported; none is called ``loss``.
       accumulate: a batch goes through the net in this many pieces, one after the other, whose gradients are
         averaged: that of the whole batch, in the memory of one piece. It divides the rows. Layers with batch
@@ -189,7 +189,7 @@ def training_step(
     def step(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores]:
         _check_state(state, optimizer)
         key = jax.random.fold_in(state.key, state.step)
-        batch = Batch(x, y, mask)
+        batch, counted = Batch(x, y, mask), accumulate > 1
 
         def run(way: Pass, weights: Any) -> Outcome:
             run = in_pieces(way, accumulate)
@@ -198,13 +198,13 @@ def training_step(
 
         # The other two are named since optax's line searches refuse what their value_fn doesn't take.
         def value(weights: Any, *, obj_fn: Any = None, grad_fn: Any = None) -> jax.Array:
-            return run(forward(net, functions), weights).scores["loss"]
+            return run(forward(net, functions, counted=counted), weights).scores["loss"]
 
         def slope(weights: Any, *_: Any) -> Any:
-            return run(backward(net, functions), weights).grads
+            return run(backward(net, functions, counted=counted), weights).grads
 
         scale = scale_of(state.opt_state)
-        grads, net_state, scores = run(backward(net, functions, scale), state.params.weights)
+        grads, net_state, scores = run(backward(net, functions, scale, counted=counted), state.params.weights)
         extra = {"value": scores["loss"], "grad": grads, "value_fn": value, "obj_fn": value, "grad_fn": slope}
         updates, opt_state = update_with(optimizer, grads, state.opt_state, state.params.weights, extra)
         weights = apply_updates(state.params.weights, updates)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -52,6 +53,8 @@ ENTRIES = [
     Entry("lp_pool", lambda: nn.lp_pool(2, p=2), IMAGE),
     Entry("global_max_pool", lambda: nn.global_max_pool, IMAGE, keeps_integers=True),
     Entry("global_avg_pool", lambda: nn.global_avg_pool, IMAGE),
+    Entry("attention_pool", lambda: nn.attention_pool(heads=2, kernel_init=jax.nn.initializers.ones), IMAGE),
+    Entry("each_step", lambda: nn.each_step(nn.dense(3)), SEQUENCE),
     Entry("adaptive_avg_pool", lambda: nn.adaptive_avg_pool((3, 2)), IMAGE),
     Entry("adaptive_max_pool", lambda: nn.adaptive_max_pool(2), IMAGE, keeps_integers=True),
     Entry("upsample-nearest", lambda: nn.upsample(2), IMAGE, keeps_integers=True),
@@ -76,6 +79,9 @@ ENTRIES = [
     Entry("rnn", lambda: nn.rnn(4), SEQUENCE),
     Entry("lstm", lambda: nn.lstm(4), SEQUENCE),
     Entry("gru", lambda: nn.gru(4), SEQUENCE),
+    Entry("lstm-normalised", lambda: nn.lstm(4, projection=2, layer_norm=True), SEQUENCE),
+    Entry("conv_lstm", lambda: nn.conv_lstm(3, 3, padding="SAME"), (2, 3, 5, 2)),
+    Entry("stacked", lambda: nn.stacked(nn.gru(4), 2, bidirectional=True, dropout=0.2), SEQUENCE),
     Entry("bidirectional", lambda: nn.bidirectional(nn.gru(4)), SEQUENCE),
     Entry("multi_head_attention", lambda: nn.multi_head_attention(4, 2), HEADS),
     Entry(

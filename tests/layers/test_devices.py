@@ -143,3 +143,40 @@ def test_repeat_over_weights_that_vary_where_the_input_does_not():
         member, mesh=mesh_of((2,)), in_specs=(jax.P("batch"), jax.P()), out_specs=jax.P("batch")
     )
     assert_close(jax.jit(sharded)(members, x), jax.vmap(layer.apply, (0, None))(members, x))
+
+
+#: What knows of lengths in a way of its own: padding that moves, statistics, sums and maxima over time.
+OVER_TIME = {
+    "net": lambda: nn.serial(
+        nn.conv(4, 3, strides=2, padding="SAME"), nn.batch_norm(), nn.avg_pool(2), nn.attention_pool()
+    ),
+    "group_norm": lambda: nn.serial(nn.group_norm(2), nn.max_pool(2), nn.global_max_pool),
+    "recurrent": lambda: nn.serial(nn.lstm(4, projection=2), nn.stacked(nn.gru(3), 2)),
+}
+
+
+@pytest.mark.parametrize("kind", [deep("Auto"), "Explicit"])
+@pytest.mark.parametrize("name", ["net", deep("group_norm"), deep("recurrent")])
+def test_sequences_over_devices_send_only_sums(name, kind):
+    layer, x = OVER_TIME[name](), jax.random.normal(jax.random.key(1), (ROWS, 9, 4))
+    lengths = jnp.arange(ROWS, dtype=jnp.int32) % 10
+    params = layer.init(jax.random.key(0), (x, lengths))
+
+    def run(params, x, lengths):
+        def loss(weights, x):
+            y, state = layer.train(params._replace(weights=weights), (x, lengths))
+            return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(y)[:1]), state
+
+        return jax.grad(loss, (0, 1), has_aux=True)(params.weights, x)
+
+    expected = jax.device_get(plain_jit(run)(params, x, lengths))
+    mesh = mesh_of((8,), kind)
+    with jax.set_mesh(mesh):
+        specs = jax.P(), jax.P("batch"), jax.P("batch")
+        args = [
+            jax.device_put(arg, jax.NamedSharding(mesh, spec))
+            for arg, spec in zip((params, x, lengths), specs, strict=True)
+        ]
+        program = jax.jit(run).lower(*args).compile()
+        check_only_sums(program, params)
+        assert_close(jax.device_get(program(*args)), expected, terms=4096, scale=1)

@@ -7,13 +7,15 @@ import pytest
 
 from jaxnn.combinators import graph, mixed_precision, remat, serial, split
 from jaxnn.combinators.bidirectional import bidirectional
+from jaxnn.combinators.stacked import stacked
+from jaxnn.layers.conv_lstm import conv_lstm
 from jaxnn.layers.dense import dense
 from jaxnn.layers.recurrent import gru, lstm, rnn
-from jaxnn.layers.sequences import Sequences
 from jaxnn.ops import recurrent
 from jaxnn.ops.sequences import reverse_sequences
 from jaxnn.outputs import output_shape
 from jaxnn.params import Params
+from jaxnn.sequences import Sequences
 from tests.support import assert_close, deep, rng_array
 
 N, T, F, H = 3, 6, 3, 4
@@ -207,6 +209,131 @@ def test_bidirectional_of_a_stack_and_under_other_combinators():
     y = jax.jit(net.apply)(params, (X, LENGTHS))
     noisy = np.where(np.arange(T)[None, :, None] < LENGTHS[:, None, None], X, np.float32(np.nan))
     assert_close(jax.jit(net.apply)(params, (noisy, LENGTHS)), y)
+
+
+# What is dropped, projected and stacked.
+
+
+def test_dropout_of_the_state_is_one_mask_for_all_steps_and_pieces():
+    layer = lstm(H, state_dropout=0.5, return_carry=True)
+    params, key = start(layer), jax.random.key(3)
+    train = jax.jit(layer.train)
+    (y, final), _ = train(params, X, key)
+    masks = (np.array(m, np.float32).reshape(1, H) for m in np.ndindex(*[2] * H))
+    found = [
+        mask
+        for mask in masks
+        if np.allclose(recurrent.lstm(X[:1], **params.weights, state_mask=2 * mask)[0], y[:1], atol=1e-5)
+    ]
+    assert len(found) == 1
+    (first, carry), _ = train(params, X[:, :2], key)
+    (rest, last), _ = train(params, Sequences(X[:, 2:], carry=carry), key)
+    assert_close((jnp.concatenate([first, rest], 1), last), (y, final))
+    assert_close(layer.apply(params, X), lstm(H, return_carry=True).apply(params, X))
+    other = train(params, X, jax.random.key(4))[0][0]
+    assert np.abs(other - y).max() > 0.01
+    with pytest.raises(ValueError, match="lstm: train needs a key"):
+        layer.train(params, X)
+
+
+@pytest.mark.parametrize("name", [deep("rnn"), "gru"])
+def test_dropout_of_the_state_of_the_others(name):
+    layer = LAYERS[name](H, state_dropout=0.5)
+    params = start(layer)
+    dropped = layer.train(params, (X, LENGTHS), jax.random.key(0))[0][0]
+    none = OPS[name](X, **params.weights, lengths=LENGTHS, state_mask=np.zeros((N, H), np.float32))[0]
+    assert_close(dropped[0, 0], none[0, 0])  # no state has been read yet
+    assert np.any(dropped != none)
+
+
+def test_a_projected_and_normalised_lstm():
+    layer = lstm(H, projection=2, layer_norm=True, return_carry=True)
+    params = start(layer)
+    assert {key: w.shape for key, w in params.weights.items()} == {
+        "input_kernel": (F, 4 * H), "recurrent_kernel": (2, 4 * H), "bias": (4 * H,),
+        "projection_kernel": (H, 2), "input_scale": (4 * H,), "recurrent_scale": (4 * H,),
+        "cell_scale": (H,), "cell_bias": (H,),
+    }  # fmt: skip
+    (y, _), (h, c) = layer.apply(params, (X, LENGTHS))
+    assert (y.shape, h.shape, c.shape) == ((N, T, 2), (N, 2), (N, H))
+    assert_close((y, (h, c)), recurrent.lstm(X, **params.weights, lengths=LENGTHS))
+    assert set(lstm(H, layer_norm=True, bias=False).init(jax.random.key(0), X).weights) == {
+        "input_kernel", "recurrent_kernel", "input_scale", "recurrent_scale", "cell_scale",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_stacked_equals_a_serial_of_layers(both_ways):
+    net = stacked(gru(H, outputs="last"), 2, bidirectional=both_ways)
+    wrap = bidirectional if both_ways else (lambda layer: layer)
+    row = serial(l0=wrap(gru(H)), l1=wrap(gru(H, outputs="last")))
+    params = start(row, (X, LENGTHS))
+    assert jax.tree.map(jnp.shape, net.init(jax.random.key(0), (X, LENGTHS))) == jax.tree.map(
+        jnp.shape, params
+    )
+    assert_close(net.apply(params, (X, LENGTHS)), row.apply(params, (X, LENGTHS)))
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("layer", [lstm(H, projection=2, return_carry=True), deep(rnn(H, return_carry=True))])
+def test_a_stack_in_pieces_equals_the_whole(layer, lengths):
+    net = stacked(layer, 2)
+    params = start(net)
+    whole, final = net.apply(params, Sequences(X, lengths))
+    left = None if lengths is None else lengths - 2
+    y, carry = net.apply(params, Sequences(X[:, :2], lengths))
+    rest, last = net.apply(params, Sequences(X[:, 2:], left, carry))
+    pieces = [y, rest] if lengths is None else [y[0], rest[0]]
+    assert_close(jnp.concatenate(pieces, 1), whole if lengths is None else whole[0])
+    assert_close(last, final)
+    step = stacked(lstm(H), 2)
+    params = start(step)
+    stream, carry, outputs = step.stream(params, T), None, []
+    for t in range(0, T, 3):
+        y, carry = stream(X[:, t : t + 3], carry)
+        outputs.append(y)
+    assert_close(jnp.concatenate(outputs, 1), step.apply(params, X))
+
+
+def test_dropout_between_the_layers_of_a_stack():
+    net = stacked(rnn(H), 3, dropout=1.0)
+    params = start(net, (X, LENGTHS))
+    (y, _), _ = net.train(params, (X, LENGTHS), jax.random.key(0))
+    top = Params(params.weights["l2"], {})
+    assert_close(y, rnn(H).apply(top, (np.zeros((N, T, H), np.float32), LENGTHS))[0])
+    assert_close(net.apply(params, X), stacked(rnn(H), 3).apply(params, X))
+
+
+@pytest.mark.parametrize("outputs", ["all", "last"])
+def test_a_conv_lstm_as_a_layer_both_ways(outputs):
+    x = rng_array(N, T, 5, F)
+    single = conv_lstm(2, 3, strides=2, padding="SAME", outputs=outputs, return_carry=True)
+    net = bidirectional(single)
+    params = start(net, (x, LENGTHS))
+    shapes = {"input_kernel": (3, F, 8), "recurrent_kernel": (3, 2, 8), "bias": (8,)}
+    assert jax.tree.map(jnp.shape, params.weights["forward"]) == shapes
+    result, (there, _) = net.apply(params, (x, LENGTHS))
+    own, carry = single.apply(Params(params.weights["forward"], {}), (x, LENGTHS))
+    assert_close(there, carry)
+    if outputs == "all":
+        assert result[0].shape == (N, T, 3, 4)
+        assert_close(result[0][..., :2], own[0])
+    else:
+        assert_close(result[..., :2], own)
+
+
+def test_bad_settings_of_stacks_and_variants_get_a_sentence():
+    with pytest.raises(ValueError, match="stacked: dropout must be 0 for one layer, since it stands between"):
+        stacked(lstm(2), 1, dropout=0.1)
+    net = stacked(lstm(H), 2)
+    with pytest.raises(ValueError, match="stacked: carry must be a tuple of 2, that of each layer, got"):
+        net.apply(start(net), Sequences(X, carry=(X, X, X)))
+    with pytest.raises(ValueError, match=r"rnn: state_dropout must be in \[0, 1\), the probability to drop"):
+        rnn(2, state_dropout=1.0)
+    with pytest.raises(ValueError, match="lstm: projection must be at least 1, got 0"):
+        lstm(2, projection=0)
+    with pytest.raises(ValueError, match=r"conv_lstm: x must be \(N, T, \*space, C\), got shape \(3, 6, 3\)"):
+        conv_lstm(2, 3).init(jax.random.key(0), X)
 
 
 # Initial weights.

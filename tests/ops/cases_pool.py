@@ -1,6 +1,7 @@
 from functools import partial
 
 from jaxnn.ops.adaptive_pool import adaptive_avg_pool, adaptive_max_pool
+from jaxnn.ops.attention_pool import attention_pool
 from jaxnn.ops.global_pool import global_avg_pool, global_max_pool
 from jaxnn.ops.lp_pool import lp_pool
 from jaxnn.ops.pool import avg_pool, max_pool, min_pool
@@ -34,6 +35,7 @@ CASES = [
     Case("lp-pool-fractional", partial(lp_pool, window=2, p=2.5, strides=1), ((2, 5, 1),)),
     Case("global-max-pool", global_max_pool, SMALL, LARGE),
     Case("global-avg-pool", global_avg_pool, SMALL, LARGE),
+    Case("attention-pool", attention_pool, (*SMALL, (SMALL[0][-1], 1)), (*LARGE, (LARGE[0][-1], 1))),
     Case("adaptive-avg-pool", partial(adaptive_avg_pool, output_size=(3, 2)), SMALL, ((4, 41, 50, 5),)),
     Case("adaptive-max-pool", partial(adaptive_max_pool, output_size=(3, 2)), SMALL, ((4, 41, 50, 5),)),
     Case("max-pool-with-indices", values, SMALL, LARGE),

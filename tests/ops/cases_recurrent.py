@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.ops import recurrent, sequences
+from jaxnn.ops.conv_lstm import conv_lstm, conv_lstm_step
 from tests.ops.case import Case, Shape
 
 N, T, F, H = 3, 4, 2, 3
@@ -66,6 +67,31 @@ def reverse(x: jax.Array) -> jax.Array:
     return sequences.reverse_sequences(x, some_lengths(jnp.asarray(x)))
 
 
+def masked(x: jax.Array, mask: Any, *weights: Any) -> Any:
+    return recurrent.gru(x, *weights, state_mask=for_every_row(x, mask), lengths=some_lengths(x))
+
+
+def projected(x: jax.Array, projection: Any, *weights: Any) -> Any:
+    y, (h, c) = recurrent.lstm(x, *weights, projection_kernel=projection, lengths=some_lengths(x))
+    return y, h, c
+
+
+def normalised(x: jax.Array, of_input: Any, of_state: Any, of_cell: Any, bias: Any, *weights: Any) -> Any:
+    scales = {"input_scale": of_input, "recurrent_scale": of_state, "cell_scale": of_cell, "cell_bias": bias}
+    return recurrent.lstm(x, *weights, **scales, epsilon=0.1, reverse=True)[0]
+
+
+def of_images(x: jax.Array, *weights: Any) -> Any:
+    y, (h, c) = conv_lstm(x, *weights, padding="SAME", strides=2)
+    return y, h, c
+
+
+def step_of_images(x: jax.Array, *weights: Any) -> Any:
+    carry = (jnp.zeros_like(x[..., :2]),) * 2
+    (h, c), y = conv_lstm_step(carry, x, *weights, padding="SAME")
+    return y, h, c
+
+
 def kernels(gates: int, features: int = F, hidden: int = H) -> tuple[Shape, Shape, Shape]:
     return (features, gates * hidden), (hidden, gates * hidden), (gates * hidden,)
 
@@ -83,5 +109,10 @@ CASES = [
     Case("gru-lengths", gru, (X, *kernels(3), STATE), large=(LARGE, *kernels(3, 600), STATE)),
     Case("gru-reverse-carry", gru_carry, (X, STATE, *kernels(3), STATE)),
     Case("gru-step", gru_step, ((N, F), STATE, *kernels(3), STATE)),
+    Case("gru-mask", masked, (X, STATE, *kernels(3), STATE)),
+    Case("lstm-projected", projected, (X, (H, 2), (F, 4 * H), (2, 4 * H), (4 * H,))),
+    Case("lstm-normalised", normalised, (X, *[(4 * H,)] * 2, STATE, STATE, *kernels(4))),
+    Case("conv-lstm", of_images, ((2, 3, 4, 3, 2), (2, 2, 2, 8), (2, 2, 2, 8), (8,))),
+    Case("conv-lstm-step", step_of_images, ((2, 4, 2), (3, 2, 8), (2, 2, 8), (8,))),
     Case("reverse-sequences", reverse, (X,)),
 ]

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnn.kernels.recurrence import forms
+import jaxnn as nn
+from jaxnn.kernels.recurrence.forms import block_length
+from jaxnn.kernels.recurrence.values import Operands
 from jaxnn.ops import recurrent, sequences
 from tests.reference import recurrent as reference
 from tests.support import assert_close, deep, known_answers, plain_jit, rng_array
@@ -36,21 +38,45 @@ every_net = pytest.mark.parametrize("name", NETS)
 lstm_at_least = pytest.mark.parametrize("name", [deep("rnn"), "lstm", deep("gru")])
 
 
-def make_weights(name: str, seed: int = 0, dtype: Any = np.float32) -> dict[str, np.ndarray]:
-    columns = NETS[name].gates * H
+def make_weights(name: str, seed: int = 0, dtype: Any = np.float32, hidden: int = H) -> dict[str, np.ndarray]:
+    columns = NETS[name].gates * hidden
     weights = {
         "input_kernel": rng_array(F, columns, seed=seed + 1, dtype=dtype),
-        "recurrent_kernel": rng_array(H, columns, seed=seed + 2, dtype=dtype),
+        "recurrent_kernel": rng_array(hidden, columns, seed=seed + 2, dtype=dtype)
+        * dtype((H / hidden) ** 0.5),
         "bias": rng_array(columns, seed=seed + 3, dtype=dtype),
     }
     if name == "gru":
-        weights["recurrent_bias"] = rng_array(H, seed=seed + 4, dtype=dtype)
+        weights["recurrent_bias"] = rng_array(hidden, seed=seed + 4, dtype=dtype)
     return weights
 
 
-def make_carry(name: str, seed: int = 0, dtype: Any = np.float32) -> Any:
-    h, c = (rng_array(N, H, seed=seed + i, dtype=dtype) for i in (5, 6))
+def make_carry(name: str, seed: int = 0, dtype: Any = np.float32, hidden: int = H) -> Any:
+    h, c = (rng_array(N, hidden, seed=seed + i, dtype=dtype) for i in (5, 6))
     return (h, c) if name == "lstm" else h
+
+
+#: What an LSTM may have beside its equations, by name.
+VARIANTS = ("projection", "layer_norm", "both", "mask")
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+P = 2
+
+
+def make_variant(variant: str, dtype: Any = np.float32) -> tuple[dict[str, np.ndarray], Any]:
+    """The weights of an LSTM, with what is special about it, and a carry."""
+    weights, (h, c) = make_weights("lstm", dtype=dtype), make_carry("lstm", dtype=dtype)
+    if variant in ("projection", "both"):
+        weights["recurrent_kernel"] = weights["recurrent_kernel"][:P]
+        weights["projection_kernel"] = rng_array(H, P, seed=11, dtype=dtype)
+        h = h[:, :P]
+    if variant in ("layer_norm", "both"):
+        for i, (entry, size) in enumerate(
+            (("input_scale", 4 * H), ("recurrent_scale", 4 * H), ("cell_scale", H), ("cell_bias", H))
+        ):
+            weights[entry] = rng_array(size, seed=12 + i, dtype=dtype)
+    if variant == "mask":
+        weights["state_mask"] = rng_array(N, H, seed=16, dtype=dtype)
+    return weights, (h, c)
 
 
 def zeros(name: str) -> Any:
@@ -70,6 +96,53 @@ def test_equals_the_reference(name, lengths, reverse, seed):
     expected = reference.over_time(step, x, carry, lengths, reverse)
     with jax.enable_x64(True):
         assert_close(NETS[name].op(x, **weights, carry=carry, lengths=lengths, reverse=reverse), expected)
+
+
+@pytest.mark.parametrize("reverse", [False, deep(True)])
+@pytest.mark.parametrize("variant", ["projection", "layer_norm", "both"])
+def test_a_variant_equals_the_reference(variant, reverse, x64):
+    weights, carry = make_variant(variant, np.float64)
+    x, lengths = rng_array(N, T, F, dtype=np.float64), [4, 0, T]
+    expected = reference.over_time(partial(reference.lstm_step, weights=weights), x, carry, lengths, reverse)
+    assert_close(recurrent.lstm(x, **weights, carry=carry, lengths=lengths, reverse=reverse), expected)
+
+
+def test_bad_variants_get_a_sentence():
+    weights, carry = make_variant("both")
+    x = rng_array(N, T, F)
+    with pytest.raises(
+        ValueError, match=r"lstm: recurrent_kernel must be \(P, 4·H\) = \(2, 16\) for x of shape"
+    ):
+        recurrent.lstm(x, **weights | {"recurrent_kernel": make_weights("lstm")["recurrent_kernel"]})
+    with pytest.raises(ValueError, match=r"lstm: projection_kernel must be \(H, P\), got shape \(4,\)"):
+        recurrent.lstm(x, **weights | {"projection_kernel": weights["cell_bias"]})
+    with pytest.raises(ValueError, match=r"lstm: carry h must be \(N, P\) = \(3, 2\), got shape \(3, 4\)"):
+        recurrent.lstm(x, **weights, carry=(carry[1], carry[1]))
+    with pytest.raises(ValueError, match=r"lstm: cell_scale must be \(H,\) = \(4,\), got shape \(2,\)"):
+        recurrent.lstm(x, **weights | {"cell_scale": weights["cell_scale"][:2]})
+    with pytest.raises(ValueError, match="lstm: input_scale, recurrent_scale and cell_scale must be given"):
+        recurrent.lstm(x, **weights | {"cell_scale": None})
+    with pytest.raises(
+        ValueError, match="lstm: implementation must be None or 'lax' with a mask, a projection"
+    ):
+        recurrent.lstm(x, **weights, implementation="hoisted")
+    with pytest.raises(ValueError, match=r"gru: state_mask must be \(N, H\) = \(3, 4\), got shape \(3, 2\)"):
+        recurrent.gru(x, **make_weights("gru"), state_mask=carry[0])
+    mask = carry[1].astype(np.float16)
+    with pytest.raises(TypeError, match="rnn_step: state_mask must be float32, as x is, got float16"):
+        recurrent.rnn_step(carry[1], x[:, 0], **make_weights("rnn"), state_mask=mask)
+
+
+@every_net
+def test_a_mask_multiplies_the_state_where_the_kernel_reads_it(name):
+    """The same for all sequences, it could as well multiply the rows of the kernel."""
+    weights, x, carry = make_weights(name), rng_array(N, T, F), make_carry(name)
+    row = rng_array(H, seed=20)
+    y = NETS[name].op(x, **weights, carry=carry, state_mask=np.stack([row] * N), lengths=[4, 0, T])
+    scaled = weights | {"recurrent_kernel": row[:, None] * weights["recurrent_kernel"]}
+    assert_close(y, NETS[name].op(x, **scaled, carry=carry, lengths=[4, 0, T]))
+    alone = NETS[name].op(x[:1], **weights, state_mask=row[None])[0]
+    assert_close(NETS[name].op(x, **weights, state_mask=np.stack([row, 0 * row, row]))[0][:1], alone)
 
 
 @given(lengths=st.lists(st.integers(-1, T + 2), min_size=N, max_size=N), channels=st.sampled_from([(), (2,)]))
@@ -148,6 +221,49 @@ def test_equals_pytorch_with_gradients(torch_net, shape):
     assert_close(final, answers["final"])
     for name, gradient in gradients.items():
         assert_close(gradient, answers[f"grad/{name}"])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("lstm", nn.lstm(4, projection=2)), ("gru", nn.gru(4))], ids=["lstm", "gru"]
+)
+def test_a_stack_of_both_directions_equals_pytorch_with_gradients(name, layer):
+    """Outputs, and the gradients of torch's own entries, which go in and out through ``interop``."""
+    answers = known_answers("recurrent_variants")
+    own = {key.removeprefix(f"{name}/"): a for key, a in answers.items() if key.startswith(f"{name}/")}
+    state = {key.removeprefix("state/"): a for key, a in own.items() if key.startswith("state/")}
+    net = nn.stacked(layer, 2, bidirectional=True)
+    like = net.init(jax.random.key(0), (own["x"], answers["lengths"]))
+    params = nn.interop.torch.load_state_dict(net, like, state)
+
+    def loss(weights, x):
+        y = net.apply(params._replace(weights=weights), (x, answers["lengths"]))[0]
+        return jnp.vdot(jnp.sin(jnp.arange(y.size, dtype=jnp.float32) + 1), y.ravel()), y
+
+    (grads, dx), y = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params.weights, own["x"])
+    assert_close((y, dx), (own["y"], own["grad/x"]))
+    back = nn.interop.torch.to_state_dict(net, params._replace(weights=grads))
+    # The second bias here holds the candidate's alone.
+    expected = {key: own[f"grad/{key}"] for key in state if "bias_hh" not in key}
+    assert_close({key: back[key] for key in expected}, expected)
+    saved = nn.interop.torch.to_state_dict(net, params)
+    assert_close(
+        {key: saved[key] for key in state if "weight" in key},
+        {k: a for k, a in state.items() if "weight" in k},
+    )
+
+
+def test_a_normalised_lstm_equals_pytorch_with_gradients():
+    answers = known_answers("recurrent_variants")
+    own = {key.removeprefix("layer_norm/"): a for key, a in answers.items() if key.startswith("layer_norm/")}
+    weights = {key.removeprefix("state/"): a for key, a in own.items() if key.startswith("state/")}
+
+    def loss(weights, x):
+        y = recurrent.lstm(x, **weights)[0]
+        return jnp.vdot(jnp.sin(jnp.arange(y.size, dtype=jnp.float32) + 1), y.ravel()), y
+
+    (grads, dx), y = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(weights, own["x"])
+    assert_close((y, dx), (own["y"], own["grad/x"]))
+    assert_close(grads, {key: own[f"grad/{key}"] for key in weights})
 
 
 # Conventions.
@@ -286,6 +402,52 @@ def test_steps_agree_with_the_whole(name):
     assert_close(carry, final)
 
 
+@every_variant
+@pytest.mark.parametrize("dtype", [jnp.float32, deep(jnp.bfloat16)])
+def test_a_variant_in_steps_and_in_pieces_equals_the_whole(variant, dtype):
+    weights, carry = jax.tree.map(lambda a: jnp.asarray(a, dtype), make_variant(variant))
+    x, lengths = jnp.asarray(rng_array(N, T, F), dtype), np.array([4, 0, 6])
+    carry = jax.tree.map(lambda a: a.astype(jnp.float32), carry)
+    whole = recurrent.lstm(x, **weights, carry=carry, lengths=lengths)
+    y, first = recurrent.lstm(x[:, :1], **weights, carry=carry, lengths=lengths)
+    rest, last = recurrent.lstm(x[:, 1:], **weights, carry=first, lengths=lengths - 1)
+    assert_close((jnp.concatenate([y, rest], 1), last), whole)
+    whole, _ = recurrent.lstm(x, **weights, carry=carry)
+    for t in range(2):
+        carry, y = recurrent.lstm_step(carry, x[:, t], **weights)
+        assert y.dtype == dtype
+        assert_close(y, whole[:, t])
+
+
+@every_variant
+def test_nothing_past_the_end_reaches_a_variant(variant):
+    weights, _ = make_variant(variant)
+    x, lengths = rng_array(N, T, F), np.array([4, 0, 6])
+    bad = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, np.float32(np.nan))
+
+    @jax.jit
+    @partial(jax.value_and_grad, argnums=(0, 1))
+    def run(x, weights):
+        y, final = recurrent.lstm(x, **weights, lengths=lengths)
+        return jnp.sin(y).sum() + sum(jnp.sin(c).sum() for c in final)
+
+    assert_close(run(bad, weights), run(x, weights))
+
+
+def test_a_variant_in_low_precision_adds_up_gradients_in_float32():
+    """Of a kernel that 400 steps read: in bfloat16 the sum would stop to grow at 256."""
+    weights, _ = make_variant("projection")
+    weights = jax.tree.map(lambda a: jnp.zeros_like(a, jnp.bfloat16), weights)
+    weights["bias"] = jnp.asarray(saturated(50, -50, 50, 50), jnp.bfloat16)  # h = tanh(1) at every step
+    x = jnp.zeros((1, 400, F), jnp.bfloat16)
+
+    def loss(kernel):
+        return recurrent.lstm(x, **(weights | {"projection_kernel": kernel}))[0].astype(jnp.float32).sum()
+
+    grad = jax.jit(jax.grad(loss))(weights["projection_kernel"])
+    assert_close(grad, np.full((H, P), 400 * np.tanh(1), np.float32), dtype=jnp.bfloat16)
+
+
 @every_net
 def test_a_step_fits_into_scan(name):
     weights, carry, x = make_weights(name), make_carry(name), rng_array(N, T, F)
@@ -315,22 +477,31 @@ def whole_and_scanned(name: str, steps: int, *, reverse: bool) -> tuple[Callable
     return whole, scanned
 
 
-def arguments_and_tangents(name: str, steps: int) -> tuple[Any, Any]:
+def arguments_and_tangents(name: str, steps: int, length: int) -> tuple[Any, Any]:
+    """So many gates that ``length`` steps make one block."""
+    hidden = -(-8192 // (length * NETS[name].gates))
     args = (
         rng_array(N, steps, F, dtype=np.float64),
-        make_weights(name, dtype=np.float64),
-        make_carry(name, dtype=np.float64),
+        make_weights(name, dtype=np.float64, hidden=hidden),
+        make_carry(name, dtype=np.float64, hidden=hidden),
     )
     return args, jax.tree.map(lambda a: rng_array(*a.shape, seed=50, dtype=np.float64), args)
+
+
+def blocks(args: Any) -> int:
+    """How many blocks the derivative takes."""
+    x, weights, carry = args
+    recurrent = (weights["recurrent_kernel"], None)
+    return x.shape[1] // block_length(Operands(x, None, recurrent, None, carry, None))
 
 
 @lstm_at_least
 @pytest.mark.parametrize("steps", [deep(15), deep(32), 34, deep(37)])
 @pytest.mark.parametrize("reverse", [deep(False), True])
-def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64, monkeypatch):
+def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64):
     """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
-    monkeypatch.setattr(forms, "BLOCK", 16 * NETS[name].gates * H)
-    args, tangents = arguments_and_tangents(name, steps)
+    args, tangents = arguments_and_tangents(name, steps, 16)
+    assert blocks(args) == (2 if steps in (32, 34) else 1)
 
     def derivatives(f):
         y, forward = jax.jvp(f, args, tangents)
@@ -342,9 +513,9 @@ def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, 
 
 @lstm_at_least
 @pytest.mark.parametrize("reverse", [False, deep(True)])
-def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reverse, x64, monkeypatch):
-    monkeypatch.setattr(forms, "BLOCK", 2 * NETS[name].gates * H)
-    args, tangents = arguments_and_tangents(name, 8)
+def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reverse, x64):
+    args, tangents = arguments_and_tangents(name, 16, 8)
+    assert blocks(args) == 2
 
     def second(f):
         def gradients(*args):
@@ -353,7 +524,7 @@ def test_second_derivatives_over_several_blocks_equal_those_of_a_scan(name, reve
 
         return jax.jvp(gradients, args, tangents)[1]
 
-    whole, scanned = whole_and_scanned(name, 8, reverse=reverse)
+    whole, scanned = whole_and_scanned(name, 16, reverse=reverse)
     assert_close(jax.jit(partial(second, whole))(), plain_jit(partial(second, scanned))())
 
 

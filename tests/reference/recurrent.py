@@ -18,19 +18,24 @@ def rnn_step(h: Array, x: Array, weights: dict[str, Array], activation: Callable
 
 def lstm_step(carry: tuple[Array, Array], x: Array, weights: dict[str, Array]) -> tuple[Array, Array]:
     h, c = carry
-    size = len(h)
+    size = len(c)
+    from_x, from_h = x @ weights["input_kernel"], h @ weights["recurrent_kernel"]
+    if "cell_scale" in weights:
+        from_x, from_h = norm(from_x) * weights["input_scale"], norm(from_h) * weights["recurrent_scale"]
 
     def gate(index: int) -> Array:
         columns = slice(index * size, (index + 1) * size)
-        return (
-            x @ weights["input_kernel"][:, columns]
-            + h @ weights["recurrent_kernel"][:, columns]
-            + weights["bias"][columns]
-        )
+        return from_x[columns] + from_h[columns] + weights["bias"][columns]
 
     into, forget, new, out = sigmoid(gate(0)), sigmoid(gate(1)), np.tanh(gate(2)), sigmoid(gate(3))
     c = forget * c + into * new
-    return out * np.tanh(c), c
+    shown = norm(c) * weights["cell_scale"] + weights["cell_bias"] if "cell_scale" in weights else c
+    h = out * np.tanh(shown)
+    return h @ weights["projection_kernel"] if "projection_kernel" in weights else h, c
+
+
+def norm(x: Array) -> Array:
+    return (x - x.mean()) / np.sqrt(x.var() + 1e-5)
 
 
 def gru_step(h: Array, x: Array, weights: dict[str, Array]) -> Array:

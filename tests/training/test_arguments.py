@@ -45,6 +45,7 @@ GOOD = {
         "state": nn.init_state(NET, nn.training.averaged(optax.sgd(0.1), 0.9), KEY, X),
     },
     nn.training.with_inputs: {"function": never},
+    nn.training.per_step: {"function": never},
     nn.training.Best: {"score": "loss", "higher": False, "patience": 2, "margin": 0.0},
     nn.training.prefetch: {"batches": [], "ahead": 1, "put": never},
     nn.training.JSONLines: {"path": os.devnull, "name": "step"},

@@ -202,6 +202,8 @@ def _save_recurrent(slots: Slots, flat: int | None, xp: Any) -> dict[str, Any]:
         "weight_ih": xp.transpose(weights["input_kernel"]),
         "weight_hh": xp.transpose(weights["recurrent_kernel"]),
     }
+    if "projection_kernel" in weights:
+        entries["weight_hr"] = xp.transpose(weights["projection_kernel"])
     if "bias" in weights:
         second = xp.zeros_like(weights["bias"])
         if "recurrent_bias" in weights:
@@ -216,6 +218,8 @@ def _load_recurrent(entries: Arrays, slots: Slots, flat: int | None, xp: Any) ->
         "input_kernel": xp.transpose(entries["weight_ih"]),
         "recurrent_kernel": xp.transpose(entries["weight_hh"]),
     }
+    if "projection_kernel" in slots.weights:
+        weights["projection_kernel"] = xp.transpose(entries["weight_hr"])
     if "bias" in slots.weights:
         first, second = entries["bias_ih"], entries["bias_hh"]
         if "recurrent_bias" in slots.weights:
@@ -309,6 +313,8 @@ def refusal(unit: Unit) -> str | None:
         return "weight_norm around conv_transpose has no counterpart in PyTorch, which norms over other axes"
     if any(isinstance(kernel.get("direction"), Mapping) for kernel in polar):
         return "weight_norm around weight_norm has no counterpart in PyTorch"
+    if unit.kind in RECURRENT and "cell_scale" in weights:
+        return f"{unit.kind} with layer_norm has no counterpart in PyTorch"
     if unit.kind == "multi_head_attention":
         if "query_scale" in weights:
             return "multi_head_attention with qk_norm has no counterpart in PyTorch"

@@ -89,7 +89,7 @@ def _follow(layer: Layer, slots: Slots, x: Features, path: str, found: Found) ->
     made = layer.made
     settings = {} if made is None or made.lifted else made.settings()
     kind = kind_of(layer)
-    if "layer" in settings and layer.name != "bidirectional" and kind != "stateless":
+    if "layer" in settings and kind not in ("bidirectional", "stacked", "stateless"):
         inner = as_layer(settings["layer"])
         if kind == "frozen":
             slots = Slots(slots.state["weights"], slots.state["state"], {})

@@ -49,12 +49,14 @@ class Moments(NamedTuple):
     var: jax.Array
 
 
-def shifted(x: jax.Array, scope: Scope) -> Moments:
+def shifted(x: jax.Array, scope: Scope, real: jax.Array | None = None) -> Moments:
     """The moments by sums of differences from one of the values."""
     wide = widened(x)
-    shift = lax.stop_gradient(mean(widened(_first(x, scope.axes)), scope))
-    middle, rest = _sum(shift, mean(lax.sub(wide, broadcast(shift, scope.axes, wide)), scope))
-    return Moments(middle, rest, mean(lax.square(centred(wide, middle, rest, scope)), scope))
+    first = _first(x, scope.axes)
+    of_first = None if real is None else lax.slice_in_dim(real, 0, first.shape[1], axis=1)
+    shift = lax.stop_gradient(mean(widened(first), scope, of_first))
+    middle, rest = _sum(shift, mean(lax.sub(wide, broadcast(shift, scope.axes, wide)), scope, real))
+    return Moments(middle, rest, mean(lax.square(centred(wide, middle, rest, scope)), scope, real))
 
 
 def plain(x: jax.Array, axes: Axes) -> Moments:
@@ -75,15 +77,31 @@ def centred(wide: jax.Array, middle: jax.Array, rest: jax.Array, scope: Scope) -
     return lax.sub(lax.sub(wide, broadcast(middle, scope.axes, wide)), broadcast(rest, scope.axes, wide))
 
 
-def mean(values: jax.Array, scope: Scope) -> jax.Array:
-    """The mean of the values that share a statistic."""
+def mean(values: jax.Array, scope: Scope, real: jax.Array | None = None) -> jax.Array:
+    """The mean of the values that share a statistic; with ``real``, see ``counted``, of these alone."""
+    if real is not None:
+        values = jnp.where(real, values, jnp.zeros_like(values))
     sums = sum_over(values, scope.axes)
     # Channels are joined after the sum: a reduction to whole rows of channels is many times faster on a CPU.
     sums = sums if scope.share == 1 else _shared(sums, scope.share)
     sums = sums if scope.axis_name is None else lax.psum(sums, scope.axis_name)
+    if real is not None:
+        return sums / jnp.maximum(counted(values, scope, real), 1)
     count = scope.count(values)
     number = np.asarray if isinstance(count, int) else jnp.asarray
     return lax.div(sums, number(count, values.dtype))
+
+
+def counted(values: jax.Array, scope: Scope, real: jax.Array) -> jax.Array:
+    """How many real values each statistic is taken over, with as many axes as ``values``.
+
+    ``real``, (N, T, 1, ...), is True at the steps that are real; T is among the axes of ``scope``.
+    """
+    over = tuple(axis for axis in scope.axes if axis < 2)
+    others = prod(values.shape[axis] for axis in scope.axes if axis >= 2) * scope.share
+    steps = jnp.sum(real, over, dtype=values.dtype, keepdims=True)
+    steps = steps if scope.axis_name is None else lax.psum(steps, scope.axis_name)
+    return steps * jnp.asarray(others, values.dtype)
 
 
 def _sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:

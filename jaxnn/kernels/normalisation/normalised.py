@@ -17,22 +17,33 @@ from jaxnn.kernels.reduction import broadcast
 
 @partial(jax.jit, static_argnums=0, inline=True)  # traced and differentiated once per shape
 def normalised(
-    scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
+    scope: Scope,
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    epsilon: jax.Array,
+    real: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(x − E[x]) · scale / √(Var[x] + ε) + bias, E[x] and Var[x], whose reduced axes are kept with size 1.
 
     ``scale`` and ``bias`` have as many axes as ``x``, of size 1 where ``scope`` has its axes. They and all
-    results are, like epsilon, of the accumulator's dtype.
+    results are, like epsilon, of the accumulator's dtype. With ``real``, (N, T, 1, ...), the statistics are
+    of the steps alone where it is True; x must be finite at the others, whose y has no meaning.
     """
-    result: tuple[jax.Array, jax.Array, jax.Array] = _normalised(scope, x, scale, bias, epsilon)
+    result: tuple[jax.Array, jax.Array, jax.Array] = _normalised(scope, x, scale, bias, epsilon, real)
     return result
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _normalised(
-    scope: Scope, x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: jax.Array
+    scope: Scope,
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    epsilon: jax.Array,
+    real: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    middle, rest, var = moments(x, scope)
+    middle, rest, var = moments(x, scope, real)
     wide = widened(x)
     y = lax.mul(centred(wide, middle, rest, scope), broadcast(_gain(scale, var, epsilon), scope.axes, wide))
     return y if bias is None else lax.add(y, bias), middle, var
@@ -40,9 +51,9 @@ def _normalised(
 
 @_normalised.defjvp
 def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
-    x, scale, bias, epsilon = primals
+    x, scale, bias, epsilon, real = primals
     scope = scope._replace(in_derivative=True)
-    middle, rest, var = moments(x, scope)
+    middle, rest, var = moments(x, scope, real)
 
     # What is computed from x here is computed again in reverse mode, where x is read anyway, not stored.
     @partial(jax.checkpoint, prevent_cse=False)
@@ -51,7 +62,7 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
         wide, d_wide = widened(x), widened(d_x)
         over = partial(broadcast, axes=scope.axes, like=wide)
         rests = centred(wide, middle, rest, scope)
-        d_mean, half = mean(d_wide, scope), mean(lax.mul(d_wide, rests), scope)
+        d_mean, half = mean(d_wide, scope, real), mean(lax.mul(d_wide, rests), scope, real)
         d_var = lax.add(half, half)
         root = lax.rsqrt(lax.add(var, epsilon))
         gain, d_gain = root, reciprocal_root_tangent(root, lax.add(d_var, d_epsilon))
@@ -64,7 +75,7 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
         y = lax.add(lax.mul(d_wide, over(gain)), lax.mul(rests, over(d_gain)))
         return lax.add(y, over(shared)), d_mean, d_var
 
-    return _normalised(scope, *primals), linear(x, tangents)
+    return _normalised(scope, *primals), linear(x, tangents[:-1])
 
 
 def _gain(scale: jax.Array | None, var: jax.Array, epsilon: jax.Array) -> jax.Array:

@@ -16,10 +16,10 @@ from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, mean, p
 from jaxnn.kernels.reduction import MANY_ROWS, many_rows
 
 
-def moments(x: jax.Array, scope: Scope) -> Moments:
-    """The moments of the values of ``x`` that share them."""
-    if not _is_of_rows(x, scope):
-        return shifted(x, scope)
+def moments(x: jax.Array, scope: Scope, real: jax.Array | None = None) -> Moments:
+    """The moments of the values of ``x`` that share them; with ``real``, of the real steps alone."""
+    if real is not None or not _is_of_rows(x, scope):
+        return shifted(x, scope, real)
     return Moments(*apply(_MOMENTS, x, settings=scope))
 
 
