@@ -264,9 +264,9 @@ LAYERS = {
     "prelu": layer(nn.prelu, ROW),
     "maxout": layer(nn.maxout, ROW, features=3, pieces=2),
     "rnn": layer(nn.rnn, STEPS, features=3),
-    "lstm": layer(nn.lstm, STEPS, features=3),
+    "lstm": layer(nn.lstm, STEPS, features=3, projection=2, layer_norm=True),
     "conv_lstm": layer(nn.conv_lstm, FRAMES, features=3, window=3),
-    "stacked": layer(nn.stacked, STEPS, layer=nn.gru(3), layers=2),
+    "stacked": layer(nn.stacked, STEPS, layer=nn.gru(3), n=2),
     "gru": layer(nn.gru, STEPS, features=3),
     "standardize": layer(nn.standardize, ROW, data=ROW),
     "weight_norm": layer(nn.weight_norm, ROW, layer=NET),
@@ -436,7 +436,9 @@ ELSEWHERE = {
 #: Wrong for the kind of the argument, right for this one; what is its default is right anyway.
 RIGHT: dict[str, tuple[Any, ...]] = {
     "ops.softmax.axis": (None,),  # all axes
-    **{f"ops.{step}.carry": (None,) for step in ("rnn_step", "lstm_step", "gru_step")},  # zeros
+    **{
+        f"ops.{step}.carry": (None,) for step in ("rnn_step", "lstm_step", "gru_step", "conv_lstm_step")
+    },  # zeros
     "as_layer.shape": (None, ((2, 6), (2, 6))),  # up to the function
     "stateless.shape": (None, ((2, 6), (2, 6))),
     "stochastic.shape": (None, ((2, 6), (2, 6))),

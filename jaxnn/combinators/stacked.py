@@ -14,7 +14,7 @@ from jaxnn.sequences import Sequences, as_sequences
 
 
 @constructor
-def stacked(layer: Layer, layers: int, *, bidirectional: bool = False, dropout: float = 0.0) -> Layer:
+def stacked(layer: Layer, n: int, *, bidirectional: bool = False, dropout: float = 0.0) -> Layer:
     """Recurrent layers in a row, each with weights of its own: (N, T, F) → (N, T, H).
 
     What PyTorch's ``num_layers``, ``bidirectional`` and ``dropout`` are: layer ``l1`` reads all outputs of
@@ -27,7 +27,7 @@ def stacked(layer: Layer, layers: int, *, bidirectional: bool = False, dropout: 
     Args:
       layer: ``nn.rnn``, ``nn.lstm``, ``nn.gru``, ``nn.conv_lstm`` with their settings, or another layer that
         treats lengths and carries as they do.
-      layers: how many there are.
+      n: how many layers there are.
       bidirectional: whether each runs in both directions.
       dropout: the probability to drop a value between two layers in training.
 
@@ -40,30 +40,29 @@ def stacked(layer: Layer, layers: int, *, bidirectional: bool = False, dropout: 
     """
     owner = "stacked"
     layer = given_layer(owner, "layer", layer)
-    layers = checks.integer(owner, "layers", layers, least=1)
+    n = checks.integer(owner, "n", n, least=1)
     checks.flags(owner, bidirectional=bidirectional)
     rule = "in [0, 1], the probability to drop a value between two layers"
     dropout = checks.number(owner, "dropout", dropout, least=0, most=1, rule=rule)
-    if dropout and layers == 1:
+    if dropout and n == 1:
         raise ValueError(
             f"{owner}: dropout must be 0 for one layer, since it stands between two, got {dropout}"
         )
-    names = [f"l{i}" for i in range(layers)]
+    names = [f"l{i}" for i in range(n)]
     below = _of_all_steps(layer)
     parts = {
         name: both_ways(own) if bidirectional else own
-        for name, own in zip(names, [below] * (layers - 1) + [layer], strict=True)
+        for name, own in zip(names, [below] * (n - 1) + [layer], strict=True)
     }
     returns_carry = bool(_settings(layer).get("return_carry", False))
 
     def flow(f: Parts, inputs: Any) -> Any:
         x, lengths, carry = as_sequences(owner, inputs)
-        if carry is not None and not (isinstance(carry, tuple) and len(carry) == layers):
+        if carry is not None and not (isinstance(carry, tuple) and len(carry) == n):
             raise ValueError(
-                f"{owner}: carry must be a tuple of {layers}, that of each layer, got "
-                f"{checks.described(carry)}"
+                f"{owner}: carry must be a tuple of {n}, that of each layer, got {checks.described(carry)}"
             )
-        carries = (None,) * layers if carry is None else carry
+        carries = (None,) * n if carry is None else carry
         y, finals = x if lengths is None else (x, lengths), []
         for name, own in zip(names, carries, strict=True):
             if dropout and name != names[0]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxnn.combinators import bidirectional, graph, serial
+from jaxnn.combinators import graph, stacked
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers import dense, embedding, lstm
 from jaxnn.ops import checks
@@ -45,6 +45,5 @@ def lstm_tagger(
         ids, lengths = x
         return f.fc(f.lstm((f.embedding(ids), lengths))[0])
 
-    # As PyTorch numbers the layers of its one module for all of them.
-    stack = serial(**{f"l{i}": bidirectional(lstm(hidden)) for i in range(depth)})
+    stack = stacked(lstm(hidden), depth, bidirectional=True)
     return graph(flow, embedding=embedding(vocabulary, features), lstm=stack, fc=dense(tags))

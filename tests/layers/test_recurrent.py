@@ -127,10 +127,13 @@ def test_stacked_by_serial_with_lengths(name):
 
 
 def test_a_dense_layer_between_two_with_lengths():
-    net = serial(gru(H), split(dense(2), lambda lengths: lengths), gru(2))
+    net = serial(gru(H), dense(2), gru(2))
     y, lengths = net.apply(start(net, (X, LENGTHS)), (X, LENGTHS))
     assert y.shape == (N, T, 2)
     np.testing.assert_array_equal(lengths, LENGTHS)
+    split_up = serial(gru(H), split(dense(2), lambda lengths: lengths), gru(2))
+    params = start(split_up, (X, LENGTHS))
+    assert_close(split_up.apply(params, (X, LENGTHS))[1], LENGTHS)
 
 
 @every_layer
