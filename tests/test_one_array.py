@@ -17,7 +17,7 @@ HEADS = jnp.ones((2, 5, 2, 4))
 KERNEL = jnp.ones((3, 3, 4, 2))
 
 #: These take the carry first, or are exactly a function of JAX.
-OTHERS = {"rnn_step", "lstm_step", "gru_step", "conv_general_dilated"}
+OTHERS = {"rnn_step", "lstm_step", "gru_step", "conv_lstm_step", "conv_general_dilated"}
 
 #: What each op is called with, the array first; one that has no line here takes nothing else.
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -40,6 +40,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "rnn": (SEQUENCE, jnp.ones((4, 2)), jnp.ones((2, 2))),
     "lstm": (SEQUENCE, jnp.ones((4, 8)), jnp.ones((2, 8))),
     "gru": (SEQUENCE, jnp.ones((4, 6)), jnp.ones((2, 6))),
+    "conv_lstm": (jnp.ones((2, 3, 4, 4)), jnp.ones((3, 4, 8)), jnp.ones((1, 2, 8))),
     "reverse_sequences": (SEQUENCE,),
     "attention": (HEADS, HEADS, HEADS),
     "rotary": (HEADS,),

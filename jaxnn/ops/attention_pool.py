@@ -47,12 +47,12 @@ def attention_pool(x: ArrayLike, kernel: ArrayLike, *, lengths: ArrayLike | None
         raise ValueError(
             f"{op}: kernel must be (C, H) with C = {channels} and H a divisor of it, got shape {kernel.shape}"
         )
-    real = jnp.ones((1,) * array.ndim, jnp.bool_)
+    real = jnp.ones_like(array[..., :1], jnp.bool_)
     if lengths is not None:
         lengths = checked_lengths(op, lengths, array)
-        array, real = real_only(array, lengths), real_steps(lengths, array)
+        array, real = real_only(array, lengths), real & real_steps(lengths, array)
     heads = kernel.shape[1]
-    real = jnp.broadcast_to(real, (*array.shape[:-1], 1)).reshape(array.shape[0], positions, 1)
+    real = real.reshape(array.shape[0], positions, 1)
     flat = array.reshape(array.shape[0], positions, channels)
     scores = widened(dense(flat, kernel))
     lowest = jnp.full_like(scores, -jnp.inf)

@@ -101,7 +101,7 @@ def averages(
     y = average(fits)
     if not count_include_pad:
         # The op has divided by the number of values within x; of these some are past the ends.
-        share = average(fit(jnp.ones((*x.shape[:-1], 1), wide)))
+        share = average(fit(jnp.ones_like(x[..., :1], wide)))
         y = y / jnp.where(share == 0, jnp.ones_like(share), share)
     return fits._replace(x=y.astype(x.dtype))
 
