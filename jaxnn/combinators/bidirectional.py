@@ -51,15 +51,15 @@ def bidirectional(layer: Layer, *, merge: Literal["concat", "sum"] = "concat") -
 
     def flow(f: Parts, inputs: Any) -> Any:
         x, lengths, carry = as_sequences("bidirectional", inputs)
-        x = checks.array("bidirectional", x)
+        rank = getattr(x, "ndim", 3)
         if carry is not None and not (isinstance(carry, tuple) and len(carry) == 2):
             raise ValueError("bidirectional: carry must be a pair, that of forward and that of backward")
         carries = (None, None) if carry is None else carry
         there = f.forward(_input(x, lengths, carries[0]))
         back = f.backward(_input(reverse_sequences(x, lengths), lengths, carries[1]))
-        y, final = _parts(there, lengths, x.ndim)
-        y_back, final_back = _parts(back, lengths, x.ndim)
-        if y.ndim < x.ndim:
+        y, final = _parts(there, lengths, rank)
+        y_back, final_back = _parts(back, lengths, rank)
+        if y.ndim < rank:
             result = merged((y, y_back))
         else:
             both = merged((y, reverse_sequences(y_back, lengths)))
