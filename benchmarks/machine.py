@@ -1,13 +1,12 @@
-"""All there is to say of a machine, in one command: what it reaches, what it computes, whether the choices
-hold.
+"""Everything about a machine in one command: what it reaches, what it computes, whether the choices hold.
 
 python -m benchmarks machine --out results/mine --platform cuda --minutes 20
 
 Runs, each in a process of its own and with the same budget: ``all`` (limits, operations, training steps,
 overhead, in float32 and bfloat16), ``conformance`` (every operation, dtype and pass against float64), and
-``sweep --random --regret`` (every form beside the chosen one). Each writes into the same folder and goes on
-where it stopped; a program that fails does not keep the others from running. Exits with 1 if one failed, or
-if anything of jaxnn's is not right.
+``sweep --random --regret`` (every form beside the chosen one). All write into the same folder, and a program
+that fails does not keep the others from running. The same command again goes on with the first two where they
+stopped; the third begins anew. Exits with 1 if one failed, or if anything of jaxnn's is not right.
 """
 
 import argparse

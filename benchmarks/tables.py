@@ -1,6 +1,7 @@
 """Rows as text: aligned for a terminal, or as Markdown."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,15 @@ def shown_and_saved(
     groups: Iterable[list[Row]],
     out: Path,
 ) -> Run:
-    """Prints each group of rows as soon as it is measured; then saves and returns the whole run."""
-    rows: list[Row] = []
+    """Prints and saves each group of rows as soon as it is measured; returns the whole run.
+
+    The file holds all groups so far, so that an interruption costs the one being measured.
+    """
+    run = Run(program, conditions, limit)
     for group in groups:
         print(f"\n{terminal(group)}", flush=True)
-        rows += group
-    run = Run(program, conditions, limit, tuple(rows))
+        run = replace(run, rows=(*run.rows, *group))
+        run.save(out)
     print(f"\nwritten: {run.save(out)}")
     return run
 

@@ -232,3 +232,15 @@ def test_the_chart_by_family_has_a_line_per_family():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["conv (1)", "pool (1)"]
     (axes,) = charts.by_case([*rows, row(case="b"), row("lax", 3.0, case="b")]).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["conv", "a", "pool", "a", "conv", "b"]
+
+
+def test_what_is_measured_is_saved_before_an_interruption(tmp_path, capsys):
+    def groups():
+        yield [row()]
+        yield [row(case="b")]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tables.shown_and_saved("ops", ENVIRONMENT, {}, groups(), tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert record.load(path).rows == (row(), row(case="b"))
