@@ -40,7 +40,7 @@ from benchmarks.journal import Journal, blank
 from benchmarks.page import PASSES
 from benchmarks.plan import Unit
 from benchmarks.record import Row, Run
-from benchmarks.worker import Crashed, Failed, TooSlow, Worker, answer
+from benchmarks.worker import Crashed, Failed, TooSlow, Worker, answer, not_started
 
 FORMS = ("jaxnn", "lax")
 FLOATS = ("float32", "bfloat16", "float16", "float64")
@@ -326,11 +326,11 @@ def _here(given: Any, todo: Sequence[Unit], start: float) -> Run:
 
 
 def _apart(given: Any, todo: Sequence[Unit], start: float) -> Run:
-    with Worker(environment.with_cpu(given.platform)) as worker:
+    with Worker(given.platform) as worker:
         try:
             found = worker.ask("environment:describe", timeout=600)
         except (Failed, Crashed) as error:
-            raise SystemExit(f"--platform: JAX did not start in a process of its own ({error})") from error
+            raise SystemExit(not_started(error)) from error
         ask = partial(worker.ask, "conformance:cell", timeout=given.timeout)
         return _measured(given, todo, found, measured_by(ask, given.precision), start)
 

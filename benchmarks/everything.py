@@ -29,7 +29,7 @@ from benchmarks.journal import Journal, Measure, blank
 from benchmarks.plan import Effort, Unit
 from benchmarks.race import OURS
 from benchmarks.record import Row, Run
-from benchmarks.worker import Crashed, Failed, TooSlow, Worker
+from benchmarks.worker import Crashed, Failed, TooSlow, Worker, not_started
 
 OUT = Path("out") / "benchmarks"
 #: Of these platforms a device serves one process at a time.
@@ -165,11 +165,11 @@ class _Workers:
         """What a function returns, here or in a process that ends afterwards."""
         if not self.isolate:
             return function(**arguments)
-        with Worker(environment.with_cpu(self.platform)) as worker:
+        with Worker(self.platform) as worker:
             return worker.ask(call, timeout=600, **arguments)
 
     def start(self, names: Sequence[str]) -> dict[str, Worker]:
-        self.named = {name: Worker(environment.with_cpu(self.platform)) for name in names}
+        self.named = {name: Worker(self.platform) for name in names}
         return self.named
 
 
@@ -179,7 +179,7 @@ def _main(given: argparse.Namespace, workers: _Workers, before: float) -> Run:
             "everything:conditions", conditions, names=given.contenders, joules=given.energy
         )
     except (Failed, Crashed) as error:
-        raise SystemExit(f"--platform: JAX did not start in a process of its own ({error})") from error
+        raise SystemExit(not_started(error)) from error
     found |= {"command": environment.command(), "options": environment.stated(vars(given))}
     announce(found, no_energy)
     units = plan.units(found["platform"], shapes=given.shapes, only=given.only)

@@ -126,6 +126,16 @@ class Worker:
         return f"{how}: {lines[-1]}"[:200] if lines else how
 
 
+def not_started(error: Exception) -> str:
+    """Why the first question of a process was not answered: its own words about the platform, if it had any.
+
+    >>> not_started(Crashed("ended with status 1: --platform: JAX finds no 'tpu' here"))
+    "--platform: JAX finds no 'tpu' here"
+    """
+    before, sign, after = str(error).partition("--platform")
+    return sign + after if sign else f"--platform: JAX did not start in a process of its own ({before})"
+
+
 def _read(file: TextIO, lines: "queue.Queue[str | None]") -> None:
     for line in file:
         lines.put(line)

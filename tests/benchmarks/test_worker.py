@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from benchmarks import environment
 from benchmarks.worker import Crashed, Failed, TooSlow, Worker, answer
 
 PROGRAM = """
@@ -51,3 +52,25 @@ def test_an_exception_is_handed_on():
     handed_on = pytest.raises(Failed, match="ValueError: no")
     with Worker(command=[sys.executable, "-c", program]) as worker, handed_on:
         worker.ask("m:f", timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "fits"),
+    [
+        ("cpu", "cpu", True),
+        ("cuda", "gpu", True),
+        ("cuda", "cpu", False),
+        ("cuda,cpu", "cpu", True),
+        (None, "cpu", True),
+    ],
+)
+def test_a_platform_that_is_missing_is_not_replaced_by_the_cpu(wanted, found, fits, monkeypatch):
+    given = {}
+    monkeypatch.setattr(environment.jax.config, "update", lambda name, value: given.update({name: value}))
+    monkeypatch.setattr(environment.jax, "default_backend", lambda: found)
+    if fits:
+        environment.select(wanted)
+        assert given == ({"jax_platforms": "cpu" if wanted == "cpu" else "cuda,cpu"} if wanted else {})
+    else:
+        with pytest.raises(SystemExit, match="--platform: JAX finds no 'cuda' here"):
+            environment.select(wanted)
