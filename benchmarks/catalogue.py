@@ -212,6 +212,34 @@ def lax_step(x: Any, inputs: Any, recurrent: Any, bias: Any, h: Any, c: Any = No
     return cell((h, c) if kind == "lstm" else h, x @ inputs + bias, recurrent)[1]
 
 
+def conv_lstm_step(
+    x: Any, inputs: Any, recurrent: Any, bias: Any, h: Any, c: Any, *, conv: Callable[..., Any]
+) -> tuple[Any, Any]:
+    """h and c after a step, windows of 3 that keep the size."""
+    gates = conv(x, inputs, bias, padding=1) + conv(h, recurrent, padding=1)
+    i, f, g, o = jnp.split(gates, 4, -1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def conv_lstm(x: Any, inputs: Any, recurrent: Any, bias: Any, *, conv: Callable[..., Any]) -> Any:
+    """The outputs of a sequence, from zeros."""
+    zeros = jnp.zeros((*x.shape[:1], *x.shape[2:-1], recurrent.shape[-2]), x.dtype)
+
+    def step(carry: Any, x: Any) -> tuple[Any, Any]:
+        carry = conv_lstm_step(x, inputs, recurrent, bias, *carry, conv=conv)
+        return carry, carry[0]
+
+    return jnp.swapaxes(lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1))[1], 0, 1)
+
+
+def lax_attention_pool(x: Any, kernel: Any) -> Any:
+    flat = x.reshape(x.shape[0], -1, x.shape[-1])
+    shares = jax.nn.softmax(flat @ kernel, 1)
+    split = flat.reshape(*flat.shape[:2], kernel.shape[1], -1)
+    return jnp.einsum("nph,nphc->nhc", shares, split).reshape(x.shape[0], -1)
+
+
 def exact_attention(q: Any, k: Any, v: Any, *, causal: bool = False) -> Any:
     scores = jnp.einsum("nqhd,nkhd->nhqk", q, k) / q.shape[-1] ** 0.5
     if causal:
@@ -377,6 +405,7 @@ def activation(name: str, form: Callable[..., Any] | None = None, **settings: An
 IMAGE = (2, 6, 5, 4)
 CHANNELS = ((4,), (4,))
 HEADS = ((2, 5, 2, 4),) * 3
+CONV_LSTM = ((3, 2, 8), (3, 2, 8), (8,))
 
 
 def attention(name: str, causal: bool) -> Op:
@@ -546,6 +575,32 @@ OPS = [
     *recurrent("rnn"),
     *recurrent("gru"),
     *recurrent("lstm"),
+    Op(
+        "conv_lstm",
+        "recurrent",
+        ((2, 3, 5, 2), *CONV_LSTM),
+        lambda *arrays: ops.conv_lstm(*arrays, padding="SAME")[0],
+        partial(conv_lstm, conv=lax_conv),
+        partial(conv_lstm, conv=exact_conv),
+        terms=36,
+    ),
+    Op(
+        "conv_lstm_step",
+        "recurrent",
+        ((2, 5, 2), *CONV_LSTM, (2, 5, 2), (2, 5, 2)),
+        lambda x, w, r, b, h, c: ops.conv_lstm_step((h, c), x, w, r, b, padding="SAME")[1],
+        lambda *arrays: conv_lstm_step(*arrays, conv=lax_conv)[0],
+        lambda *arrays: conv_lstm_step(*arrays, conv=exact_conv)[0],
+        terms=12,
+    ),
+    Op(
+        "attention_pool",
+        "pool",
+        (IMAGE, (4, 2)),
+        ops.attention_pool,
+        lax_attention_pool,
+        terms=30,
+    ),
     Op(
         "reverse_sequences",
         "recurrent",
