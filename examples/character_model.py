@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     )
     parser.add_argument("--letters", type=int, help="of the text, from its start, instead of all")
     parser.add_argument("--size", type=int, default=256, help="of the LSTM's state")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="where the run is saved, and gone on with")
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the figure goes")
@@ -197,10 +197,9 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     figure = plots.learning_curves(
         {name.replace("loss", "bits per letter"): row for name, row in result.history.items()}
     )
-    axes = figure.axes[0]
-    for name, value in others.items():
-        axes.axhline(value, color="0.4", ls="--", lw=1)
-        axes.text(1.01, value, name, transform=axes.get_yaxis_transform(), va="center")
+    for (name, value), style in zip(others.items(), ("--", ":"), strict=True):
+        figure.axes[0].axhline(value, color="0.4", ls=style, lw=1.2, label=name)
+    figure.axes[0].legend()
     figure.savefig(options.out / "character_model.png", dpi=120)
     print("drawn", options.out / "character_model.png")
     return found
