@@ -17,8 +17,8 @@ from jaxnn.plots.style import STYLE, without_frames
 SCRIPTS = (
     "activations", "linear_stack", "dying_relu", "vanishing_gradients", "initialisation", "normalisation",
     "batch_norm", "optimisation", "backpropagation", "convolution", "pooling", "upsampling", "dense_network",
-    "deep_network", "autoencoder", "generator", "memory", "character_model", "speech", "approximation",
-    "ensembles", "sweeps",
+    "deep_network", "autoencoder", "generator", "memory", "character_model", "speech", "attention",
+    "positions", "approximation", "ensembles", "sweeps",
 )  # fmt: skip
 
 HEAD = """# The gallery
