@@ -10,7 +10,7 @@ import pytest
 import jaxnn as nn
 from benchmarks import forms
 from tests.markdown import run_blocks
-from tests.support import assert_close, known_answers
+from tests.support import assert_close, deep, known_answers
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -81,7 +81,13 @@ def names_of(page):
     return run_blocks(page, rel=1e-3, abs=1e-3)
 
 
-@every_page
+#: Its blocks convert other libraries' nets, as tests/interop does by default, and take as long as all others.
+LONG = "docs/migrating.md"
+
+
+@pytest.mark.parametrize(
+    "page", [deep(page) if path_of(page) == LONG else page for page in PAGES], ids=path_of
+)
 def test_the_blocks_run_and_print_what_stands_below(page):
     names_of(page)
 

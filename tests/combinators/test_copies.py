@@ -41,7 +41,8 @@ def test_repeat_equals_layers_in_a_row(key):
 def test_repeat_compiles_in_time_flat_in_n(what, key):
     def size(n):
         net = nn.repeat(nn.serial(nn.dense(4), nn.relu), n)
-        params, x = net.init(key, (2, 4)), jnp.ones((2, 4))
+        x = jax.ShapeDtypeStruct((2, 4), jnp.float32)
+        params = jax.eval_shape(net.init, key, x)
         functions = {
             "init": (net.init, (key, x)),
             "apply": (net.apply, (params, x)),

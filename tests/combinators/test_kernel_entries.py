@@ -32,7 +32,7 @@ def test_they_work_inside_each_other_and_inside_composites(key):
     assert y.shape == (2, 2)
 
 
-@pytest.mark.parametrize("wrap", [weight_norm, spectral_norm])
+@pytest.mark.parametrize("wrap", [deep(weight_norm), spectral_norm])
 def test_vmap_over_keys_and_narrow_dtypes(wrap, key):
     layer = wrap(dense(4))
     many = jax.jit(jax.vmap(lambda key: layer.init(key, (1, 3))))(jax.random.split(key, 2))
@@ -51,7 +51,7 @@ def test_a_layer_without_a_kernel_raises(wrap, key):
 
 
 @pytest.mark.parametrize("wrap", [weight_norm, spectral_norm])
-@pytest.mark.parametrize("scale", [1e-36, deep(1e-20), deep(1e-7), deep(1e20), 1e37])
+@pytest.mark.parametrize("scale", [1e-36, deep(1e-20), deep(1e-7), deep(1e20), deep(1e37)])
 def test_the_scale_of_a_kernel_does_not_matter(wrap, scale):
     """The kernel's squares would leave the range of float32."""
     x, kernel = jnp.asarray(rng_array(3, 4)), rng_array(4, 2, seed=2)

@@ -74,7 +74,7 @@ def undisturbed(tmp_path_factory):
     return params_of(folder)
 
 
-@pytest.mark.parametrize("processes", [2, deep(4)])
+@pytest.mark.parametrize("processes", [deep(2), deep(4)])
 def test_the_script_in_several_processes_equals_one(processes, tmp_path, undisturbed):
     run("script", processes, tmp_path)
     assert_close(params_of(tmp_path), undisturbed, terms=2**14)

@@ -158,6 +158,7 @@ def test_tensor_parallel_layers_send_one_sum_per_example():
     assert_close(*found)
 
 
+@pytest.mark.deep
 def test_channels_of_convolutions_may_be_split():
     net = nn.serial(nn.conv(8, 3), nn.relu, nn.conv(8, 2))
     rules = {"conv_0/kernel": jax.P(None, None, None, "model"), "conv_1/kernel": jax.P(None, None, "model")}

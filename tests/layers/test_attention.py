@@ -36,7 +36,7 @@ def layers(**settings):
     return whole, pieces, whole.init(jax.random.key(0), X)
 
 
-@pytest.mark.parametrize("name", ["plain", "grouped-rotary-norm", deep("alibi"), deep("window")])
+@pytest.mark.parametrize("name", ["plain", deep("grouped-rotary-norm"), deep("alibi"), deep("window")])
 def test_pieces_equal_the_whole(name):
     """In pieces, and one step at a time with one compilation."""
     whole, pieces, params = layers(**SETTINGS[name])
@@ -135,7 +135,7 @@ def test_a_step_updates_the_carry_in_place():
     )
 
 
-@pytest.mark.parametrize("mode", ["apply", "train"])
+@pytest.mark.parametrize("mode", ["apply", deep("train")])
 def test_padding_changes_nothing(mode):
     """More padding, NaN in it: the same values and the same gradients of the weights."""
     layer = nn.multi_head_attention(F, 2, causal=True, rotary=True)
@@ -240,7 +240,7 @@ def check_against_torch(net, params, answers, inputs, made=lambda *arrays: array
         assert_close(gradient, answers[f"grad/{name}"])
 
 
-@pytest.mark.parametrize("case", ["causal", "lengths", "memory"])
+@pytest.mark.parametrize("case", ["causal", deep("lengths"), "memory"])
 def test_known_answers(case):
     answers = of_case(case)
     layer = nn.multi_head_attention(F, 2, causal=case == "causal", bias=case != "lengths")
@@ -254,7 +254,7 @@ def test_known_answers(case):
     check_against_torch(layer, nn.Params(from_torch(answers), {}), answers, inputs, made)
 
 
-@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize("order", ["post", deep("pre")])
 def test_known_answers_of_an_encoder_layer(order):
     """A block is a page of combinators."""
     answers = of_case(f"{order}_norm")

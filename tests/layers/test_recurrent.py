@@ -23,7 +23,8 @@ X = rng_array(N, T, F)
 LENGTHS = np.array([4, 0, 6], np.int32)
 LAYERS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 OPS = {"rnn": recurrent.rnn, "lstm": recurrent.lstm, "gru": recurrent.gru}
-every_layer = pytest.mark.parametrize("name", LAYERS)
+#: By default the one whose carry is a pair; the ops are tested for all three.
+every_layer = pytest.mark.parametrize("name", ["lstm", deep("rnn"), deep("gru")])
 
 
 def start(layer, inputs=X, seed=0):

@@ -65,9 +65,9 @@ def state_dict(name):
 
 
 #: What takes long to compile, and is made of what the others are made of.
-LONG = ("alexnet", "resnet-bottleneck", "efficientnet", "convnext", "densenet", "vit")
-#: The nets that run in both modes by default; the others train alone.
-BOTH = ("kinds", "attention")
+LONG = ("alexnet", "vgg", "resnet-bottleneck", "efficientnet", "convnext", "densenet", "vit", "lstm_tagger")
+#: The net that runs in both modes by default; the others train alone.
+BOTH = ("kinds",)
 
 
 def case(name, mode):

@@ -44,6 +44,7 @@ def test_a_deeper_gpt_is_no_longer_program():
     assert counts[0] == counts[1]
 
 
+@pytest.mark.deep
 def test_rematerialised_gpt_has_the_same_gradients():
     nets = gpt(), gpt(rematerialise=True)
     params = random_params(nets[0], IDS)

@@ -75,7 +75,7 @@ def undisturbed(way):
     ("way", "stops"),
     [
         ("on the device", (8,)),
-        ("a stream", (11,)),
+        deep("a stream", (11,)),
         deep("on the device", (1, 8, 12, 17)),
         deep("from the host", (7, 9)),
         deep("a stream", (4, 11)),
@@ -280,7 +280,7 @@ def killed(folder, steps, chance):
     return process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(1, 50), deep(50, 1000)])
+@pytest.mark.parametrize(("kills", "steps"), [deep(1, 50), deep(50, 1000)])
 def test_a_run_that_is_killed_while_it_saves_can_always_go_on(kills, steps, tmp_path):
     chance = Random(0)
     times = sum(killed(tmp_path, steps, chance) for _ in range(kills))

@@ -185,7 +185,7 @@ def test_what_does_not_fit_the_data_is_not_laid_on_the_validation(key):
 
 
 @pytest.mark.parametrize(
-    "way", ["disable_jit", deep("debug_nans"), deep("debug_infs"), deep("check_tracer_leaks")]
+    "way", [deep("disable_jit"), "debug_nans", deep("debug_infs"), deep("check_tracer_leaks")]
 )
 def test_under_the_ways_to_debug(way, key):
     x, y = data(5)
