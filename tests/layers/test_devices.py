@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
+from jaxnn.layer import in_pieces
 from jaxnn.lifting import as_layer
 from tests.collectives import check_only_sums
 from tests.layers.catalogue import fewest_layers
@@ -180,3 +181,21 @@ def test_sequences_over_devices_send_only_sums(name, kind):
         program = jax.jit(run).lower(*args).compile()
         check_only_sums(program, params)
         assert_close(jax.device_get(program(*args)), expected, terms=4096, scale=1)
+
+
+@pytest.mark.parametrize("kind", [deep("Auto"), "Explicit"])
+def test_a_step_of_attention_keeps_examples_on_their_devices(kind):
+    """One step from a carry: what the whole gives, and nothing of one example is sent to another."""
+    layer = nn.multi_head_attention(4, 2, kv_heads=1, causal=True, rotary=True, window=(3, None))
+    x = jax.random.normal(jax.random.key(1), (8, 6, 4))
+    params = layer.init(jax.random.key(0), x)
+    expected = jax.device_get(plain_jit(layer.apply)(params, x))
+    mesh = mesh_of((8,), kind)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
+        params = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
+        _, carry = jax.jit(lambda params, x: in_pieces(layer, params, 8)(x, None))(params, x[:, :5])
+        step = jax.jit(lambda params, x, carry: in_pieces(layer, params, 8)(x, carry))
+        program = step.lower(params, x[:, 5:], carry).compile()
+        check_only_sums(program, params)
+        assert_close(jax.device_get(program(params, x[:, 5:], carry)[0]), expected[:, 5:])

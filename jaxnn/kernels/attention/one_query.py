@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import AxisType
 
 from jaxnn.kernels.dtypes import accumulator
 
@@ -37,6 +38,30 @@ def one_query(
       left: how many keys before its own place the query reads; None for all.
       scale: the factor of the scores.
     """
+    arrays = (q, k, v, position, key_lengths, *(() if bias is None else (bias,)))
+
+    def run(*arrays: jax.Array) -> jax.Array:
+        return _one_query(*arrays, left=left, scale=scale)
+
+    sharding = jax.typeof(q).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types:
+        return run(*arrays)
+    # Under explicit sharding all in between is left to the compiler.
+    result: jax.Array = jax.sharding.auto_axes(run, out_sharding=sharding.spec)(*arrays)
+    return result
+
+
+def _one_query(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    position: jax.Array,
+    key_lengths: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    left: int | None,
+    scale: float,
+) -> jax.Array:
     n, _, heads, features = q.shape
     wide = jnp.dtype(accumulator(q.dtype))
     first = jnp.zeros_like(position)
