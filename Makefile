@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo gallery test lint format pytest test-deep bench clean distclean
+.PHONY: help demo gallery test lint format pytest test-deep bench docs docs-check release-check clean distclean
 
 ifdef PYTHON
 VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.examples  ## train a convolutional net on real images; pictures go to out/
 	$(BIN)/python -m examples.classify_images $(ARGS)
@@ -47,6 +47,15 @@ test-deep: $(VENV)/.dev  ## the exhaustive tests, and many more random examples;
 
 bench: $(VENV)/.dev  ## time what the library does on this machine
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.docs  ## build the site into out/docs; warnings and dead links are errors
+	$(BIN)/python -m docs.builder $(ARGS)
+
+docs-check: $(VENV)/.docs  ## look at the built site in a headless browser (Chromium or Chrome), without a network
+	$(BIN)/python -m docs.builder.browse
+
+release-check:  ## build into dist/, install on the oldest and newest Python and JAX, try it there (minutes)
+	bash .ci/release
 
 clean:  ## remove what was built, cached and drawn
 	rm -rf build dist out .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -79,4 +88,9 @@ $(VENV)/.examples: pyproject.toml | $(VENV)/.created
 $(VENV)/.dev: pyproject.toml | $(VENV)/.created
 	@echo 'Installing jaxnn and what the checks need into $(VENV), once.'
 	$(PIP) install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.examples
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.created
+	@echo 'Installing jaxnn and what the site needs into $(VENV), once.'
+	$(PIP) install --quiet --editable '.[docs]'
 	@touch $@ $(VENV)/.examples

@@ -2,8 +2,9 @@
 
 python -m benchmarks.report                            prints Markdown for the latest run of each program
 python -m benchmarks.report --charts                   draws the charts beside the JSON files too
-python -m benchmarks.report --charts --insert README.md
+python -m benchmarks.report --charts --insert docs/speed.md
 python -m benchmarks.report --brief ops.json           training and gradients at top level only; by family
+python -m benchmarks.report --brief ops.json --only conv pool   some families or cases only
 python -m benchmarks.report --full A.json B.json       every row of these runs
 python -m benchmarks.report --html page.html A.json    one page that needs nothing else: limits, charts, all
 rows
@@ -100,6 +101,12 @@ def gradients(run: Run) -> Run:
     """The part of a run that says most in a few rows: forward+backward, or a training step, at top level."""
     chosen = (row for row in run.rows if row.mode in ("both", "step") and row.place == "top")
     return replace(run, rows=tuple(chosen))
+
+
+def only(run: Run, words: Sequence[str]) -> Run:
+    """The rows whose family or case holds one of the words."""
+    found = (row for row in run.rows if any(w.lower() in f"{row.family} {row.case}".lower() for w in words))
+    return replace(run, rows=tuple(found))
 
 
 def joined(runs: Sequence[Run]) -> list[Run]:
@@ -244,6 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> str:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="every row, not the summary")
     length.add_argument("--brief", action="store_true", help="gradients and training steps at top level only")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help="families and cases with one of these words"
+    )
     given = parser.parse_args(arguments)
     named = [part for path in given.files for part in record.load(path).by_program()]
     runs = named or record.latest(PROGRAMS, given.results)
@@ -259,6 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> str:
         )
     if given.brief:
         runs = [shorter for shorter in map(gradients, runs) if shorter.rows]
+    if given.only:
+        runs = [shorter for run in runs if (shorter := only(run, given.only)).rows]
+        if not runs:
+            parser.error(f"--only: no row has one of {given.only} in its family or case")
     beside = given.insert.parent if given.insert else Path.cwd()
     if given.full:
         text = "\n\n".join(f"{conditions(run)}\n\n```\n{tables.terminal(run.rows)}\n```" for run in runs)

@@ -37,7 +37,7 @@ def imported(file):
     return re.findall(r"^from \S+ import (\w+) as \1$", (ROOT / file).read_text(), re.MULTILINE)
 
 
-TESTS, README = text("tests/ops/test_*.py"), (ROOT / "README.md").read_text()
+TESTS, LAYERS = text("tests/ops/test_*.py"), (ROOT / "docs" / "layers.md").read_text()
 CASED = text("tests/ops/cases_*.py")
 ENTERED = {name for entry in ENTRIES for name in entry.make.__code__.co_names}
 #: By place, as CONTRIBUTING calls it: whether an op, or a layer, of that name stands there.
@@ -53,7 +53,7 @@ OF_A_LAYER = {
     ),
     "jaxnn/__init__.py": lambda name: imported("jaxnn/__init__.py").count(name) == 1,
     "tests/layers/catalogue.py": lambda name: name in NO_ENTRY or name in ENTERED,
-    "README.md": lambda name: bool(re.search(rf"`{name}[(`]", README)),
+    "docs/layers.md": lambda name: bool(re.search(rf"`{name}[(`]", LAYERS)),
     "tests/test_doors.py": lambda name: (
         f"layers.{name}" in DOORS.keys() | ELSEWHERE.keys() or f"ops.{name}" in DOORS
     ),
@@ -129,8 +129,9 @@ def test_names_of_cases_say_what_they_are():
 
 
 def test_a_file_imports_only_what_is_above_it():
-    """The README's table is in the order of imports; files that it does not name are part of the contract."""
-    cells = re.findall(r"^\| (`jaxnn/[^|]+) \|", README, re.MULTILINE)
+    """CONTRIBUTING's table is in the order of imports; files that it does not name are part of the contract."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    cells = re.findall(r"^\| (`jaxnn/[^|]+) \|", page, re.MULTILINE)
     contract = next(place for place, cell in enumerate(cells) if "layer.py" in cell)
     named = {
         name: place

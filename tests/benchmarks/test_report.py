@@ -70,6 +70,13 @@ def test_in_brief_gradients_at_top_level_are_left_and_who_is_ahead_is_counted(tm
     assert "Overhead" not in text
 
 
+def test_only_some_rows(tmp_path):
+    saved = run(row(), row("lax", 3.0), row(case="b"), row("lax", 7.0, case="b")).save(tmp_path)
+    assert "| all | 1 | 7.00 |" in report.main(["--brief", str(saved), "--only", "CONV B", "pool"])
+    with pytest.raises(SystemExit):
+        report.main([str(saved), "--only", "attention"])
+
+
 def test_what_was_not_timed_is_named_below_the_table():
     wrong = untimed("lax", "wrong", "error 2e-01")
     assert "Not timed: lax, conv · a · forward+backward · float32: wrong, error 2e-01." in report.markdown(

@@ -1,0 +1,62 @@
+"""Builds the site into ``out/docs``, and checks what was built: every link, every anchor, every file."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from zlib import crc32
+
+from sphinx.cmd.build import build_main
+
+from docs.builder import check
+from docs.builder.assemble import assemble, clean
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m docs.builder", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/docs"), help="where the site goes")
+    parser.add_argument("--jobs", default="auto", help="processes that build pages")
+    parser.add_argument("--fresh", action="store_true", help="build every page anew")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    work = options.out.with_name(options.out.name + "-sources")
+    if options.fresh:
+        clean(options.out)
+        clean(work)
+    if changed(work / "builder"):  # what was built by other rules is built anew
+        clean(options.out)
+        clean(work)
+    assemble(work / "pages")
+    changed(work / "builder", remember=True)
+    sphinx = [
+        "--quiet",
+        "--fail-on-warning",
+        "--keep-going",
+        "-j",
+        options.jobs,
+        "-c",
+        str(Path(__file__).parent),
+    ]
+    status = build_main([*sphinx, "-d", str(work / "doctrees"), str(work / "pages"), str(options.out)])
+    if status:
+        return status
+    faults = check.faults(options.out)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        seconds = time.monotonic() - started
+        print(f"{options.out / 'index.html'}: built in {seconds:.0f} s, every link leads somewhere")
+    return int(bool(faults))
+
+
+def changed(stamp: Path, *, remember: bool = False) -> bool:
+    """Whether the files that make the site differ from those that made it last."""
+    files = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.suffix in (".py", ".css")]
+    now = f"{crc32(b''.join(path.read_bytes() for path in files)):x}"
+    if remember:
+        stamp.write_text(now)
+    return not stamp.exists() or stamp.read_text() != now
+
+
+if __name__ == "__main__":
+    sys.exit(main())

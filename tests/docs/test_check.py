@@ -1,0 +1,35 @@
+"""What is wrong with a built site is found without a browser."""
+
+from docs.builder import check
+
+SOUND = '<html><head><link href="a.css"></head><body id="top"><a href="b.html#there">b</a></body></html>'
+
+
+def site(tmp_path, **pages):
+    (tmp_path / "searchindex.js").write_text("conv_transpose")
+    (tmp_path / "a.css").write_text("p { color: red }")
+    for name, text in pages.items():
+        (tmp_path / f"{name}.html").write_text(text)
+    return tmp_path
+
+
+def test_a_sound_site(tmp_path):
+    assert check.faults(site(tmp_path, a=SOUND, b='<p id="there">')) == []
+
+
+def test_each_fault_is_a_sentence(tmp_path):
+    bad = (
+        '<a href="lost.html">x</a><a href="#nowhere">x</a><script src="https://cdn.example/x.js"></script>'
+        '<img src="lost.png"><a href="https://example.org">fine</a><a href="mailto:a@example.org">fine</a>'
+    )
+    root = site(tmp_path, a=bad)
+    (root / "b.css").write_text("@import 'https://fonts.example/x';")
+    (root / "searchindex.js").write_text("")
+    assert check.faults(root) == [
+        "a.html: loads https://cdn.example/x.js from elsewhere",
+        "a.html: lost.html leads nowhere",
+        "a.html: #nowhere leads to no such place on the page",
+        "a.html: lost.png leads nowhere",
+        "b.css: loads https://fonts.example/x from elsewhere",
+        "searchindex.js: conv_transpose can't be found",
+    ]
