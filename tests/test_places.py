@@ -129,7 +129,7 @@ def test_names_of_cases_say_what_they_are():
 
 
 def test_a_file_imports_only_what_is_above_it():
-    """CONTRIBUTING's table is in the order of imports; files that it does not name are part of the contract."""
+    """CONTRIBUTING's table is in the order of imports; files that it leaves out are part of the contract."""
     page = (ROOT / "CONTRIBUTING.md").read_text()
     cells = re.findall(r"^\| (`jaxnn/[^|]+) \|", page, re.MULTILINE)
     contract = next(place for place, cell in enumerate(cells) if "layer.py" in cell)
