@@ -23,11 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.fresh:
         clean(options.out)
         clean(work)
-    if changed(work / "builder"):  # what was built by other rules is built anew
+    stamp, rules = work / "built-by", fingerprint()
+    if not stamp.exists() or stamp.read_text() != rules:  # by other rules, or not to its end
         clean(options.out)
         clean(work)
+    stamp.unlink(missing_ok=True)
     assemble(work / "pages")
-    changed(work / "builder", remember=True)
     sphinx = [
         "--quiet",
         "--fail-on-warning",
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     status = build_main([*sphinx, "-d", str(work / "doctrees"), str(work / "pages"), str(options.out)])
     if status:
         return status
+    stamp.write_text(rules)
     faults = check.faults(options.out)
     for fault in faults:
         print(fault, file=sys.stderr)
@@ -49,13 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     return int(bool(faults))
 
 
-def changed(stamp: Path, *, remember: bool = False) -> bool:
-    """Whether the files that make the site differ from those that made it last."""
+def fingerprint() -> str:
+    """Of the files that make the site."""
     files = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.suffix in (".py", ".css")]
-    now = f"{crc32(b''.join(path.read_bytes() for path in files)):x}"
-    if remember:
-        stamp.write_text(now)
-    return not stamp.exists() or stamp.read_text() != now
+    return f"{crc32(b''.join(path.read_bytes() for path in files)):x}"
 
 
 if __name__ == "__main__":

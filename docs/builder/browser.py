@@ -111,7 +111,7 @@ class Tab:
             elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
                 errors.append(" ".join(str(a.get("value", a)) for a in params["args"]))
             elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
-                errors.append(params["entry"]["text"])
+                errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
             elif method == "Network.requestWillBeSent":
                 url = params["request"]["url"]
                 if not url.startswith(("file:", "data:", "about:")):
