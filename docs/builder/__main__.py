@@ -15,7 +15,7 @@ from docs.builder.assemble import assemble, clean
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.builder", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/docs"), help="where the site goes")
-    parser.add_argument("--jobs", default="auto", help="processes that build pages")
+    parser.add_argument("--jobs", default="1", help="processes that build pages: forks, which JAX warns of")
     parser.add_argument("--fresh", action="store_true", help="build every page anew")
     options = parser.parse_args(arguments)
     started = time.monotonic()
