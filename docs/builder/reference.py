@@ -25,7 +25,7 @@ CONVENTIONS = {
     "dense": "Layout and shapes", "reshaping": "Layout and shapes", "conv": "Convolution",
     "conv_general": "Convolution", "separable_conv": "Convolution", "patch_embedding": "Convolution",
     "conv_transpose": "Transposed convolution", "pool": "Pooling", "global_pool": "Pooling",
-    "adaptive_pool": "Pooling", "lp_pool": "Pooling", "unpool": "Pooling", "resize": "Resizing",
+    "adaptive_pool": "Pooling", "attention_pool": "Pooling", "conv_lstm": "Recurrent", "lp_pool": "Pooling", "unpool": "Pooling", "resize": "Resizing",
     "pixel_shuffle": "Resizing", "norm": "Normalisation", "standardize": "Normalisation",
     "weight_norm": "Normalisation", "spectral_norm": "Normalisation", "recurrent": "Recurrent",
     "sequences": "Recurrent", "bidirectional": "Recurrent", "attention": "Attention",
