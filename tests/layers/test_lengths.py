@@ -41,6 +41,19 @@ class Entry:
     space: tuple[int, ...] = ()
 
 
+#: What knows no lengths, and what is not a layer of one sequence.
+REFUSING = {
+    "flatten": lambda: nn.flatten,
+    "reshape": lambda: nn.reshape(-1),
+    "pad": lambda: nn.pad(1),
+    "resize": lambda: nn.resize(4),
+    "upsample": lambda: nn.upsample(2),
+    "pixel_shuffle": lambda: nn.pixel_shuffle(2),
+    "pixel_unshuffle": lambda: nn.pixel_unshuffle(3),
+}
+OTHERS = {"attend", "split", "ensemble", "graph", "patch_embedding", "once"}
+
+
 def ones(key: Any, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Any:
     return jnp.ones(shape, dtype)
 
@@ -123,7 +136,12 @@ REST = [
     Entry(
         "attention-between", lambda: nn.serial(nn.conv(C, 2), nn.multi_head_attention(C, 2), nn.max_pool(2))
     ),
-    Entry("positions", lambda: nn.sinusoidal_positions()),
+    Entry("positions", lambda: nn.serial(nn.sinusoidal_positions(), nn.position_embedding(20))),
+    Entry("dropouts", lambda: nn.serial(nn.dropout(0.0), nn.spatial_dropout(0.3), nn.drop_path(0.3))),
+    Entry("standardize", lambda: nn.standardize(axes=(0, 1))),
+    Entry("stacked", lambda: nn.stacked(nn.lstm(3, projection=2, state_dropout=0.3), 2)),
+    Entry("conv_lstm", lambda: nn.conv_lstm(2, 2, strides=2), space=(3,)),
+    Entry("spectral_norm", lambda: nn.named("own", nn.spectral_norm(nn.dense(2)))),
     Entry("parallel", lambda: nn.parallel(nn.dense(3), nn.gru(2), merge="concat")),
     Entry("repeat", lambda: nn.repeat(nn.serial(nn.layer_norm(), nn.dense(C)), 2)),
     Entry("remat", lambda: nn.remat(nn.conv(2, 3, padding="SAME"))),
@@ -182,6 +200,20 @@ def cut(a: Any, like: Any) -> Any:
 def each(typical: Any, rest: Any) -> Any:
     entries = [*typical, *(deep(entry) for entry in rest)]
     return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name)
+
+
+def test_every_layer_is_here():
+    pools = {"max_pool", "min_pool", "avg_pool", "lp_pool"}
+    used = {name for entry in (*TYPICAL, *REST) for name in entry.make.__code__.co_names} | pools
+    public = set(nn.layers.__all__) | set(nn.combinators.__all__)
+    assert public - used - OTHERS == REFUSING.keys()
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_what_knows_no_lengths_says_so(name):
+    net = nn.serial(REFUSING[name]())
+    with pytest.raises(TypeError, match=rf"{name}: (x|shape) must be .* got a tuple of 2"):
+        net.init(jax.random.key(0), (rng_array(N, T, C), LENGTHS))
 
 
 @each(TYPICAL, REST)
