@@ -15,6 +15,7 @@ from jaxnn.layers.weights import HE_NORMAL, ZEROS
 from jaxnn.ops import checks
 from jaxnn.ops.windows import Ints, Padding
 from jaxnn.params import Key
+from jaxnn.sequences import with_lengths
 
 
 @constructor
@@ -60,7 +61,9 @@ def separable_conv(
     layer = composite("separable_conv", lambda f, x: f.pointwise(f.depthwise(x)), parts)
 
     def drafted(key: Key, x: Any) -> tuple[Any, Draw]:
-        window_for("separable_conv", x, window, strides, padding, dilation)
+        given = with_lengths(x)
+        own = x if given is None else given.x
+        window_for("separable_conv", own, window, strides, padding, dilation)
         return draft(layer, key, x)
 
     return replace(layer, init=Drafted(drafted, layer.apply))

@@ -121,7 +121,7 @@ def _counts(lengths: jax.Array, both: Any, low: Any, step: int, span: int, ceil_
     room = lengths + (both - span)
     counts = (-(-room // step) if ceil_mode else room // step) + 1
     if ceil_mode:
-        counts = counts - ((counts - 1) * step >= lengths + low)
+        counts = jnp.where((counts - 1) * step >= lengths + low, counts - 1, counts)
     return jnp.where(lengths > 0, jnp.maximum(counts, 0), 0)
 
 

@@ -152,6 +152,21 @@ def test_average_leaves_padding_out_of_the_count():
     assert flat(avg_pool(x, 2, padding=1, count_include_pad=True)) == [1.5, 2.5, 3]
 
 
+@pytest.mark.parametrize("form", [None, "blocks", "lax"])
+def test_padded_windows_that_have_as_many_values_as_the_input_do_not_tile_it(form):
+    """Three windows of three values, shifted by one, on nine."""
+    x = line(*range(1, 10))
+    if form != "blocks":
+        assert flat(avg_pool(x, 3, padding=1, count_include_pad=True, implementation=form)) == [1, 4, 7]
+        dx = jax.grad(lambda x: avg_pool(x, 3, padding=1, implementation=form)[0, 0, 0])(x)
+        assert flat(dx)[:3] == [0.5, 0.5, 0]
+    else:
+        with pytest.raises(ValueError, match="blocks"):
+            avg_pool(x, 3, padding=1, implementation=form)
+    assert flat(lp_pool(x, 3, padding=1, p=1)) == [3, 12, 21]
+    assert flat(max_pool(x, 3, padding=1)) == [2, 5, 8]
+
+
 def test_average_never_counts_the_overhang_of_ceil_mode():
     x = line(2, 4, 6)
     assert flat(avg_pool(x, 2, ceil_mode=True)) == [3, 6]

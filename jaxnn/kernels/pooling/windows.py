@@ -52,7 +52,8 @@ class Windows:
     @property
     def tiles(self) -> bool:
         """Whether every value is in one window and there is no padding."""
-        return self.dilation == 1 and self.window == self.stride and self.size == self.count * self.window
+        apart = self.dilation == 1 and self.window == self.stride and self.low == 0
+        return apart and self.size == self.count * self.window
 
     @property
     def is_whole(self) -> bool:
