@@ -109,4 +109,7 @@ def _real(name: str, x: jax.Array, lengths: Any, what: str) -> tuple[jax.Array, 
     if lengths is None:
         return x, None
     of_each = checked_lengths(name, lengths, x, what)
+    known = not isinstance(of_each, jax.core.Tracer) and isinstance(x.shape[1], int) and of_each.size
+    if known and (longest := int(of_each.max())) > x.shape[1]:
+        raise ValueError(f"{name}: {what} must be at most {x.shape[1]}, the steps there are, got {longest}")
     return real_only(x, of_each), of_each

@@ -152,7 +152,7 @@ def decoder_block(
     drops = {f"{name}_dropout": dropout(dropout_rate) for name in parts}
 
     def flow(f: Any, inputs: Any) -> Any:
-        x, memory = inputs
+        x, memory = _two("decoder_block", inputs, "(x, memory)")
 
         def added(name: str, x: Any) -> Any:
             norm = f[f"{name}_norm"]
@@ -208,7 +208,7 @@ def transformer(
     settings: dict[str, Any] = {"norm_first": norm_first, "dropout_rate": dropout_rate, "activation": relu}
 
     def flow(f: Any, inputs: Any) -> Any:
-        source, target = inputs
+        source, target = _two("transformer", inputs, "(source, target)")
         ids, lengths = source if isinstance(source, tuple) else (source, None)
         encode = f.encoder
 
@@ -234,6 +234,13 @@ def transformer(
         decoder=repeat(decoder_block(features, heads, hidden, **settings), depth),
         decoder_norm=layer_norm(),
     )
+
+
+def _two(owner: str, inputs: Any, rule: str) -> tuple[Any, Any]:
+    """The two inputs; an array would come apart into its rows."""
+    if not isinstance(inputs, tuple) or len(inputs) != 2:
+        raise ValueError(f"{owner}: the input must be {rule}, got {checks.described(inputs)}")
+    return inputs[0], inputs[1]
 
 
 def _mlp(

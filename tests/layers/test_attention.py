@@ -351,6 +351,16 @@ def test_a_net_in_pieces_equals_the_whole(name):
         (lambda: nn.multi_head_attention(8, 2), X[0], "x must be (N, T, F)"),
         (
             lambda: nn.multi_head_attention(8, 2),
+            (X, [8, 1]),
+            "lengths must be at most 7, the steps there are",
+        ),
+        (
+            lambda: nn.multi_head_attention(8, 2),
+            (X, (X, np.array([8, 1]))),
+            "the memory's lengths must be at most 7, the steps there are, got 8",
+        ),
+        (
+            lambda: nn.multi_head_attention(8, 2),
             nn.Sequences(X, carry=X),
             "carry must be one that this layer returned",
         ),

@@ -1,5 +1,7 @@
 """Transformers: lengths, pieces, generation, what a decoder reads, programs that don't grow with depth."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,3 +112,18 @@ def test_vit_is_for_the_images_that_it_was_made_for():
     assert nn.output_shape(net, x) == jax.eval_shape(net.apply, params, x).shape == (2, 3)
     with pytest.raises(ValueError, match="position_embedding: room must be enough for all steps, 5, got 10"):
         net.apply(params, rng_array(2, 12, 12, 3))
+
+
+@pytest.mark.parametrize(
+    ("net", "sentence"),
+    [
+        (
+            nn.models.transformer(9, features=8, heads=2, hidden=8, depth=1),
+            "the input must be (source, target)",
+        ),
+        (nn.models.decoder_block(8, 2, 8), "the input must be (x, memory)"),
+    ],
+)
+def test_one_input_where_two_are_read(net, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        net.init(jax.random.key(0), (2, 3, 8))
