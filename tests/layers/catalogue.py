@@ -125,6 +125,8 @@ FEW = {
     "batch_norm", "dropout", "embedding", "lstm-last-reverse", "spectral_norm", "multi_head_attention-causal",
     "repeat",
 }  # fmt: skip
+#: A few of these, for what takes seconds per layer.
+FEWEST = {"dense", "conv-grouped-dilated", "batch_norm", "embedding", "lstm-last-reverse"}
 
 
 def each(entries, **options):
@@ -132,11 +134,7 @@ def each(entries, **options):
     return pytest.mark.parametrize("entry", entries, ids=lambda entry: entry.name, **options)
 
 
-#: Of these a few for what takes seconds per layer.
-FEWEST = {"dense", "conv-grouped-dilated", "batch_norm", "embedding", "lstm-last-reverse"}
-
-
-def few(entries, names=frozenset(FEW), **options):
+def few(entries, names=FEW, **options):
     """The same, but for those of these names alone unless it is ``make test-deep``."""
     return each([entry if entry.name in names else deep(entry) for entry in entries], **options)
 

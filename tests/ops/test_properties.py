@@ -16,13 +16,12 @@ from tests.support import assert_close, deep, plain_jit, rng_array
 FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
 CASES = [case for family in FAMILIES for case in import_module(f"tests.ops.{family}").CASES]
 
-
 #: One or two of each family, in their commonest settings: what runs by default.
 FEW = {
-    "activation-gelu", "activation-step", "prelu-channels", "softmax", "attention",
-    "conv-2d-same-strided", "conv-2d-grouped-dilated", "conv-transpose-2d-same", "dense", "layer-norm",
-    "batch-norm-train-1d", "max-pool-overlapping", "avg-pool-overlapping",
-    "rotary", "lstm", "resize-linear", "resize-nearest", "pixel-shuffle",
+    "activation-gelu", "activation-step", "prelu-channels", "softmax", "attention", "conv-2d-same-strided",
+    "conv-2d-grouped-dilated", "conv-transpose-2d-same", "dense", "layer-norm", "batch-norm-train-1d",
+    "max-pool-overlapping", "avg-pool-overlapping", "rotary", "lstm", "resize-linear", "resize-nearest",
+    "pixel-shuffle",
 }  # fmt: skip
 
 
