@@ -43,7 +43,7 @@ def measure(
 ) -> Iterator[list[Row]]:
     """The rows of one operation after the other; those with one form that fits are left out.
 
-    No case is begun once ``budget`` seconds are over.
+    No case, and no operation of one, is begun once ``budget`` seconds are over.
     """
     seen, start = set(), clock()
     for case in chosen:
@@ -55,6 +55,8 @@ def measure(
             if key in seen:
                 continue
             seen.add(key)
+            if clock() - start >= budget:
+                return
             if rows := raced(case, operation, rounds, seconds, dtype):
                 yield rows
 

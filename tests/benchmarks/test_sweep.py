@@ -180,6 +180,15 @@ def test_no_case_is_begun_after_the_budget(monkeypatch):
     assert list(forms.measure(cases, budget=2.5, clock=Clock())) == []
 
 
+def test_no_operation_is_begun_after_the_budget(monkeypatch):
+    raced = []
+    monkeypatch.setattr(
+        forms, "raced", lambda case, operation, *args: raced.append(operation) or [row("lax", 1.0)]
+    )
+    found = forms.measure(shapes.drawn(["conv"], 2, seed=0), budget=3.5, clock=Clock())
+    assert len(list(found)) == len(raced) == 2  # of the three passes of the first case
+
+
 def test_a_sweep_of_a_file_and_its_regret(tmp_path, capsys):
     path = written(tmp_path, "[[case]]\nop = 'max_pool'\nshape = [2, 6, 6, 2]\nwindow = 2\nstrides = 2")
     few = ["--repeats", "1", "--seconds", "0.01", "--out", str(tmp_path / "out")]
