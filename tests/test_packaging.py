@@ -110,6 +110,7 @@ def test_the_source_archive_holds_what_the_checks_need(tmp_path):
     names = run("tar", "-tzf", path, cwd=tmp_path).splitlines()
     inside = {name.partition("/")[2] for name in names}
     assert {"pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/conftest.py"} <= inside
+    assert {"CITATION.cff", ".ci/run", ".github/workflows/checks.yml", "docs/builder/conf.py"} <= inside
     assert {"jaxnn/layer.py", "jaxnn/py.typed", "examples/datasets.py"} <= inside
 
 
