@@ -15,7 +15,7 @@ from docs.builder.browser import Tab
 
 NO_BROWSER = (
     "no browser was found: install Chromium or Chrome (on Debian and Ubuntu: apt-get install chromium), or "
-    "name one in BROWSER"
+    "name one in CHROMIUM"
 )
 PHONE = 390
 #: Brightness of the page, from 0 to 255.

@@ -16,8 +16,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def find() -> str | None:
-    """The browser of this machine: that of ``BROWSER``, or one on the path."""
-    given = os.environ.get("BROWSER")
+    """The browser of this machine: that of ``CHROMIUM``, or one on the path."""
+    given = os.environ.get("CHROMIUM")
     return next((path for name in ([given] if given else NAMES) if (path := shutil.which(name))), None)
 
 

@@ -1,6 +1,6 @@
 """What is wrong with a built site is found without a browser."""
 
-from docs.builder import check
+from docs.builder import browse, browser, check
 
 SOUND = '<html><head><link href="a.css"></head><body id="top"><a href="b.html#there">b</a></body></html>'
 
@@ -33,3 +33,23 @@ def test_each_fault_is_a_sentence(tmp_path):
         "b.css: loads https://fonts.example/x from elsewhere",
         "searchindex.js: conv_transpose can't be found",
     ]
+
+
+def test_without_a_site_or_a_browser_a_sentence_says_what_to_do(tmp_path, monkeypatch, capsys):
+    assert browse.main([str(tmp_path)]) == 1
+    assert "there is no site here; make docs builds it" in capsys.readouterr().err
+    site(tmp_path, index=SOUND)
+    monkeypatch.setattr(browser, "find", lambda: None)
+    assert browse.main([str(tmp_path)]) == 1
+    assert "install Chromium or Chrome" in capsys.readouterr().err
+
+
+def test_the_browser_that_is_named_comes_first(tmp_path, monkeypatch):
+    named = tmp_path / "mine"
+    named.write_text("")
+    named.chmod(0o755)
+    monkeypatch.setenv("CHROMIUM", str(named))
+    assert browser.find() == str(named)
+    monkeypatch.delenv("CHROMIUM")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert browser.find() is None
