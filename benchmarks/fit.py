@@ -1,6 +1,6 @@
 """Training as a whole: epochs of ``fit`` beside loops by hand, in JAX, Flax NNX and PyTorch.
 
-python -m benchmarks.fit                    writes results/fit-….json; two minutes
+python -m benchmarks.fit                    writes results/fit-….json; minutes
 python -m benchmarks.fit --only LSTM        one net
 
 A small MLP, CNN and LSTM are trained in three ways. Scanned: data on the device, many steps per dispatch.
