@@ -31,6 +31,7 @@ class Equations(SphinxTransform):
         for text in list(self.document.findall(nodes.Text)):
             if not any(isinstance(parent, NO_PROSE) for parent in ancestors(text)):
                 first = isinstance(text.parent, nodes.paragraph) and text.parent.index(text) == 0
+                first = first and not isinstance(text.parent.parent, (nodes.entry, nodes.list_item))
                 pieces = split(str(text), first)
                 if any(isinstance(piece, nodes.raw) for piece in pieces):
                     text.parent.replace(text, pieces)
@@ -52,8 +53,10 @@ def split(text: str, first: bool = False) -> list[nodes.Node]:
         if span.start > end:
             pieces.append(nodes.Text(text[end : span.start]))
         alone = (first and span.start == 0) or span.end - span.start > LONG
-        pieces.append(element(span.mathml, block=alone))
         end = span.end
+        mark = text[end] if alone and text[end : end + 1] in (",", ".", ";", ":") else ""
+        pieces.append(element(span.mathml + (f"<mo>{mark}</mo>" if mark else ""), block=alone))
+        end += len(mark)
     return [*pieces, nodes.Text(text[end:])] if text[end:] else pieces
 
 
