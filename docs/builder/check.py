@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 #: Attributes that load something at once.
@@ -35,6 +34,7 @@ class Page(HTMLParser):
 
 def faults(site: Path) -> list[str]:
     """What is wrong with a built site, a sentence each."""
+    site = site.resolve()
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     found = [fault for path, page in pages.items() for fault in _of_page(site, path, page, pages)]
     for sheet in sorted(site.rglob("*.css")):
@@ -57,19 +57,9 @@ def _of_page(site: Path, path: Path, page: Page, pages: dict[Path, Page]) -> Ite
         if re.match(r"[a-z]+:|//", url):
             continue
         file, _, anchor = unquote(url).partition("#")
-        goal = (path.parent / file.partition("?")[0]).resolve() if file.partition("?")[0] else path.resolve()
+        goal = (path.parent / file.partition("?")[0]).resolve() if file.partition("?")[0] else path
         goal = goal / "index.html" if goal.is_dir() else goal
         if not goal.exists():
             yield f"{where}: {url} leads nowhere"
-        elif anchor and goal.suffix == ".html" and anchor not in ids(pages, goal):
+        elif anchor and goal in pages and anchor not in pages[goal].ids:
             yield f"{where}: {url} leads to no such place on the page"
-
-
-def ids(pages: dict[Path, Page], goal: Path) -> set[str]:
-    for path, page in pages.items():
-        if path.resolve() == goal:
-            return page.ids
-    return set()
-
-
-assert Any
