@@ -26,6 +26,8 @@ class Form(NamedTuple):
       when: what ``pays`` asks for, in words; empty where nothing better stands further down.
       zeros: where it multiplies values that don't belong together by zeros of its own: these would turn NaN
         and ∞ into NaN elsewhere, and whoever takes the form must prevent that.
+      transpose: of a form that is linear in its first operand, its transpose written out:
+        ``transpose(problem, cotangent, *others)``; None where JAX derives it.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Form(NamedTuple):
     needs: str = ""
     when: str = ""
     zeros: Callable[[Any], bool] = never
+    transpose: Callable[..., Any] | None = None
 
 
 def choose(forms: Sequence[Form], problem: Any, name: str | None = None) -> Form:

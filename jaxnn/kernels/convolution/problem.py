@@ -101,8 +101,18 @@ def fit(x: jax.Array, low: Sequence[int], sizes: Sequence[int]) -> jax.Array:
 
 def padded(x: jax.Array, s: Settings) -> jax.Array:
     """``x`` with its padding, cut to what the windows read."""
-    sizes = [(out - 1) * step + k for out, step, k in zip(s.out, s.strides, s.span, strict=True)]
-    return fit(x, [low for low, _ in s.padding], sizes)
+    return pad(x, _read_by_windows(s))
+
+
+def padded_copy(x: jax.Array, s: Settings) -> jax.Array:
+    """The same, materialized on a CPU."""
+    return padding.padded_copy(x, dict(enumerate(_read_by_windows(s), 1)))
+
+
+def _read_by_windows(s: Settings) -> Pairs:
+    """The padding that the windows read; negative where they leave out values at the end."""
+    axes = zip(s.space, s.out, s.span, s.strides, s.padding, strict=True)
+    return tuple((low, (out - 1) * step + k - n - low) for n, out, k, step, (low, _) in axes)
 
 
 def shifted(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -> jax.Array:

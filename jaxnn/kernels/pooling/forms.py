@@ -70,9 +70,13 @@ def _prepared(p: Problem, x: jax.Array) -> jax.Array:
     """Materialized, unless one window reads it; and wide: a CPU would convert half-precision values for
     every comparison.
     """
-    once = all(isinstance(w, Windows) and w.is_whole for _, w in p.settings.axes)
-    x = x if once else materialized(x)
+    x = _materialized(p, x)
     return widened(x) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def _materialized(p: Problem, x: jax.Array) -> jax.Array:
+    once = all(isinstance(w, Windows) and w.is_whole for _, w in p.settings.axes)
+    return x if once else materialized(x)
 
 
 Prepare = Callable[[Problem, jax.Array], jax.Array]
@@ -91,10 +95,24 @@ def _taken(sliced: by_axis.Sliced, prepare: Prepare, p: Problem, x: jax.Array, *
     return by_axis.taken(prepare(p, x), taps, p.settings.axes, sliced).astype(x.dtype)
 
 
+def _given_back(sliced: by_axis.Sliced, p: Problem, y: jax.Array, *taps: jax.Array) -> jax.Array:
+    """The transpose of ``_taken``."""
+    x = by_axis.given_back(widened(y), taps, p.settings.axes, sliced, p.types[0].shape)
+    return _materialized(p, x.astype(y.dtype))
+
+
 def _both(compute: Callable[..., Any], prepare: Prepare) -> tuple[Form, Form]:
     return (
         Form("slices", partial(compute, by_axis.short, prepare), _some_short, needs=SHORT),
         Form("unfolded", partial(compute, _all_unfolded, prepare)),
+    )
+
+
+def _linear(prepare: Prepare) -> tuple[Form, Form]:
+    slices, unfolded = _both(_taken, prepare)
+    return (
+        slices._replace(transpose=partial(_given_back, by_axis.short)),
+        unfolded._replace(transpose=partial(_given_back, _all_unfolded)),
     )
 
 
@@ -108,7 +126,7 @@ EXTREMES: Forms = {
     DEFAULT: (_PLAIN, *_both(_extremes, _as_it_is)),
 }
 FIRSTS: Forms = {"cpu": _both(_firsts, _prepared), DEFAULT: _both(_firsts, _as_it_is)}
-TAKEN: Forms = {"cpu": _both(_taken, _prepared), DEFAULT: _both(_taken, _as_it_is)}
+TAKEN: Forms = {"cpu": _linear(_prepared), DEFAULT: _linear(_as_it_is)}
 
 
 def _block_sums(p: Problem, x: jax.Array) -> jax.Array:

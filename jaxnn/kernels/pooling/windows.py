@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxnn.kernels.lowering.varying import sharding_as
 from jaxnn.kernels.padding import padded
 
 #: Up to this many values per window, slices; beyond, the program would grow with the window for little gain.
@@ -141,9 +142,9 @@ def unfold(x: jax.Array, axis: int, axis_windows: AnyWindows) -> jax.Array:
 
 def along(values: np.ndarray, axes: tuple[int, ...], like: jax.Array, dtype: DTypeLike) -> jax.Array:
     """``values`` along these axes of an array of the shape of ``like``, the same on all others."""
-    copies = lax.broadcast_in_dim(jnp.asarray(values, dtype), like.shape, axes)
-    zeros = jnp.zeros_like(like, dtype)  # has the sharding of ``like``, which a select may require
-    return copies | zeros if zeros.dtype == jnp.bool_ else copies + zeros
+    # A select may require the sharding of ``like``.
+    sharding = sharding_as(like, like.shape)
+    return lax.broadcast_in_dim(np.asarray(values, dtype), like.shape, axes, out_sharding=sharding)
 
 
 def neutral(dtype: jnp.dtype, smallest: bool) -> np.ndarray:

@@ -37,14 +37,17 @@ def copies(kernel: jax.Array, s: Settings, m: int) -> jax.Array:
     return lax.transpose(kernel, (*range(last), last + 1, last + 2, last, last + 3))
 
 
-def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: int) -> jax.Array:
-    """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o], a sum over the places in a block."""
+def kernel_gradient(by_input: Dense, x: jax.Array, y: jax.Array, s: Settings, m: int) -> jax.Array:
+    """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o], a sum over the places in a block.
+
+    ``by_input`` gives the gradient of the kernel of a block with its input channels first.
+    """
     window, c_in, c_out = s.window[:-1], x.shape[-1], y.shape[-1]
     blocks, last = _blocks(s, m), s.rank - 1
     span = blocks.window[-1]
-    kernel = dense(x, lax.reshape(y, (*y.shape[:-2], s.out[-1] // m, m * c_out)), blocks)
-    kernel = lax.reshape(kernel, (*window, span, c_in, m, c_out))
-    kernel = lax.transpose(kernel, (*range(last), last + 2, last, last + 1, last + 3))
+    kernel = by_input(x, lax.reshape(y, (*y.shape[:-2], s.out[-1] // m, m * c_out)), blocks)
+    kernel = lax.reshape(kernel, (c_in, *window, span, m, c_out))
+    kernel = lax.transpose(kernel, (*range(1, s.rank), s.rank + 1, s.rank, 0, s.rank + 2))
     # The reverse of the above: rows one stride longer align the taps of all outputs.
     kernel = _with_zeros(lax.reshape(kernel, (*window, m * span, c_in, c_out)), s.strides[-1] * m)
     kernel = lax.reshape(kernel, (*window, m, span + s.strides[-1], c_in, c_out))

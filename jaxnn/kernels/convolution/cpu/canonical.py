@@ -25,7 +25,15 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """A convolution whose window is y, with the channels of x as its batch and the batch as its channels."""
+    """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
+    return lax.transpose(kernel_gradient_by_input(x, y, s), (*range(1, s.rank + 1), 0, s.rank + 1))
+
+
+def kernel_gradient_by_input(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """The kernel's gradient with the input channels first: (I, *window, O).
+
+    A convolution whose window is y, with the channels of x as its batch and the batch as its channels.
+    """
     axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
     pairs = tuple(
         (low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes
@@ -34,4 +42,4 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     by_channel = lax.transpose(x, (s.rank + 1, *space, 0))
     window = lax.transpose(y, (*space, 0, s.rank + 1))
     transposed = s._replace(strides=s.dilation, padding=pairs, dilation=s.strides)
-    return lax.transpose(forward(by_channel, window, transposed), (*space, 0, s.rank + 1))
+    return forward(by_channel, window, transposed)

@@ -10,8 +10,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxnn.kernels.convolution.problem import Settings, padded, shifted
-from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.convolution.problem import Settings, padded, padded_copy, shifted
 from jaxnn.kernels.lowering.varying import varying_as
 
 #: Up to this many taps the fused loop pads while it reads; beyond, the padded input is stored first.
@@ -26,11 +25,9 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     if multiplier > 1:
         kernels = (_every(kernel, i, multiplier) for i in range(multiplier))
         return _interleaved([forward(x, kernel, s) for kernel in kernels])
-    x = padded(x, s)
+    x = padded_copy(x, s) if prod(s.window) > _PADDED else padded(x, s)
     kernel = lax.reshape(kernel, (prod(s.window), kernel.shape[-1]))
     places = np.arange(prod(s.window)).reshape(s.window)
-    if prod(s.window) > _PADDED:
-        x = materialized(x)
 
     def line(first: tuple[int, ...]) -> jax.Array:
         return reduce(lax.add, (term((*first, j)) for j in range(s.window[-1])))
@@ -53,7 +50,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     if multiplier > 1:
         parts = (_every(y, i, multiplier) for i in range(multiplier))
         return _interleaved([kernel_gradient(x, part, s) for part in parts])
-    x, space = padded(x, s), y.shape[-2:]
+    x, space = padded_copy(x, s), y.shape[-2:]
     if s.strides[-1] == 1 and space[-1] < _CHANNELS:
         # The last axis and the channels are merged into one line: one place further is all channels further.
         x, y = (lax.reshape(a, (*a.shape[:-2], a.shape[-2] * a.shape[-1], 1)) for a in (x, y))
@@ -69,9 +66,9 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
 
     def add(t: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         at = _unravel(t, rows)
-        one_y = lax.dynamic_slice(y, (*at, 0, 0), (*(1,) * len(rows), *row))
-        starts: list[Any] = [at[0], *(i * step for i, step in zip(at[1:], s.strides, strict=False)), 0, 0]
-        one_x = lax.dynamic_slice(x, starts, (1, *s.span[:-1], *x.shape[-2:]))
+        one_y = _slice(y, (*at, 0, 0), (*(1,) * len(rows), *row))
+        steps = (lax.mul(i, np.int32(step)) for i, step in zip(at[1:], s.strides, strict=False))
+        one_x = _slice(x, (at[0], *steps, 0, 0), (1, *s.span[:-1], *x.shape[-2:]))
         size = (*s.window[:-1], row[0])
         return tuple(
             lax.add(total, times(shifted(one_x, tap, size, beside), one_y))
@@ -97,10 +94,14 @@ def _interleaved(parts: Sequence[jax.Array]) -> jax.Array:
     return lax.reshape(beside, (*rest, channels * len(parts)))
 
 
+def _slice(a: jax.Array, starts: Sequence[Any], sizes: Sequence[int]) -> jax.Array:
+    return lax.dynamic_slice(a, starts, sizes, allow_negative_indices=False)
+
+
 def _unravel(t: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:
     """The ``t``-th index of an array of this shape."""
     at: list[jax.Array] = []
     for size in reversed(shape[1:]):
-        at.insert(0, t % size)
-        t = t // size
+        at.insert(0, lax.rem(t, np.int32(size)))
+        t = lax.div(t, np.int32(size))
     return (t, *at)

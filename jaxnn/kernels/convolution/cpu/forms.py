@@ -484,7 +484,8 @@ def _blocked_kernel_pays(p: Problem) -> bool:
 
 
 def _blocked_kernel(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
-    return blocked.kernel_gradient(canonical.kernel_gradient, x, y, p.settings, _together_for_kernel(p))
+    by_input = canonical.kernel_gradient_by_input
+    return blocked.kernel_gradient(by_input, x, y, p.settings, _together_for_kernel(p))
 
 
 def _canonical_kernel(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from math import prod
 import jax
 from jax import lax
 
-from jaxnn.kernels.convolution.problem import Settings, pad, padded, shifted, summed_products, times
+from jaxnn.kernels.convolution.problem import Settings, pad, padded_copy, shifted, summed_products, times
 from jaxnn.kernels.lowering.fusion import materialized
 
 
@@ -80,5 +80,5 @@ def _place(y: jax.Array, row: int, s: Settings) -> jax.Array:
 
 def _unfolded(x: jax.Array, s: Settings) -> jax.Array:
     """``(N, *space, C) → (N, *out, taps · C)``: what each window reads, side by side."""
-    x = materialized(padded(x, s))
+    x = padded_copy(x, s)
     return lax.concatenate([shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))], s.rank + 1)
