@@ -68,7 +68,7 @@ def counted_bits(train: str, test: str, order: int = 5, discount: float = 0.75) 
     often (Kneser and Ney, Improved Backing-off for M-gram Language Modeling, 1995).
 
     >>> round(counted_bits("abcabcabcabcabc", "abcabc"), 1)
-    0.4
+    0.1
     """
     counts = [Counter(train[i : i + order + 1] for i in range(len(train) - order))]
     for _ in range(order):

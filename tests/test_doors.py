@@ -421,7 +421,9 @@ DOORS = {
 #: Public names whose wrong calls are tested elsewhere, or that take whatever they get.
 ELSEWHERE = {
     "ops.conv_general_dilated": "its errors are those of jax.lax, see tests/ops/test_conv_general.py",
-    **dict.fromkeys(("layers.Layer", "layers.Params", "layers.Sequences"), "a record of what it is given"),
+    **dict.fromkeys(
+        ("layers.Beams", "layers.Layer", "layers.Params", "layers.Sequences"), "a record of what it is given"
+    ),
     **dict.fromkeys(
         ("layers.export", "layers.load_exported", "layers.stablehlo"), "see tests/test_export.py"
     ),

@@ -21,7 +21,7 @@ def test_what_is_printed_makes_the_layer_again(entry):
     assert layer.made is not None, "its constructor must be marked with @constructor"
     if "<lambda>" in repr(layer):
         return
-    again = as_layer(eval(repr(layer), vars(nn)))
+    again = as_layer(eval(repr(layer), vars(jax.nn.initializers) | vars(nn)))
     assert repr(again) == repr(layer)
     x = jax.ShapeDtypeStruct(entry.shape, jnp.int32 if entry.integers else jnp.float32)
     shapes = [jax.eval_shape(made.init, jax.random.key(0), x) for made in (layer, again)]

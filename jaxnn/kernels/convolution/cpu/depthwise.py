@@ -67,7 +67,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     def add(t: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         at = _unravel(t, rows)
         one_y = _slice(y, (*at, 0, 0), (*(1,) * len(rows), *row))
-        steps = (lax.mul(i, np.int32(step)) for i, step in zip(at[1:], s.strides, strict=False))
+        steps = (lax.mul(i, _like(step, i)) for i, step in zip(at[1:], s.strides, strict=False))
         one_x = _slice(x, (at[0], *steps, 0, 0), (1, *s.span[:-1], *x.shape[-2:]))
         size = (*s.window[:-1], row[0])
         return tuple(
@@ -102,6 +102,11 @@ def _unravel(t: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:
     """The ``t``-th index of an array of this shape."""
     at: list[jax.Array] = []
     for size in reversed(shape[1:]):
-        at.insert(0, lax.rem(t, np.int32(size)))
-        t = lax.div(t, np.int32(size))
+        at.insert(0, lax.rem(t, _like(size, t)))
+        t = lax.div(t, _like(size, t))
     return (t, *at)
+
+
+def _like(n: int, index: jax.Array) -> np.ndarray:
+    """``n`` in the dtype of a loop's index: int32, or int64 where x64 is on."""
+    return np.asarray(n, index.dtype)
