@@ -18,7 +18,7 @@ SCRIPTS = (
     "activations", "linear_stack", "dying_relu", "vanishing_gradients", "initialisation", "normalisation",
     "batch_norm", "optimisation", "backpropagation", "convolution", "pooling", "upsampling", "dense_network",
     "deep_network", "autoencoder", "generator", "memory", "character_model", "speech", "attention",
-    "positions", "character_transformer", "approximation", "ensembles", "sweeps",
+    "positions", "character_transformer", "image_transformer", "approximation", "ensembles", "sweeps",
 )  # fmt: skip
 
 HEAD = """# The gallery
