@@ -546,7 +546,8 @@ OPS = [
         "feature_statistics",
         "norm",
         ((12, 4),),
-        lambda x: jnp.stack(ops.feature_statistics(x)),
+        # Statistics are in float32 at least.
+        lambda x: jnp.stack(ops.feature_statistics(x)).astype(x.dtype),
         lambda x: jnp.stack([jnp.mean(x, 0), jnp.std(x, 0)]),
         terms=12,
     ),

@@ -42,13 +42,17 @@ def test_on_this_machine_all_passes_are_right(name):
             assert row.status == "right", row
 
 
+#: What JAX's own form computes in float32, whatever the dtype.
+SINGLE = {("attention", "float64"), ("attention causal", "float64")}
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("name", OPS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_form_of_jax_alone_means_the_same(name, dtype):
     for one in ("value", "input gradient"):
         row = Row(**cell(name, one, dtype, "lax", "highest"))
-        assert row.status == "right", row
+        assert row.status == ("wrong" if (name, dtype) in SINGLE else "right"), row
 
 
 def test_integers_have_values_alone():
