@@ -121,6 +121,18 @@ def test_several_blocks(settings):
     )
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(0, 0), (0, 3), (3, 0)])
+@pytest.mark.parametrize("form", FORMS)
+def test_without_queries_or_keys(form, queries, keys):
+    q, k, v = jnp.ones((2, queries, 1, 4)), jnp.ones((2, keys, 1, 4)), jnp.ones((2, keys, 1, 4))
+    function = partial(attention, bias=np.zeros((1, 1, queries, keys), np.float32), implementation=form)
+    y, pull = jax.vjp(partial(function, causal=True), q, k, v)
+    assert (y == jnp.zeros((2, queries, 1, 4))).all()
+    assert all(
+        (grad == 0).all() and grad.shape == a.shape for grad, a in zip(pull(y), (q, k, v), strict=True)
+    )
+
+
 @each_form
 def test_a_query_that_reads_nothing_gives_zeros_and_zero_gradients(form):
     q, k, v = draw()

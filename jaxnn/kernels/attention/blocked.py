@@ -375,7 +375,7 @@ def _over_keys(
     p: Problem, weights: jax.Array, values: jax.Array, read: jax.Array | None, *, exact: bool
 ) -> jax.Array:
     """Σₛ weights[..., t, s] · values[..., s, d]."""
-    if not exact or read is None:
+    if not exact or read is None or weights.shape[4] == 0:
         return jnp.einsum("nkrts,nkisd->nkrtd", weights, values, precision=p.settings.precision)
 
     def term(s: Any, total: jax.Array) -> jax.Array:
@@ -391,7 +391,7 @@ def _over_rows(
     p: Problem, weights: jax.Array, values: jax.Array, read: jax.Array | None, *, exact: bool
 ) -> jax.Array:
     """Σ weights[..., t, s] · values[..., t, d] over queries t and the query heads of a head of keys."""
-    if not exact or read is None:
+    if not exact or read is None or weights.shape[3] == 0:
         total = jnp.einsum("nkrts,nkrtd->nksd", weights, values, precision=p.settings.precision)
         return jnp.expand_dims(total, 2)
 
