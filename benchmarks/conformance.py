@@ -64,16 +64,12 @@ def passes_of(op: Op, dtype: str) -> list[str]:
 def units(dtypes: Sequence[str], passes: Sequence[str], only: list[str]) -> list[Unit]:
     """A unit per cell: both forms of an operation in a dtype and a pass."""
     return [
-        Unit(("conformance", op.family, op.name, name, "top", dtype), unmeasured)
+        Unit(("conformance", op.family, op.name, name, "top", dtype))
         for op in catalogue.select(only)
         for dtype in dtypes
         for name in passes_of(op, dtype)
         if name in passes
     ]
-
-
-def unmeasured(*_: object) -> list[Row]:
-    raise NotImplementedError("cells are computed by ``cell``")
 
 
 def allowed(op: Op, name: str) -> float:
@@ -345,20 +341,15 @@ def _measured(
         Run("conformance", found, progress={"planned": len(todo), "done": []}), Path(given.out)
     )
     budget = 60 * given.minutes - (time.monotonic() - start)
-    interrupted = False
-    try:
-        for unit, rows, gone, left in journal.measured(todo, into, measure, seconds=budget, entrants=FORMS):
-            shown = ", ".join(f"{row.contender} {page.verdict(row)}" for row in rows)
-            _, _, op, name, _, dtype = unit.group
-            print(f"[{journal.place(into, todo, gone, left)}] {op} · {name} · {dtype}: {shown}", flush=True)
-    except KeyboardInterrupt:
-        interrupted = True
-    path = into.save()
-    written = [path, *page.beside(into.run, path)]
-    print(f"\n{journal.summary(into.run, len(todo))}\nwritten: {', '.join(map(str, written))}")
-    if interrupted:
-        raise SystemExit(130)
+    journal.carried_out(todo, into, measure, line, seconds=budget, entrants=FORMS)
     return into.run
+
+
+def line(unit: Unit, rows: Sequence[Row]) -> str:
+    """What was found in one cell, in one line."""
+    shown = ", ".join(f"{row.contender} {page.verdict(row)}" for row in rows)
+    _, _, op, name, _, dtype = unit.group
+    return f"{op} · {name} · {dtype}: {shown}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ wider.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contenders, energy, environment, journal, limits, options, page, plan, record, tables
+from benchmarks import contenders, energy, environment, journal, limits, options, plan, record, tables
 from benchmarks.journal import Journal, Measure, blank
 from benchmarks.plan import Effort, Unit
 from benchmarks.race import OURS
@@ -190,17 +189,7 @@ def _main(given: argparse.Namespace, workers: _Workers, before: float) -> Run:
     joules = given.energy and not no_energy
     measure = _measure(given, workers, names, found["platform"], into.run.limits, joules)
     budget = 60 * given.minutes - (time.monotonic() - before)
-    interrupted = False
-    try:
-        for unit, rows, gone, left in journal.measured(units, into, measure, seconds=budget, entrants=names):
-            print(f"[{journal.place(into, units, gone, left)}] {line(unit, rows)}", flush=True)
-    except KeyboardInterrupt:
-        interrupted = True
-    path = into.save()
-    written = [path, *page.beside(into.run, path)]
-    print(f"\n{journal.summary(into.run, len(units))}\nwritten: {', '.join(map(os.fspath, written))}")
-    if interrupted:
-        raise SystemExit(130)
+    journal.carried_out(units, into, measure, line, seconds=budget, entrants=names)
     return into.run
 
 

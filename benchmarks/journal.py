@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks import page, record
 from benchmarks.plan import Unit
 from benchmarks.record import Row, Run
 
@@ -86,6 +86,32 @@ def opened(
         if same and options:
             alike.append(run)
     return Journal(max(alike, key=lambda run: run.environment["date"]), folder) if alike else None
+
+
+def carried_out(
+    units: Sequence[Unit],
+    into: Journal,
+    measure: Measure,
+    line: Callable[[Unit, Sequence[Row]], str],
+    *,
+    seconds: float,
+    entrants: Sequence[str],
+) -> None:
+    """Measures until the budget is spent, a line per unit; writes the file and what stands beside it.
+
+    Ctrl-C ends it with all that is measured so far written, and exit status 130.
+    """
+    interrupted = False
+    try:
+        for unit, rows, gone, left in measured(units, into, measure, seconds=seconds, entrants=entrants):
+            print(f"[{place(into, units, gone, left)}] {line(unit, rows)}", flush=True)
+    except KeyboardInterrupt:
+        interrupted = True
+    path = into.save()
+    written = [path, *page.beside(into.run, path)]
+    print(f"\n{summary(into.run, len(units))}\nwritten: {', '.join(map(str, written))}")
+    if interrupted:
+        raise SystemExit(130)
 
 
 def measured(

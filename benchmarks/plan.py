@@ -41,11 +41,11 @@ class Unit:
 
     Attributes:
       group: the ``Row.group`` of its rows.
-      measure: ``measure(contenders, effort, limits)`` gives them.
+      measure: ``measure(contenders, effort, limits)`` gives them; None where the group says all.
     """
 
     group: tuple[str, ...]
-    measure: Measure = field(compare=False, repr=False)
+    measure: Measure | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
