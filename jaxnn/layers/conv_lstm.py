@@ -5,21 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers.conv import check_settings, kernel_shape, window_for
 from jaxnn.layers.recurrent import ORTHOGONAL, Outputs, forget_one, over_steps_in_order
-from jaxnn.layers.weights import HE_NORMAL, drawn
+from jaxnn.layers.weights import HE_NORMAL, LSTM_GATES, gated_weights
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv_lstm import conv_lstm as conv_lstm_op
 from jaxnn.ops.windows import Ints, Padding
-from jaxnn.params import Key, Weights, fold_name
+from jaxnn.params import Key, Weights
 from jaxnn.sequences import as_sequences
-
-GATES = ("i", "f", "g", "o")
 
 
 @constructor
@@ -88,24 +84,9 @@ def conv_lstm(
         frame = jax.ShapeDtypeStruct((x.shape[0], *x.shape[2:]), x.dtype)
         taps = window_for(name, frame, window, strides, padding, dilation)
         own_taps = windows.per_axis(name, "recurrent_window", own_window, len(taps))
-        # Orthogonal matrices need a decomposition that does not exist below float32.
-        draw_dtype = accumulator(x.dtype)
-
-        def kernel(entry: str, setting: str, init: Initializer, shape: tuple[int, ...]) -> jax.Array:
-            keys = (fold_name(fold_name(key, entry), gate) for gate in GATES)
-            gates = [drawn(name, setting, init, own, (*shape, features), draw_dtype) for own in keys]
-            return jnp.concatenate(gates, axis=-1).astype(x.dtype)
-
-        weights = {
-            "input_kernel": kernel("input_kernel", "kernel_init", kernel_init, (*taps, x.shape[-1])),
-            "recurrent_kernel": kernel(
-                "recurrent_kernel", "recurrent_kernel_init", recurrent_kernel_init, (*own_taps, features)
-            ),
-        }
-        if bias:
-            shape = (4 * features,)
-            weights["bias"] = drawn(name, "bias_init", bias_init, fold_name(key, "bias"), shape, x.dtype)
-        return weights
+        axes = (*taps, x.shape[-1]), (*own_taps, features)
+        inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
+        return gated_weights(name, key, x.dtype, LSTM_GATES, features, axes, *inits)
 
     def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
         return conv_lstm_op(

@@ -16,7 +16,7 @@ from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.recurrence.cells import Activation
 from jaxnn.layer import Layer, constructor, stateless, stochastic
 from jaxnn.layers.dropout import kept
-from jaxnn.layers.weights import HE_NORMAL, ONES, ZEROS, drawn
+from jaxnn.layers.weights import HE_NORMAL, LSTM_GATES, ONES, ZEROS, drawn, gated_weights
 from jaxnn.ops import checks, recurrent
 from jaxnn.ops.norm_arguments import positive
 from jaxnn.params import Key, Params, Weights, fold_name
@@ -83,7 +83,8 @@ def rnn(
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
-        return _weights("rnn", key, x, features, ("h",), *inits)
+        axes = (x.shape[-1],), (features,)
+        return gated_weights("rnn", key, x.dtype, ("h",), features, axes, *inits)
 
     def op(weights: Weights, x: Any, **settings: Any) -> tuple[jax.Array, Any]:
         return recurrent.rnn(
@@ -190,7 +191,8 @@ def lstm(
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
-        weights = _weights(name, key, x, features, ("i", "f", "g", "o"), *inits, state=size)
+        axes = (x.shape[-1],), (size,)
+        weights = gated_weights(name, key, x.dtype, LSTM_GATES, features, axes, *inits)
         for entry, (setting, own_init, shape) in more.items():
             weights[entry] = drawn(name, setting, own_init, fold_name(key, entry), shape, x.dtype)
         return weights
@@ -258,7 +260,8 @@ def gru(
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Weights:
         inits = kernel_init, recurrent_kernel_init, bias_init if bias else None
-        weights = _weights("gru", key, x, features, ("r", "z", "n"), *inits)
+        axes = (x.shape[-1],), (features,)
+        weights = gated_weights("gru", key, x.dtype, ("r", "z", "n"), features, axes, *inits)
         if bias:
             own_key = fold_name(key, "recurrent_bias")
             weights["recurrent_bias"] = drawn("gru", "bias_init", bias_init, own_key, (features,), x.dtype)
@@ -376,37 +379,3 @@ def _entries(features: int, gates: int, *biases: str, state: int | None = None) 
     rows = features if state is None else state
     kernels = {"input_kernel": ("F", columns), "recurrent_kernel": (rows, columns)}
     return {**kernels, **{bias: sizes[bias] for bias in biases}}
-
-
-def _weights(
-    owner: str,
-    key: Key,
-    x: jax.ShapeDtypeStruct,
-    features: int,
-    gates: tuple[str, ...],
-    kernel_init: Initializer,
-    recurrent_kernel_init: Initializer,
-    bias_init: Initializer | None,
-    state: int | None = None,
-) -> dict[str, jax.Array]:
-    """Kernels drawn gate by gate, each from a key of its own, and an optional bias.
-
-    ``state`` is the size of h if it is not ``features``.
-    """
-    # Orthogonal matrices need a decomposition that does not exist below float32.
-    draw_dtype = accumulator(x.dtype)
-
-    def kernel(name: str, init: Initializer, rows: int) -> jax.Array:
-        keys = (fold_name(fold_name(key, name), gate) for gate in gates)
-        setting = name.removeprefix("input_") + "_init"
-        columns = [drawn(owner, setting, init, gate_key, (rows, features), draw_dtype) for gate_key in keys]
-        return jnp.concatenate(columns, axis=1).astype(x.dtype)
-
-    weights = {
-        "input_kernel": kernel("input_kernel", kernel_init, x.shape[-1]),
-        "recurrent_kernel": kernel("recurrent_kernel", recurrent_kernel_init, state or features),
-    }
-    if bias_init is not None:
-        own_key, shape = fold_name(key, "bias"), (len(gates) * features,)
-        weights["bias"] = drawn(owner, "bias_init", bias_init, own_key, shape, x.dtype)
-    return weights

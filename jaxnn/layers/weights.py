@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jax.nn.initializers import Initializer
 
+from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer, stateless
 from jaxnn.ops import checks
 from jaxnn.params import Key, Weights, fold_name
@@ -87,6 +88,44 @@ def drawn(
             f"{sentence}; it gives a function: did you forget to call it?" if callable(array) else sentence
         )
     return array
+
+
+#: The gates of an LSTM, in the order of its weights.
+LSTM_GATES = ("i", "f", "g", "o")
+
+
+def gated_weights(
+    owner: str,
+    key: Key,
+    dtype: Any,
+    gates: tuple[str, ...],
+    features: int,
+    axes: tuple[tuple[int, ...], tuple[int, ...]],
+    kernel_init: Initializer,
+    recurrent_kernel_init: Initializer,
+    bias_init: Initializer | None,
+) -> dict[str, jax.Array]:
+    """Both kernels and an optional bias, drawn gate by gate, each gate from a key of its own.
+
+    ``axes`` are those of the input kernel and of the recurrent one but for the last, gates · features.
+    """
+    # Orthogonal matrices need a decomposition that does not exist below float32.
+    draw_dtype = accumulator(dtype)
+
+    def kernel(name: str, init: Initializer, own_axes: tuple[int, ...]) -> jax.Array:
+        keys = (fold_name(fold_name(key, name), gate) for gate in gates)
+        setting = name.removeprefix("input_") + "_init"
+        columns = [drawn(owner, setting, init, own, (*own_axes, features), draw_dtype) for own in keys]
+        return jnp.concatenate(columns, axis=-1).astype(dtype)
+
+    weights = {
+        "input_kernel": kernel("input_kernel", kernel_init, axes[0]),
+        "recurrent_kernel": kernel("recurrent_kernel", recurrent_kernel_init, axes[1]),
+    }
+    if bias_init is not None:
+        own_key, shape = fold_name(key, "bias"), (len(gates) * features,)
+        weights["bias"] = drawn(owner, "bias_init", bias_init, own_key, shape, dtype)
+    return weights
 
 
 @partial(jax.jit, static_argnums=(1, 2))

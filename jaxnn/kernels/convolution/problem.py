@@ -104,6 +104,15 @@ def padded(x: jax.Array, s: Settings) -> jax.Array:
     return pad(x, _read_by_windows(s))
 
 
+def interleaved(parts: Sequence[jax.Array], axis: int) -> jax.Array:
+    """The first of each part along ``axis``, then the second of each, and so on."""
+    if len(parts) == 1:
+        return parts[0]
+    shape = parts[0].shape
+    beside = lax.concatenate([lax.expand_dims(part, (axis + 1,)) for part in parts], axis + 1)
+    return lax.reshape(beside, (*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :]))
+
+
 def padded_copy(x: jax.Array, s: Settings) -> jax.Array:
     """The same, materialized on a CPU."""
     return padding.padded_copy(x, dict(enumerate(_read_by_windows(s), 1)))

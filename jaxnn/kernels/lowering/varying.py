@@ -41,6 +41,18 @@ def sharding_as(like: jax.Array, shape: Sequence[int]) -> jax.NamedSharding | No
     )
 
 
+def sharded_along(like: jax.Array, tree: Tree) -> Tree:
+    """``tree``, the first axis of its arrays sharded as that of ``like`` on an explicit mesh.
+
+    The first carry of a loop over a batch must be sharded as the later ones are.
+    """
+    sharding = jax.typeof(like).sharding
+    if sharding.mesh.empty or sharding.spec[0] is None:
+        return tree
+    along = jax.NamedSharding(sharding.mesh, jax.P(sharding.spec[0]))
+    return jax.tree.map(lambda a: jax.sharding.reshard(a, along), tree)
+
+
 def _axes(a: Any) -> frozenset[Any]:
     return jax.typeof(a).mat.varying
 

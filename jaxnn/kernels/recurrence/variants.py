@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.kernels.lowering.varying import varying_as
+from jaxnn.kernels.lowering.varying import sharded_along, varying_as
 from jaxnn.kernels.normalisation.moments import Scope
 from jaxnn.kernels.normalisation.normalised import normalised
 from jaxnn.kernels.recurrence.cells import HiddenAndCell, gates, lstm_step, plus
@@ -101,19 +101,10 @@ def scanned(
         following = where(going, following, carry)
         return following, jax.tree.leaves(following)[0]
 
-    first = varying_as(_sharded_along(shares, carry), (shares, weights, carry, real))
+    first = varying_as(sharded_along(shares, carry), (shares, weights, carry, real))
     steps = (by_time(shares), None if real is None else by_time(real))
     final, outputs = lax.scan(step, first, steps, reverse=reverse)
     return by_time(outputs), final
-
-
-def _sharded_along(x: jax.Array, carry: Any) -> Any:
-    """The carry with its batch sharded as that of x where a mesh is explicit, as every later carry is."""
-    sharding = jax.typeof(x).sharding
-    if sharding.mesh.empty or sharding.spec[0] is None:
-        return carry
-    along = jax.NamedSharding(sharding.mesh, jax.P(sharding.spec[0]))
-    return jax.tree.map(lambda a: jax.sharding.reshard(a, along), carry)
 
 
 def _normalised(x: jax.Array, scale: jax.Array, bias: jax.Array | None, epsilon: Any) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxnn.kernels.convolution.problem import Settings, padded, padded_copy, shifted
+from jaxnn.kernels.convolution.problem import Settings, interleaved, padded, padded_copy, shifted
 from jaxnn.kernels.lowering.varying import varying_as
 
 #: Up to this many taps the fused loop pads while it reads; beyond, the padded input is stored first.
@@ -24,7 +24,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     multiplier = kernel.shape[-1] // s.groups
     if multiplier > 1:
         kernels = (_every(kernel, i, multiplier) for i in range(multiplier))
-        return _interleaved([forward(x, kernel, s) for kernel in kernels])
+        return interleaved([forward(x, kernel, s) for kernel in kernels], s.rank + 1)
     x = padded_copy(x, s) if prod(s.window) > _PADDED else padded(x, s)
     kernel = lax.reshape(kernel, (prod(s.window), kernel.shape[-1]))
     places = np.arange(prod(s.window)).reshape(s.window)
@@ -49,7 +49,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     multiplier = y.shape[-1] // s.groups
     if multiplier > 1:
         parts = (_every(y, i, multiplier) for i in range(multiplier))
-        return _interleaved([kernel_gradient(x, part, s) for part in parts])
+        return interleaved([kernel_gradient(x, part, s) for part in parts], s.rank + 1)
     x, space = padded_copy(x, s), y.shape[-2:]
     if s.strides[-1] == 1 and space[-1] < _CHANNELS:
         # The last axis and the channels are merged into one line: one place further is all channels further.
@@ -85,13 +85,6 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
 def _every(a: jax.Array, first: int, step: int) -> jax.Array:
     """Every ``step``-th channel from ``first`` on."""
     return lax.slice_in_dim(a, first, None, step, a.ndim - 1)
-
-
-def _interleaved(parts: Sequence[jax.Array]) -> jax.Array:
-    """The first channel of each part, then the second of each, and so on."""
-    *rest, channels = parts[0].shape
-    beside = lax.concatenate([lax.expand_dims(part, (part.ndim,)) for part in parts], len(rest) + 1)
-    return lax.reshape(beside, (*rest, channels * len(parts)))
 
 
 def _slice(a: jax.Array, starts: Sequence[Any], sizes: Sequence[int]) -> jax.Array:

@@ -11,7 +11,7 @@ from math import gcd, prod
 import jax
 from jax import lax
 
-from jaxnn.kernels.convolution.problem import Dense, Settings, fit, swap_channels
+from jaxnn.kernels.convolution.problem import Dense, Settings, fit, interleaved, swap_channels
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.padding import padded
 
@@ -27,7 +27,7 @@ def one_by_one(forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings) -
     phases = [_phase(forward, kernel, y, s, phase, sizes) for phase in every]
     for axis, step in reversed(list(enumerate(s.strides, start=1))):
         rows = range(0, len(phases), step)
-        phases = [_interleave(phases[row : row + step], axis) for row in rows]
+        phases = [interleaved(phases[row : row + step], axis) for row in rows]
     return fit(phases[0], [0] * s.rank, s.space)
 
 
@@ -60,15 +60,6 @@ def _phase(
     one = (1,) * s.rank
     phase_only = Settings(y.shape[1:-1], window, one, tuple(padding), tuple(dilation), s.groups, s.precision)
     return forward(y, kernel, phase_only)
-
-
-def _interleave(parts: list[jax.Array], axis: int) -> jax.Array:
-    """The first of each part, then the second of each, and so on."""
-    if len(parts) == 1:
-        return parts[0]
-    shape = parts[0].shape
-    beside = lax.concatenate([lax.expand_dims(part, (axis + 1,)) for part in parts], axis + 1)
-    return lax.reshape(beside, (*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :]))
 
 
 def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
