@@ -2,13 +2,12 @@
 answer.
 
 The right answer is computed in float64 on a CPU. Where windows slide, by slices and sums that share nothing
-with either form; else by the form of JAX alone.
+with either form (``exact.py``); else by the form of JAX alone (``jax_alone.py``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Any
 
 import jax
@@ -16,9 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks import specs
+from benchmarks import exact, jax_alone, specs
 from benchmarks.contenders import plain
-from benchmarks.contenders.model import stamping_kernel
 from jaxnn import ops
 
 Shape = tuple[int, ...]
@@ -64,246 +62,6 @@ class Op:
         return found
 
 
-def taps(
-    x: Any, window: Shape, strides: int = 1, padding: int = 0, dilation: int = 1, fill: float = 0.0
-) -> Iterator[tuple[Shape, Any]]:
-    """Each place of the window, with the values that stand there for all outputs."""
-    x = jnp.pad(x, ((0, 0), *((padding,) * 2,) * len(window), (0, 0)), constant_values=fill)
-    spans = [dilation * (w - 1) + 1 for w in window]
-    counts = [(n - span) // strides + 1 for n, span in zip(x.shape[1:-1], spans, strict=True)]
-    for place in product(*map(range, window)):
-        cut = [
-            slice(dilation * j, dilation * j + strides * (count - 1) + 1, strides)
-            for j, count in zip(place, counts, strict=True)
-        ]
-        yield place, x[:, *cut]
-
-
-def exact_conv(x: Any, kernel: Any, bias: Any = None, *, groups: int = 1, **settings: Any) -> Any:
-    """A convolution as a sum over the window's places."""
-    *window, block, features = kernel.shape
-    total: Any = 0.0
-    for place, values in taps(x, tuple(window), **settings):
-        split = values.reshape(*values.shape[:-1], groups, block)
-        tap = kernel[place].reshape(block, groups, features // groups)
-        total += jnp.einsum("...gc,cgo->...go", split, tap).reshape(*values.shape[:-1], features)
-    return total if bias is None else total + bias
-
-
-def exact_conv_transpose(
-    x: Any,
-    kernel: Any,
-    bias: Any = None,
-    *,
-    strides: int,
-    padding: int = 0,
-    groups: int = 1,
-    output_padding: int = 0,
-) -> Any:
-    """The transpose of a convolution."""
-    *window, _, block = kernel.shape
-    space = [
-        (n - 1) * strides + w - 2 * padding + output_padding
-        for n, w in zip(x.shape[1:-1], window, strict=True)
-    ]
-    big = jnp.zeros((x.shape[0], *space, groups * block), x.dtype)
-    swapped = jnp.swapaxes(kernel, -1, -2)
-    forward = partial(exact_conv, groups=groups, strides=strides, padding=padding)
-    (y,) = jax.vjp(lambda big: forward(big, swapped), big)[1](x)
-    return y if bias is None else y + bias
-
-
-def exact_max_pool(x: Any, *, window: int, **settings: Any) -> Any:
-    """The largest of the window's places, the first of equal ones."""
-    largest = None
-    for _, values in taps(x, (window,) * (x.ndim - 2), fill=-jnp.inf, **settings):
-        largest = values if largest is None else jnp.where(values > largest, values, largest)
-    return largest
-
-
-def exact_avg_pool(x: Any, *, window: int, **settings: Any) -> Any:
-    """The mean of the window's real places."""
-    shape = (window,) * (x.ndim - 2)
-    real = sum(values for _, values in taps(jnp.ones_like(x), shape, **settings))
-    return sum(values for _, values in taps(x, shape, **settings)) / real
-
-
-def dimension_numbers(x: Any) -> tuple[str, str, str]:
-    space = "DHW"[-(x.ndim - 2) :]
-    return f"N{space}C", f"{space}IO", f"N{space}C"
-
-
-def lax_conv(
-    x: Any,
-    kernel: Any,
-    bias: Any = None,
-    *,
-    strides: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
-    groups: int = 1,
-) -> Any:
-    rank = x.ndim - 2
-    y = lax.conv_general_dilated(
-        x,
-        kernel,
-        (strides,) * rank,
-        ((padding,) * 2,) * rank,
-        rhs_dilation=(dilation,) * rank,
-        dimension_numbers=dimension_numbers(x),
-        feature_group_count=groups,
-    )
-    return y if bias is None else y + bias
-
-
-def lax_conv_transpose(
-    x: Any,
-    kernel: Any,
-    bias: Any = None,
-    *,
-    strides: int,
-    padding: int = 0,
-    groups: int = 1,
-    output_padding: int = 0,
-) -> Any:
-    rank, low = x.ndim - 2, kernel.shape[0] - 1 - padding
-    y = lax.conv_general_dilated(
-        x,
-        stamping_kernel(kernel, groups),
-        (1,) * rank,
-        ((low, low + output_padding),) * rank,
-        lhs_dilation=(strides,) * rank,
-        dimension_numbers=dimension_numbers(x),
-        feature_group_count=groups,
-    )
-    return y if bias is None else y + bias
-
-
-def lax_pool(x: Any, *, window: int, strides: int | None = None, padding: int = 0, kind: str = "max") -> Any:
-    rank = x.ndim - 2
-    sizes, steps = (1, *(window,) * rank, 1), (1, *(strides or window,) * rank, 1)
-    pads = ((0, 0), *((padding,) * 2,) * rank, (0, 0))
-    if kind == "avg":
-        total = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, sizes, steps, pads)
-        return total / lax.reduce_window(jnp.ones_like(x), np.zeros((), x.dtype), lax.add, sizes, steps, pads)
-    least = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    most = jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).max
-    start, function = (least, lax.max) if kind == "max" else (most, lax.min)
-    return lax.reduce_window(x, np.asarray(start, x.dtype), function, sizes, steps, pads)
-
-
-def lax_norm(x: Any, scale: Any, bias: Any = None, *, kind: str, groups: int = 1) -> Any:
-    return plain.norm(specs.Norm(kind, groups), {"scale": scale, "bias": bias}, x, None)
-
-
-def lax_instance_norm(x: Any, scale: Any, bias: Any) -> Any:
-    axes = tuple(range(1, x.ndim - 1))
-    mean, var = jnp.mean(x, axes, keepdims=True), jnp.var(x, axes, keepdims=True)
-    return (x - mean) * lax.rsqrt(var + 1e-5) * scale + bias
-
-
-def lax_recurrent(x: Any, inputs: Any, recurrent: Any, bias: Any, *, kind: str) -> Any:
-    weights = {"input_kernel": inputs, "recurrent_kernel": recurrent, "bias": bias}
-    return plain.recurrent(specs.Recurrent(kind, recurrent.shape[0]), weights, x, None)
-
-
-def lax_step(x: Any, inputs: Any, recurrent: Any, bias: Any, h: Any, c: Any = None, *, kind: str) -> Any:
-    cell = {"lstm": plain._lstm, "gru": plain._gru, "rnn": plain._rnn}[kind]
-    return cell((h, c) if kind == "lstm" else h, x @ inputs + bias, recurrent)[1]
-
-
-def conv_lstm_step(
-    x: Any, inputs: Any, recurrent: Any, bias: Any, h: Any, c: Any, *, conv: Callable[..., Any]
-) -> tuple[Any, Any]:
-    """h and c after a step, windows of 3 that keep the size."""
-    gates = conv(x, inputs, bias, padding=1) + conv(h, recurrent, padding=1)
-    i, f, g, o = jnp.split(gates, 4, -1)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-
-def conv_lstm(x: Any, inputs: Any, recurrent: Any, bias: Any, *, conv: Callable[..., Any]) -> Any:
-    """The outputs of a sequence, from zeros."""
-    zeros = jnp.zeros((*x.shape[:1], *x.shape[2:-1], recurrent.shape[-2]), x.dtype)
-
-    def step(carry: Any, x: Any) -> tuple[Any, Any]:
-        carry = conv_lstm_step(x, inputs, recurrent, bias, *carry, conv=conv)
-        return carry, carry[0]
-
-    return jnp.swapaxes(lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1))[1], 0, 1)
-
-
-def lax_attention_pool(x: Any, kernel: Any) -> Any:
-    flat = x.reshape(x.shape[0], -1, x.shape[-1])
-    shares = jax.nn.softmax(flat @ kernel, 1)
-    split = flat.reshape(*flat.shape[:2], kernel.shape[1], -1)
-    return jnp.einsum("nph,nphc->nhc", shares, split).reshape(x.shape[0], -1)
-
-
-def exact_attention(q: Any, k: Any, v: Any, *, causal: bool = False) -> Any:
-    scores = jnp.einsum("nqhd,nkhd->nhqk", q, k) / q.shape[-1] ** 0.5
-    if causal:
-        scores = jnp.where(jnp.tri(q.shape[1], k.shape[1], dtype=bool), scores, -jnp.inf)
-    return jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(scores), v)
-
-
-def matrices(x: Any, *, size: Shape, method: str) -> Any:
-    """Resizing as one dense matrix per axis."""
-    for axis, length in enumerate(size, 1):
-        matrix = plain.resize_matrix(x.shape[axis], length / x.shape[axis], method)
-        x = jnp.moveaxis(jnp.tensordot(jnp.asarray(matrix, x.dtype), x, (1, axis)), 0, axis)
-    return x
-
-
-def gathered(x: Any, *, size: Shape) -> Any:
-    """Resizing by nearest, for any dtype."""
-    for axis, length in enumerate(size, 1):
-        x = jnp.take(x, ((np.arange(length) + 0.5) * x.shape[axis] / length).astype(int), axis)
-    return x
-
-
-def lax_rotary(x: Any) -> Any:
-    half = x.shape[-1] // 2
-    angles = jnp.arange(x.shape[1])[:, None] / 10_000.0 ** (jnp.arange(half) / half)
-    cos, sin = (f(angles).astype(x.dtype)[:, None] for f in (jnp.cos, jnp.sin))
-    a, b = x[..., :half], x[..., half:]
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
-
-
-def lax_unshuffle(x: Any) -> Any:
-    n, h, w, c = x.shape
-    split = x.reshape(n, h // 2, 2, w // 2, 2, c)
-    return split.transpose(0, 1, 3, 5, 2, 4).reshape(n, h // 2, w // 2, 4 * c)
-
-
-def lax_adaptive(x: Any, size: int, reduce: Callable[..., Any]) -> Any:
-    """Bins from ⌊i·n/o⌋ to ⌈(i+1)·n/o⌉, one reduction each."""
-    for axis in range(1, x.ndim - 1):
-        n = x.shape[axis]
-        bins = [(i * n // size, -(-(i + 1) * n // size)) for i in range(size)]
-        x = jnp.stack([reduce(lax.slice_in_dim(x, a, b, axis=axis), axis) for a, b in bins], axis)
-    return x
-
-
-def lax_unpool(x: Any) -> Any:
-    """Each window's largest value where it stood, zeros elsewhere."""
-    n, h, w, c = x.shape
-    windows = (
-        x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4).reshape(n, h // 2, w // 2, c, 4)
-    )
-    there = jax.nn.one_hot(jnp.argmax(windows, -1), 4, dtype=x.dtype)
-    return (windows * there).reshape(n, h // 2, w // 2, c, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(x.shape)
-
-
-def lax_sparsemax(x: Any) -> Any:
-    ordered = -jnp.sort(-x, -1)
-    ranks = jnp.arange(1, x.shape[-1] + 1, dtype=x.dtype)
-    sums = jnp.cumsum(ordered, -1)
-    support = jnp.sum(1 + ranks * ordered > sums, -1, keepdims=True)
-    threshold = (jnp.take_along_axis(sums, support - 1, -1) - 1) / support.astype(x.dtype)
-    return jnp.maximum(x - threshold, 0)
-
-
 def conv(name: str, x: Shape, kernel: Shape, *, bias: bool = False, **settings: int) -> Op:
     shapes = (x, kernel, *(((kernel[-1],),) if bias else ()))
     return Op(
@@ -311,8 +69,8 @@ def conv(name: str, x: Shape, kernel: Shape, *, bias: bool = False, **settings: 
         "conv",
         shapes,
         partial(ops.conv, **settings),
-        partial(lax_conv, **settings),
-        partial(exact_conv, **settings),
+        partial(jax_alone.conv, **settings),
+        partial(exact.conv, **settings),
         terms=int(np.prod(kernel[:-1])),
     )
 
@@ -323,8 +81,8 @@ def transposed(name: str, x: Shape, kernel: Shape, **settings: int) -> Op:
         "transposed",
         (x, kernel),
         partial(ops.conv_transpose, **settings),
-        partial(lax_conv_transpose, **settings),
-        partial(exact_conv_transpose, **settings),
+        partial(jax_alone.conv_transpose, **settings),
+        partial(exact.conv_transpose, **settings),
         terms=int(np.prod(kernel[:-1])),
     )
 
@@ -332,18 +90,18 @@ def transposed(name: str, x: Shape, kernel: Shape, **settings: int) -> Op:
 def pool(kind: str, name: str, shape: Shape, **settings: Any) -> Op:
     ours = {"max": ops.max_pool, "min": ops.min_pool, "avg": ops.avg_pool}[kind]
     steps = {**settings, "strides": settings.get("strides", settings["window"])}
-    exact = {
-        "max": partial(exact_max_pool, **steps),
-        "min": lambda x: -exact_max_pool(-x, **steps),
-        "avg": partial(exact_avg_pool, **steps),
+    answer = {
+        "max": partial(exact.max_pool, **steps),
+        "min": lambda x: -exact.max_pool(-x, **steps),
+        "avg": partial(exact.avg_pool, **steps),
     }[kind]
     return Op(
         f"{kind}_pool {name}",
         "pool",
         (shape,),
         partial(ours, **settings),
-        partial(lax_pool, kind=kind, **settings),
-        exact,
+        partial(jax_alone.pool, kind=kind, **settings),
+        answer,
         terms=settings["window"] ** (len(shape) - 2),
         integers=kind != "avg",
     )
@@ -354,14 +112,15 @@ def resized(name: str, size: Shape, method: str, function: Callable[..., Any] | 
         return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), method, antialias=False)
 
     nearest = method == "nearest"
+    matrices = partial(jax_alone.matrices, size=size, method=method)
     return Op(
         f"{'upsample' if function else 'resize'} {method} {name}",
         "resize",
         ((2, 4, 5, 2),),
         function or partial(ops.resize, size=size, method=method),
         # jax.image treats the edges of a cubic differently, so there it is a matrix for both.
-        partial(matrices, size=size, method=method) if method == "cubic" else by_image,
-        partial(gathered, size=size) if nearest else partial(matrices, size=size, method=method),
+        matrices if method == "cubic" else by_image,
+        partial(jax_alone.gathered, size=size) if nearest else matrices,
         terms=1 if nearest else 16,
         integers=nearest,
     )
@@ -383,7 +142,7 @@ def recurrent(kind: str) -> list[Op]:
             "recurrent",
             ((2, 5, 3), *weights),
             lambda *arrays: whole(*arrays)[0],
-            partial(lax_recurrent, kind=kind),
+            partial(jax_alone.recurrent, kind=kind),
             terms=35,
         ),
         Op(
@@ -391,7 +150,7 @@ def recurrent(kind: str) -> list[Op]:
             "recurrent",
             ((2, 3), *weights, *carry),
             step,
-            partial(lax_step, kind=kind),
+            partial(jax_alone.step, kind=kind),
             terms=7,
         ),
     ]
@@ -415,7 +174,7 @@ def attention(name: str, causal: bool) -> Op:
         HEADS,
         partial(ops.attention, causal=causal),
         partial(jax.nn.dot_product_attention, is_causal=causal),
-        partial(exact_attention, causal=causal),
+        partial(exact.attention, causal=causal),
         terms=9,
     )
 
@@ -471,7 +230,7 @@ OPS = [
         lambda x: jnp.sqrt(
             lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
         ),
-        lambda x: jnp.sqrt(sum(v * v for _, v in taps(x, (2, 2), 2))),
+        lambda x: jnp.sqrt(sum(v * v for _, v in exact.taps(x, (2, 2), 2))),
         terms=4,
     ),
     Op("global_avg_pool", "pool", (IMAGE,), ops.global_avg_pool, lambda x: jnp.mean(x, (1, 2)), terms=30),
@@ -481,7 +240,7 @@ OPS = [
         "pool",
         (IMAGE,),
         partial(ops.adaptive_avg_pool, output_size=3),
-        partial(lax_adaptive, size=3, reduce=jnp.mean),
+        partial(jax_alone.adaptive, size=3, reduce=jnp.mean),
         terms=6,
     ),
     Op(
@@ -489,7 +248,7 @@ OPS = [
         "pool",
         (IMAGE,),
         partial(ops.adaptive_max_pool, output_size=3),
-        partial(lax_adaptive, size=3, reduce=jnp.max),
+        partial(jax_alone.adaptive, size=3, reduce=jnp.max),
         integers=True,
     ),
     Op(
@@ -497,7 +256,7 @@ OPS = [
         "pool",
         ((2, 4, 6, 3),),
         lambda x: ops.max_unpool(*ops.max_pool_with_indices(x, 2), x.shape[1:-1]),
-        lax_unpool,
+        jax_alone.unpool,
     ),
     Op(
         "batch_norm",
@@ -513,7 +272,7 @@ OPS = [
         "norm",
         (IMAGE, *CHANNELS),
         lambda *arrays: ops.batch_norm_train(*arrays)[0],
-        partial(lax_norm, kind="batch"),
+        partial(jax_alone.norm, kind="batch"),
         terms=60,
     ),
     Op(
@@ -521,19 +280,19 @@ OPS = [
         "norm",
         ((3, 5, 8), (8,), (8,)),
         ops.layer_norm,
-        partial(lax_norm, kind="layer"),
+        partial(jax_alone.norm, kind="layer"),
         terms=8,
     ),
-    Op("rms_norm", "norm", ((3, 5, 8), (8,)), ops.rms_norm, partial(lax_norm, kind="rms"), terms=8),
+    Op("rms_norm", "norm", ((3, 5, 8), (8,)), ops.rms_norm, partial(jax_alone.norm, kind="rms"), terms=8),
     Op(
         "group_norm",
         "norm",
         (IMAGE, *CHANNELS),
         lambda x, s, b: ops.group_norm(x, 2, s, b),
-        partial(lax_norm, kind="group", groups=2),
+        partial(jax_alone.norm, kind="group", groups=2),
         terms=60,
     ),
-    Op("instance_norm", "norm", (IMAGE, *CHANNELS), ops.instance_norm, lax_instance_norm, terms=30),
+    Op("instance_norm", "norm", (IMAGE, *CHANNELS), ops.instance_norm, jax_alone.instance_norm, terms=30),
     Op(
         "standardize",
         "norm",
@@ -570,7 +329,7 @@ OPS = [
         "resize",
         ((2, 4, 6, 2),),
         partial(ops.pixel_unshuffle, scale=2),
-        lax_unshuffle,
+        jax_alone.unshuffle,
         integers=True,
     ),
     *recurrent("rnn"),
@@ -581,8 +340,8 @@ OPS = [
         "recurrent",
         ((2, 3, 5, 2), *CONV_LSTM),
         lambda *arrays: ops.conv_lstm(*arrays, padding="SAME")[0],
-        partial(conv_lstm, conv=lax_conv),
-        partial(conv_lstm, conv=exact_conv),
+        partial(jax_alone.conv_lstm, conv=jax_alone.conv),
+        partial(jax_alone.conv_lstm, conv=exact.conv),
         terms=36,
     ),
     Op(
@@ -590,8 +349,8 @@ OPS = [
         "recurrent",
         ((2, 5, 2), *CONV_LSTM, (2, 5, 2), (2, 5, 2)),
         lambda x, w, r, b, h, c: ops.conv_lstm_step((h, c), x, w, r, b, padding="SAME")[1],
-        lambda *arrays: conv_lstm_step(*arrays, conv=lax_conv)[0],
-        lambda *arrays: conv_lstm_step(*arrays, conv=exact_conv)[0],
+        lambda *arrays: jax_alone.conv_lstm_step(*arrays, conv=jax_alone.conv)[0],
+        lambda *arrays: jax_alone.conv_lstm_step(*arrays, conv=exact.conv)[0],
         terms=12,
     ),
     Op(
@@ -599,7 +358,7 @@ OPS = [
         "pool",
         (IMAGE, (4, 2)),
         ops.attention_pool,
-        lax_attention_pool,
+        jax_alone.attention_pool,
         terms=30,
     ),
     Op(
@@ -612,7 +371,7 @@ OPS = [
     ),
     attention("", causal=False),
     attention(" causal", causal=True),
-    Op("rotary", "attention", ((2, 5, 2, 4),), ops.rotary, lax_rotary, terms=2),
+    Op("rotary", "attention", ((2, 5, 2, 4),), ops.rotary, jax_alone.rotary, terms=2),
     Op(
         "maxout",
         "activation",
@@ -624,7 +383,7 @@ OPS = [
     Op("softmax", "activation", ((3, 8),), ops.softmax, jax.nn.softmax, terms=8),
     Op("softmin", "activation", ((3, 8),), ops.softmin, lambda x: jax.nn.softmax(-x), terms=8),
     Op("log_softmax", "activation", ((3, 8),), ops.log_softmax, jax.nn.log_softmax, terms=8),
-    Op("sparsemax", "activation", ((3, 8),), ops.sparsemax, lax_sparsemax, terms=8),
+    Op("sparsemax", "activation", ((3, 8),), ops.sparsemax, jax_alone.sparsemax, terms=8),
     Op(
         "threshold",
         "activation",
