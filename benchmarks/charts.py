@@ -33,6 +33,8 @@ MARKS = {
     "torch": (PURPLE, "X"),
     "torch channels_last": (PURPLE, "*"),
     "torch compile": (PURPLE, "p"),
+    "jaxnn + oneDNN": (BLACK, "d"),
+    "lax + oneDNN": (VERMILION, "D"),
     "jaxnn repeat": (BLACK, "h"),
 }
 

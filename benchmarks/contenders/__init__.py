@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.contenders import onednn
 from benchmarks.contenders.jax_programs import op_program, step_program
 from benchmarks.contenders.model import Model, Unsupported
 from benchmarks.contenders.programs import OpTask, Program, StepTask
@@ -28,9 +29,11 @@ NAMES = (
     "torch",
     "torch channels_last",
     "torch compile",
+    "jaxnn + oneDNN",
+    "lax + oneDNN",
 )
-#: Those that take part only when named: they take long to compile.
-EXTRA = ("torch compile",)
+#: Those that take part only when named: they take long to compile, or need options of the compiler.
+EXTRA = ("torch compile", "jaxnn + oneDNN", "lax + oneDNN")
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,15 @@ class Contender:
     library: Library | None = None
 
 
-def from_library(name: str, library: Library) -> Contender:
-    """A contender of what a JAX library builds."""
+def from_library(name: str, library: Library, options: dict[str, Any] | None = None) -> Contender:
+    """A contender of what a JAX library builds, compiled with ``options``."""
     build = library.build
 
     def op(task: OpTask) -> Program:
-        return op_program(build(task.spec, task.x.shape, jax.numpy.dtype(task.dtype)), task)
+        return op_program(build(task.spec, task.x.shape, jax.numpy.dtype(task.dtype)), task, options)
 
     def step(task: StepTask) -> Program:
-        return step_program(build(task.spec, task.shape, jax.numpy.dtype(task.dtype)), task)
+        return step_program(build(task.spec, task.shape, jax.numpy.dtype(task.dtype)), task, options)
 
     return Contender(name, op, step, library)
 
@@ -88,17 +91,19 @@ def _make(name: str) -> Contender | None:
         way = {"torch": "eager"}.get(name, name.removeprefix("torch "))
         made = import_module("benchmarks.contenders.pytorch").Torch(way)
         return Contender(name, made.op, made.step)
+    options = onednn.OPTIONS if name.endswith(" + oneDNN") else None
+    if options and not onednn.found():
+        return None
     modules = {
         "jaxnn": "ours",
         "lax": "plain",
         "flax": "flax_nnx",
-        "flax + jaxnn conv": "flax_nnx",
         "equinox": "equinox_nn",
         "haiku": "haiku_nets",
     }
-    module = import_module(f"benchmarks.contenders.{modules[name]}")
+    module = import_module(f"benchmarks.contenders.{modules[name.partition(' + ')[0]]}")
     build = _dropped_in(module.build) if name == "flax + jaxnn conv" else module.build
-    return from_library(name, Library(package, build, module.prepare))
+    return from_library(name, Library(package, build, module.prepare), options)
 
 
 def _dropped_in(build: Callable[..., Model]) -> Callable[[Spec, Shape, Any], Model]:

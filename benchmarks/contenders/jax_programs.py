@@ -1,6 +1,7 @@
 """A JAX library's ``Model`` as programs to time: the same jit, scan and optimiser around each."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -39,8 +40,8 @@ def rounded(tree: Any, dtype: str) -> Any:
     )
 
 
-def op_program(model: Model, task: OpTask) -> Program:
-    """Forward, or forward and backward, at top level or in a scan."""
+def op_program(model: Model, task: OpTask, options: Mapping[str, Any] | None = None) -> Program:
+    """Forward, or forward and backward, at top level or in a scan; compiled with ``options``."""
     weights, x, cotangent = rounded((task.weights, task.x, task.cotangent), task.dtype)
     packed, transpose = jax.vjp(model.pack, weights)
     x, cotangent = model.image(x), model.image(cotangent)
@@ -72,7 +73,7 @@ def op_program(model: Model, task: OpTask) -> Program:
     args: Any = (x, packed, key)
     if task.place == "scan":
         args = jax.tree.map(lambda a: jnp.stack([a] * task.steps), args)
-    compiled = jax.jit(scanned if task.place == "scan" else once)
+    compiled = jax.jit(scanned if task.place == "scan" else once, compiler_options=options)
 
     def read(result: Any) -> list[np.ndarray]:
         y, *grads = result if task.mode == "both" else (result,)
@@ -100,8 +101,11 @@ def loss_of(logits: Any, y: Any) -> Any:
     return jnp.square(logits - y.astype(logits.dtype)).mean()
 
 
-def step_program(model: Model, task: StepTask) -> Program:
-    """A training step, or a scan of them; the state goes from call to call, its memory given back."""
+def step_program(model: Model, task: StepTask, options: Mapping[str, Any] | None = None) -> Program:
+    """A training step, or a scan of them; the state goes from call to call, its memory given back.
+
+    All but the preparation is compiled with ``options``.
+    """
     weights, xs, ys = rounded((task.weights, task.x, task.y), task.dtype)
     apply, pack, state = model.apply, model.pack, model.state
     if task.copies:
@@ -130,10 +134,14 @@ def step_program(model: Model, task: StepTask) -> Program:
         return (optax.apply_updates(weights, updates), state, opt_state, key), value
 
     if task.place == "epoch":
-        compiled = jax.jit(lambda carry, batches: lax.scan(step, carry, batches), donate_argnums=0)
+
+        def epoch(carry: Any, batches: Any) -> Any:
+            return lax.scan(step, carry, batches)
+
+        compiled = jax.jit(epoch, donate_argnums=0, compiler_options=options)
         batch = xs, ys
     else:
-        compiled = jax.jit(step, donate_argnums=0)
+        compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
         batch = xs[0], ys[0]
 
     def call() -> Any:

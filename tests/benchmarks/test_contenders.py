@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
 from benchmarks import agreement, cases, contenders, nets, ops, specs, training, work
-from benchmarks.contenders import Unsupported, plain, reference
+from benchmarks.contenders import Unsupported, onednn, plain, reference
 from tests.support import assert_close, deep
 
 TINY = cases.select("tiny", [])
@@ -75,6 +76,23 @@ def test_resizing_by_matrices_keeps_what_is_constant():
     for method in ("nearest", "linear", "cubic"):
         matrix = plain.resize_matrix(5, 3, method)
         assert_close(matrix.sum(1), np.ones(15))
+
+
+def test_options_of_the_compiler_change_the_program_alone(monkeypatch):
+    (case,) = cases.select("tiny", ["convolution"])
+    task, expected = ops.answers(case, "float32")
+    seen = []
+    jit = jax.jit
+    monkeypatch.setattr(jax, "jit", lambda f, **settings: seen.append(settings) or jit(f, **settings))
+    monkeypatch.setattr(onednn, "found", lambda: True)  # an older jaxlib ignores the options
+    for contender in contenders.find(["jaxnn + oneDNN", "lax + oneDNN"]):
+        program = contender.op(replace(task, mode="both"))
+        agreement.check(program.read(program.call()), expected["both"], 1e-5)
+    assert [settings["compiler_options"] for settings in seen if "compiler_options" in settings] == [
+        onednn.OPTIONS
+    ] * 2
+    monkeypatch.setattr(onednn, "found", lambda: False)
+    assert contenders.find(["lax + oneDNN"]) == []
 
 
 def test_jaxnn_and_lax_take_part_and_unknown_names_raise():
