@@ -8,7 +8,7 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Call, Layer, constructor, stateless
 from jaxnn.layers.dense import dense
-from jaxnn.layers.weights import HE_NORMAL, ZEROS
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
 from jaxnn.ops import checks
 from jaxnn.ops.maxout import maxout as maxout_op
 from jaxnn.params import Key, Params, State

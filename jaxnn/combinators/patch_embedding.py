@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers.conv import conv
-from jaxnn.layers.weights import HE_NORMAL, ZEROS
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
 from jaxnn.ops import windows
 from jaxnn.ops.windows import Ints
 

@@ -11,7 +11,7 @@ from jaxnn.combinators.graph import composite
 from jaxnn.draft import Drafted, Draw, draft
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers.conv import check_settings, conv, depthwise_conv, window_for
-from jaxnn.layers.weights import HE_NORMAL, ZEROS
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
 from jaxnn.ops import checks
 from jaxnn.ops.windows import Ints, Padding
 from jaxnn.params import Key

@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer
 from jaxnn.combinators.graph import Parts, composite
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers.dense import dense
-from jaxnn.layers.weights import HE_NORMAL, ZEROS
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
 from jaxnn.ops import checks
 from jaxnn.ops.gated import silu
 from jaxnn.sequences import over_steps

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import Initializer, glorot_uniform
+from jax.nn.initializers import Initializer
 
 from jaxnn.kernels.attention.primitives import check_implementation
 from jaxnn.layer import Layer, Step, constructor, stateless, stochastic
 from jaxnn.layers.attention_cache import Cache, MemoryCache, empty_cache, extended, nan_beyond
 from jaxnn.layers.attention_heads import Heads, checked_heads
 from jaxnn.layers.attention_inputs import Given, given_inputs, input_specs
-from jaxnn.layers.weights import ZEROS
+from jaxnn.layers.initialisers import GLOROT_UNIFORM, ZEROS
 from jaxnn.ops import checks
 from jaxnn.ops.attention import Window, attention, cached_attention, dropped_attention, reach
 from jaxnn.ops.positions import alibi_bias
@@ -25,9 +25,6 @@ from jaxnn.ops.sequences import places, real_only
 from jaxnn.params import Key, Params, Weights
 
 Rotation = Callable[[jax.Array, jax.Array], jax.Array]
-
-#: The default of the four kernels, as in PyTorch and Keras: no activation follows them.
-GLOROT_UNIFORM: Initializer = glorot_uniform()
 
 
 @constructor

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxnn.entries import Entries
-from jaxnn.layers.weights import ONES, drawn
+from jaxnn.layers.initialisers import ONES
+from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense
 from jaxnn.ops.norm import rms_norm

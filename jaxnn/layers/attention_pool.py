@@ -8,7 +8,8 @@ import jax
 from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Layer, constructor, stateless
-from jaxnn.layers.weights import ZEROS, drawn
+from jaxnn.layers.initialisers import ZEROS
+from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.attention_pool import attention_pool as attention_pool_op
 from jaxnn.params import Key, Weights, fold_name

@@ -13,7 +13,8 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.entries import Entries, Entry, Size, repeated
 from jaxnn.layer import Layer, Stream, constructor, stateless
-from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
+from jaxnn.layers.weights import kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv import conv as conv_op
 from jaxnn.ops.sequences import places, real_only

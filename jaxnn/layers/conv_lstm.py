@@ -9,8 +9,9 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers.conv import check_settings, kernel_shape, window_for
+from jaxnn.layers.initialisers import HE_NORMAL
 from jaxnn.layers.recurrent import ORTHOGONAL, Outputs, forget_one, over_steps_in_order
-from jaxnn.layers.weights import HE_NORMAL, LSTM_GATES, gated_weights
+from jaxnn.layers.weights import LSTM_GATES, gated_weights
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv_lstm import conv_lstm as conv_lstm_op
 from jaxnn.ops.windows import Ints, Padding

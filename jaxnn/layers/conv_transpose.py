@@ -10,7 +10,8 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.conv import check_settings, kernel_shape, window_for
-from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
+from jaxnn.layers.weights import kernel_and_bias
 from jaxnn.ops import checks, windows
 from jaxnn.ops.conv_transpose import conv_transpose as conv_transpose_op
 from jaxnn.ops.sequences import real_only

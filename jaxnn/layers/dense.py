@@ -8,7 +8,8 @@ import jax
 from jax.nn.initializers import Initializer
 
 from jaxnn.layer import Layer, constructor, stateless
-from jaxnn.layers.weights import HE_NORMAL, ZEROS, kernel_and_bias
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
+from jaxnn.layers.weights import kernel_and_bias
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense as dense_op
 from jaxnn.params import Key, Weights

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxnn.kernels.bits import random_bits
 from jaxnn.kernels.lowering.varying import sharding_as
 from jaxnn.layer import Layer, constructor, stateless, stochastic
 from jaxnn.ops import checks
@@ -157,6 +158,6 @@ def _draws(key: Key, shape: tuple[int, ...], sharding: jax.NamedSharding | None)
     *others, size = shape
     split = sharding is not None and sharding.spec[-1] is not None
     rows = sharding.update(spec=jax.P(*sharding.spec[:-1], None)) if sharding and split else sharding
-    words = jax.random.bits(key, (*others, -(-size // 2)), jnp.uint32, out_sharding=rows)
+    words = random_bits(key, (*others, -(-size // 2)), rows)
     draws = jnp.concatenate([words >> 16, words & (RESOLUTION - 1)], axis=-1)[..., :size]
     return jax.sharding.reshard(draws, sharding) if split else draws

@@ -8,19 +8,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import Initializer, variance_scaling
+from jax.nn.initializers import Initializer
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer, constructor, stateless
+from jaxnn.layers.initialisers import UNIT_ROWS
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops.dense import dense
 from jaxnn.params import Key, Params, Weights, fold_name
 from jaxnn.sequences import each_step
-
-#: Normal with variance 1 / features: rows of length 1 on average, and logits of the right size when tied.
-UNIT_ROWS: Initializer = variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
 
 
 @constructor

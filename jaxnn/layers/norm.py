@@ -14,7 +14,8 @@ from jax.nn.initializers import Initializer
 from jaxnn.entries import require_entries
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer, constructor, stateless
-from jaxnn.layers.weights import ONES, ZEROS, drawn
+from jaxnn.layers.initialisers import ONES, ZEROS
+from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
 from jaxnn.ops import norm as ops
 from jaxnn.ops.norm_arguments import positive

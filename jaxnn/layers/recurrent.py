@@ -16,7 +16,8 @@ from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.recurrence.cells import Activation
 from jaxnn.layer import Layer, constructor, stateless, stochastic
 from jaxnn.layers.dropout import kept
-from jaxnn.layers.weights import HE_NORMAL, LSTM_GATES, ONES, ZEROS, drawn, gated_weights
+from jaxnn.layers.initialisers import HE_NORMAL, ONES, ZEROS
+from jaxnn.layers.weights import LSTM_GATES, drawn, gated_weights
 from jaxnn.ops import checks, recurrent
 from jaxnn.ops.norm_arguments import positive
 from jaxnn.params import Key, Params, Weights, fold_name

@@ -1,42 +1,18 @@
-"""The weights that product layers share (a kernel and an optional bias), and the default initialisers."""
+"""The weights that product layers share: a kernel and an optional bias, the kernels of gates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.nn import initializers
 from jax.nn.initializers import Initializer
 
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer, stateless
 from jaxnn.ops import checks
 from jaxnn.params import Key, Weights, fold_name
-
-# The defaults, each as one compiled program per shape; JAX's own run a dozen. They are functions of
-# this module, so that a layer sent to another process finds them there by name.
-_he_normal, _zeros, _ones = (
-    jax.jit(init, static_argnums=(1, 2, 3))
-    for init in (initializers.he_normal(), initializers.zeros, initializers.ones)
-)
-
-
-def HE_NORMAL(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-    """The default of every kernel: variance 2 / fan-in, truncated at two deviations and scaled for that."""
-    return _he_normal(key, shape, dtype, out_sharding)
-
-
-def ZEROS(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-    """The default of every bias."""
-    return _zeros(key, shape, dtype, out_sharding)
-
-
-def ONES(key: Key, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-    """The default of every scale."""
-    return _ones(key, shape, dtype, out_sharding)
 
 
 def weightless(name: str, function: Callable[[Any], Any]) -> Layer:
@@ -66,10 +42,6 @@ def kernel_and_bias(
     plan: Plan = (("kernel", kernel_init, kernel),)
     if bias is not None:
         plan += (("bias", bias_init, bias),)
-    # The defaults as one program: starting one per key and array costs more.
-    if kernel_init is HE_NORMAL and bias_init is ZEROS:
-        weights: Weights = _compiled(key, jnp.dtype(dtype), plan)
-        return weights
     return {
         name: drawn(owner, f"{name}_init", init, fold_name(key, name), shape, dtype)
         for name, init, shape in plan
@@ -126,8 +98,3 @@ def gated_weights(
         own_key, shape = fold_name(key, "bias"), (len(gates) * features,)
         weights["bias"] = drawn(owner, "bias_init", bias_init, own_key, shape, dtype)
     return weights
-
-
-@partial(jax.jit, static_argnums=(1, 2))
-def _compiled(key: Key, dtype: Any, plan: Plan) -> Weights:
-    return {name: init(fold_name(key, name), shape, dtype) for name, init, shape in plan}

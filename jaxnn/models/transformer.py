@@ -9,7 +9,8 @@ from jax.nn.initializers import Initializer
 from jaxnn.combinators import graph, once, repeat, serial
 from jaxnn.layer import Layer, constructor
 from jaxnn.layers import attend, dense, drop_path, dropout, embedding, layer_norm, multi_head_attention
-from jaxnn.layers.attention import GLOROT_UNIFORM, Rotation
+from jaxnn.layers.attention import Rotation
+from jaxnn.layers.initialisers import GLOROT_UNIFORM
 from jaxnn.layers.positions import sinusoidal_positions
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.models.parts import share

@@ -21,6 +21,7 @@ from jaxnn.kernels.attention.problem import (
     without_ends,
     zeros_past,
 )
+from jaxnn.kernels.bits import random_bits
 from jaxnn.kernels.lowering.varying import sharding_as
 
 
@@ -36,8 +37,7 @@ def dropped(p: Problem, rate: float, key: jax.Array, *operands: jax.Array) -> ja
     """The output where each weight is 0 with probability ``rate``, and the others are larger for it."""
     given = without_ends(p, on_five_axes(p, operands))
     values, _, total, empty = weights(p, given)
-    like = sharding_as(values, values.shape)
-    bits = jax.random.bits(key, values.shape, jnp.uint32, out_sharding=like)
+    bits = random_bits(key, values.shape, sharding_as(values, values.shape))
     kept = bits >= np.uint32(round(rate * (1 << 32)))
     values = jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
     return _output(p, given, values, total, empty).astype(operands[0].dtype)
