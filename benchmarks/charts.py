@@ -64,7 +64,9 @@ def draw(run: Run, folder: Path, title: str, *, brief: bool = False) -> list[Pat
 
 
 def _figures(program: str, rows: Sequence[Row], brief: bool) -> dict[str, Figure]:
-    """By the name of its file."""
+    """By the name of its file; only races of contenders are drawn."""
+    if program in ("forms", "fit", "conformance"):
+        return {}
     if program == "overhead":
         modes = dict.fromkeys(row.mode for row in rows if row.mode != "import")
         return {mode: over_depth(rows, mode) for mode in modes}

@@ -21,6 +21,7 @@ Exits with 1 if anything of jaxnn's is not right.
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
@@ -266,6 +267,20 @@ def table(rows: Sequence[Row]) -> str:
             cells = [page.verdict(found[form, name]) if (form, name) in found else "" for name in names]
             lines.append([op, dtype, form, *cells])
     return tables.markdown(["operation", "dtype", "form", *names], lines)
+
+
+def shares(rows: Sequence[Row]) -> str:
+    """By dtype and form, a column per pass: how many of the operations that have it are right."""
+    names = [name for name in PASSES if any(row.mode == name for row in rows)]
+    lines = []
+    for dtype in dict.fromkeys(row.dtype for row in rows):
+        for form in FORMS:
+            mine = [row for row in rows if (row.dtype, row.contender) == (dtype, form)]
+            tried = Counter(row.mode for row in mine if row.status != "unsupported")
+            right = Counter(row.mode for row in mine if row.status == "right")
+            cells = [f"{right[name]} of {tried[name]}" if tried[name] else "–" for name in names]
+            lines.append([dtype, form, *cells])
+    return tables.markdown(["dtype", "form", *names], lines)
 
 
 def counts(rows: Sequence[Row]) -> str:

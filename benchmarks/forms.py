@@ -131,8 +131,8 @@ def losses(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[float, str]]
 
 
 def regret(rows: Sequence[Row]) -> str:
-    """How much slower the chosen forms are than the best, in the mean and at worst, by operation and in
-    all.
+    """How much longer the chosen forms take than the best, in the mean and at worst, by operation and in
+    all; Markdown.
     """
     loss = losses(rows)
     if not loss:
@@ -142,13 +142,11 @@ def regret(rows: Sequence[Row]) -> str:
         of = {key: found for key, found in loss.items() if family in ("", key[0])}
         worst = max(of, key=lambda key: of[key][0])
         mean, (most, form) = sum(lost for lost, _ in of.values()) / len(of), of[worst]
-        where = f" ({', '.join(worst[:2])}: {form} is faster)" if most else ""
-        name = family.replace("_", " ") or "all"
-        lines.append(
-            f"{name}: {len(of)} operations: the chosen form is {mean:.0%} slower than the best in the mean, "
-            f"{most:.0%} at worst{where}"
-        )
-    return "\n".join(lines)
+        where = f"{', '.join(worst[:2])}: {form} is faster" if most else ""
+        lines.append([family.replace("_", " ") or "all", str(len(of)), f"{mean:.0%}", f"{most:.0%}", where])
+    return tables.markdown(
+        ["operation", "problems", "longer than the best, mean", "at worst", "where"], lines
+    )
 
 
 def table() -> str:

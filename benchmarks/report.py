@@ -4,6 +4,7 @@ python -m benchmarks.report                            prints Markdown for the l
 python -m benchmarks.report --charts                   draws the charts beside the JSON files too
 python -m benchmarks.report --charts --insert docs/speed.md
 python -m benchmarks.report --brief ops.json           training and gradients at top level only; by family
+python -m benchmarks.report fit-….json --insert docs/training.md
 python -m benchmarks.report --brief ops.json --only conv pool   some families or cases only
 python -m benchmarks.report --full A.json B.json       every row of these runs
 python -m benchmarks.report --html page.html A.json    one page that needs nothing else: limits, charts, all
@@ -15,18 +16,18 @@ rows
 import argparse
 import os
 import sys
+from ast import literal_eval
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks import contenders, environment, page, record, tables
+from benchmarks import conformance, contenders, environment, fit, forms, page, record, tables
 from benchmarks.race import LEVEL, OURS
 from benchmarks.record import Row, Run
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
-PROGRAMS = ("ops", "training", "overhead")
 
 
 def others(rows: Sequence[Row]) -> list[str]:
@@ -134,8 +135,8 @@ def _ratios(rows: Iterable[Row], name: str) -> list[float]:
     return [row.ratio for row in rows if row.contender == name and row.ratio is not None]
 
 
-def training_table(run: Run) -> str:
-    """By net and place: examples per second of jaxnn, and the others' time over jaxnn's."""
+def rate_table(run: Run, of: str) -> str:
+    """By net and place: how many of what jaxnn does per second, and the others' time over jaxnn's."""
     rows = [row for row in run.rows if row.status == "timed"]
     names = others(rows)
     lines = []
@@ -146,7 +147,7 @@ def training_table(run: Run) -> str:
         speed = f"{ours.examples / ours.median:,.0f}" if ours and ours.examples and ours.median else "–"
         what = ", ".join(word for word in (first.case, _place(first.place), first.dtype) if word)
         lines.append([what, speed, *(ratio_cell(_ratios(members, name)) for name in names)])
-    head = ["net", "jaxnn, examples/s", *(f"{name} ÷ jaxnn" for name in names)]
+    head = ["net", f"jaxnn, {of}/s", *(f"{name} ÷ jaxnn" for name in names)]
     return tables.markdown(head, lines)
 
 
@@ -162,23 +163,47 @@ def overhead_table(run: Run) -> str:
     return tables.markdown(["what", *names], lines)
 
 
-TABLES = {"ops": ops_tables, "training": training_table, "overhead": overhead_table}
+#: By program its name in titles, and its summary.
+SUMMARIES: dict[str, tuple[str, Callable[[Run], str]]] = {
+    "ops": ("Operations", ops_tables),
+    "training": ("Training", lambda run: rate_table(run, "examples")),
+    "fit": ("Training as a whole", lambda run: fit.table(run.rows)),
+    "generation": ("Generation", lambda run: rate_table(run, "ids")),
+    "overhead": ("Overhead", overhead_table),
+    "forms": ("Regret of the chosen forms", lambda run: forms.regret(run.rows)),
+    "conformance": ("Conformance", lambda run: conformance.shares(run.rows)),
+}
+PROGRAMS = tuple(SUMMARIES)
+#: Of these, how often another is ahead is counted.
+RACES = ("ops", "training", "generation")
 
 
 def title(run: Run) -> str:
     """What was measured and beside whom: two runs have one title only if one repeats the other."""
-    options = run.environment.get("options", {})
-    shapes = {"all": "small and real", "real": "real", "small": "small"}.get(options.get("shapes", ""))
     places = {_place(row.place) for row in run.rows}
     words = [
-        {"ops": "Operations", "training": "Training", "overhead": "Overhead"}[run.program],
+        SUMMARIES[run.program][0],
         ", ".join(sorted({row.dtype for row in run.rows if row.dtype})),
-        f"{shapes} shapes" if shapes else "",
+        _shapes(run),
         places.pop() if len(places) == 1 else "",
         _depths(run) if run.program == "overhead" else "",
         f"beside {', '.join(names)}" if (names := others(run.rows)) else "",
     ]
     return ", ".join(filter(None, words))
+
+
+def _shapes(run: Run) -> str:
+    """Which shapes; of drawn ones, which are measured to compare versions, the version of JAX too."""
+    options = run.environment.get("options", {})
+    if (drawn := options.get("random", "0")) != "0":
+        version = run.environment["versions"]["jax"]
+        return f"{drawn} random shapes of each family, seed {options['seed']}, JAX {version}"
+    if (sets := options.get("sets", "[]")) != "[]":
+        return f"layers of {', '.join(literal_eval(sets))}, JAX {run.environment['versions']['jax']}"
+    words = {"all": "small and real", "real": "real", "small": "small"}
+    only = literal_eval(options.get("only", "[]"))
+    named = f"{', '.join(only)}, " if only else ""
+    return f"{named}{words[options['shapes']]} shapes" if options.get("shapes") in words else ""
 
 
 def _depths(run: Run) -> str:
@@ -188,8 +213,8 @@ def _depths(run: Run) -> str:
 
 def section(run: Run, *, charts: Sequence[Path] = (), beside: Path | None = None, brief: bool = False) -> str:
     """A run as Markdown under its title; charts as images, their paths relative to the folder ``beside``."""
-    ahead = behind(run, brief=brief) if run.program != "overhead" else ""
-    parts = [f"**{title(run)}**", TABLES[run.program](run), ahead, conditions(run)]
+    ahead = behind(run, brief=brief) if run.program in RACES else ""
+    parts = [f"**{title(run)}**", SUMMARIES[run.program][1](run), ahead, conditions(run)]
     for chart in charts:
         path = Path(os.path.relpath(chart.resolve(), (beside or Path.cwd()).resolve()))
         parts.append(f"![{chart.stem}]({path.as_posix()})")
@@ -215,8 +240,8 @@ def conditions(run: Run) -> str:
     """The conditions under which the numbers hold, and what is missing from them."""
     n = [row.n for row in run.rows if row.n]
     missing = [row for row in run.rows if row.status in ("wrong", "failed")]
-    count = f"medians of {min(n)} to {max(n)} rounds" if n else "no rounds"
-    text = f"`{run.environment['command']}`: {environment.heading(run.environment)}; {count}."
+    count = f"; medians of {min(n)} to {max(n)} rounds" if n else ""
+    text = f"`{run.environment['command']}`: {environment.heading(run.environment)}{count}."
     if missing:
         listed = "; ".join(
             f"{row.contender}, {tables.title(row)}: {row.status}, {row.note}" for row in missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jax.nn.initializers import Initializer
 
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.layer import Layer, stateless
+from jaxnn.layers.initialisers import HE_NORMAL, ZEROS
 from jaxnn.ops import checks
 from jaxnn.params import Key, Weights, fold_name
 
@@ -42,6 +44,10 @@ def kernel_and_bias(
     plan: Plan = (("kernel", kernel_init, kernel),)
     if bias is not None:
         plan += (("bias", bias_init, bias),)
+    # The defaults as one program: starting one per key and array costs more.
+    if kernel_init is HE_NORMAL and bias_init is ZEROS:
+        weights: Weights = _compiled(key, jnp.dtype(dtype), plan)
+        return weights
     return {
         name: drawn(owner, f"{name}_init", init, fold_name(key, name), shape, dtype)
         for name, init, shape in plan
@@ -98,3 +104,8 @@ def gated_weights(
         own_key, shape = fold_name(key, "bias"), (len(gates) * features,)
         weights["bias"] = drawn(owner, "bias_init", bias_init, own_key, shape, dtype)
     return weights
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _compiled(key: Key, dtype: Any, plan: Plan) -> Weights:
+    return {name: init(fold_name(key, name), shape, dtype) for name, init, shape in plan}

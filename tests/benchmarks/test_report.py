@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import charts, compare, record, report, tables
+from benchmarks import charts, compare, record, report, schema, tables
 from benchmarks.record import Row, Run
 
 ENVIRONMENT = {
@@ -214,6 +214,44 @@ def test_runs_of_different_programs_cannot_be_compared(tmp_path, capsys):
     with pytest.raises(SystemExit):
         compare.main([str(a), str(b)])
     assert "must be of one program, got ops and training" in capsys.readouterr().err
+
+
+def test_every_program_has_a_summary():
+    cells = [
+        Row("conformance", "conv", "conv 2-d", "jaxnn", mode, dtype="float32", status=status)
+        for mode, status in (("value", "right"), ("value", "wrong"), ("vmap", "unsupported"))
+    ]
+    text = report.section(run(*cells, program="conformance"))
+    assert "**Conformance, float32**" in text
+    assert "| float32 | jaxnn | 1 of 2 | – |" in text
+    loops = [
+        Row("fit", "MLP", "MLP", name, "step", "scanned", median=median, ratio=median, n=1)
+        for name, median in (("fit", 0.5), ("JAX by hand", 0.25))
+    ]
+    assert "| MLP: scanned | 2 | 4 (0.25) |  |  |" in report.section(run(*loops, program="fit"))
+    ids = [
+        Row("generation", "generation", "GPT", name, "id", median=0.25, ratio=1.0, n=1, examples=2)
+        for name in ("jaxnn", "flax")
+    ]
+    assert "| net | jaxnn, ids/s | flax ÷ jaxnn |" in report.section(run(*ids, program="generation"))
+    forms = [
+        Row("forms", "sum", "a", name, "forward", ratio=ratio)
+        for name, ratio in (("plain", 1.0), ("other", 0.5))
+    ]
+    assert "| sum | 1 | 100% | 100% |" in report.section(run(*forms, program="forms"))
+    assert set(report.PROGRAMS) == set(schema.SCHEMA["properties"]["program"]["enum"]) - {"all"}
+
+
+def test_a_title_says_which_shapes_were_drawn():
+    drawn = run(row(), row("lax", 2.0))
+    options = {"random": "12", "seed": "5", "sets": "[]"}
+    drawn = replace(drawn, environment={**drawn.environment, "options": options, "versions": {"jax": "0.12"}})
+    assert report.title(drawn) == (
+        "Operations, float32, 12 random shapes of each family, seed 5, JAX 0.12, beside lax"
+    )
+    options = {"random": "0", "sets": "['resnet', 'unet']"}
+    drawn = replace(drawn, environment={**drawn.environment, "options": options})
+    assert report.title(drawn) == "Operations, float32, layers of resnet, unet, JAX 0.12, beside lax"
 
 
 def test_every_kept_run_has_a_title_of_its_own():

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.nn import initializers
 
@@ -14,7 +13,7 @@ THEIRS = {
     "GLOROT_UNIFORM": initializers.glorot_uniform(),
     "UNIT_ROWS": initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0),
 }
-SHAPES = {"HE_NORMAL": (3, 2, 4, 5), "GLOROT_UNIFORM": (2, 7, 9), "UNIT_ROWS": (13, 30)}
+SHAPES = {"HE_NORMAL": (3, 2, 4, 5), "GLOROT_UNIFORM": (7, 9), "UNIT_ROWS": (13, 30)}
 each = pytest.mark.parametrize("name", THEIRS)
 
 
@@ -33,29 +32,14 @@ def test_values_are_those_of_jax(name, dtype):
     assert_close(draw(other), jax.jit(draw)(other), terms=0, roundings=1)
 
 
-@each
-@pytest.mark.parametrize("shape", [(1, 1), (initialisers.ROWS[0], 1), (2, initialisers.ROWS[-1])], ids=str)
-def test_one_value_a_whole_row_and_what_is_larger(name, shape):
-    values = np.asarray(getattr(initialisers, name)(jax.random.key(0), shape))
-    assert (values.shape, values.dtype) == (shape, np.float32)
-    assert values.size == 1 or 0.8 < values.std() / np.sqrt(variance(name, shape)) < 1.2
-    assert np.unique(values).size > 0.8 * values.size
-
-
-def variance(name, shape):
-    rows, columns = shape
-    return {"HE_NORMAL": 2 / rows, "GLOROT_UNIFORM": 2 / (rows + columns), "UNIT_ROWS": 1 / columns}[name]
-
-
 @pytest.mark.parametrize("name", ["HE_NORMAL", "GLOROT_UNIFORM"])
 def test_shapes_of_no_fan_get_the_sentence_of_jax(name):
     with pytest.raises(ValueError, match="at least"):
         getattr(initialisers, name)(jax.random.key(0), (3,))
 
 
-def test_few_programs_serve_all_shapes():
-    """Shapes of as many values, or nearly, are cut from one row."""
-    jax.clear_caches()
-    for shape in ((3, 3, 4, 5), (7, 9), (2, 3, 5)):
-        initialisers.HE_NORMAL(jax.random.key(0), shape)
-    assert initialisers._row._cache_size() == 1
+def test_a_large_kernel_is_drawn_in_its_own_shape(monkeypatch):
+    """So are those whose sharding is named; the values are the same."""
+    small = initialisers.HE_NORMAL(jax.random.key(0), (2, 3, 4))
+    monkeypatch.setattr(initialisers, "LARGEST_MATRIX", 23)
+    assert_close(initialisers.HE_NORMAL(jax.random.key(0), (2, 3, 4)), small, terms=0, roundings=1)
