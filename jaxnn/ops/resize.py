@@ -183,9 +183,12 @@ def _resized(
     copied = Copies(tuple(times.items()), implementation)
     if times:
         check_copies(op, x, copied)
-    y = x.astype(accumulator(x.dtype)) if real else x
+    # Resampling sums in float32 at least; the derivative of copies, also a sum, does so for such an input.
+    y = x.astype(accumulator(x.dtype)) if real and times else x
     # The axes that shrink most come first: less is left to do for the others.
-    for axis in sorted(range(1, x.ndim - 1), key=lambda axis: sizes[axis - 1] / x.shape[axis]):
+    order = sorted(range(1, x.ndim - 1), key=lambda axis: sizes[axis - 1] / x.shape[axis])
+    sampled = []
+    for axis in order:
         size, out = x.shape[axis], sizes[axis - 1]
         if size == out or axis in times:
             continue
@@ -193,11 +196,13 @@ def _resized(
             step = size // out
             y = lax.slice_in_dim(y, step // 2, size, step, axis)
         else:
-            settings = Resampling(axis, out, method, align_corners, antialias, cubic_coefficient)
-            if not times:
-                settings = settings._replace(implementation=implementation)
-                check_resampled(op, y, settings)
-            y = resampled(y, settings)
+            sampled.append((axis, out))
+    if sampled:
+        settings = Resampling(tuple(sampled), method, align_corners, antialias, cubic_coefficient)
+        if not times:
+            settings = settings._replace(implementation=implementation)
+            check_resampled(op, y, settings)
+        y = resampled(y, settings)
     if times:  # all axes at once, so that the derivative is a single sum
         y = copies(y, copied)
     return y.astype(x.dtype)

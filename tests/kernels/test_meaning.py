@@ -73,7 +73,7 @@ def on_one_head(function):
     return lambda x: function(jnp.expand_dims(x, 2))[:, :, 0]
 
 
-TWICE, LINEAR = resampling.Copies(((1, 2),)), resampling.Resampling(1, 9, "linear", False, False, 0.0)
+TWICE, LINEAR = resampling.Copies(((1, 2),)), resampling.Resampling(((1, 9),), "linear", False, False, 0.0)
 POOL = Pool(((1, Windows(6, 3, 2, 1, 1, 0, 3)),))
 WIDER_POOL = Pool(((1, Windows(12, 3, 2, 1, 1, 0, 6)),))
 NUMBERS = [np.random.default_rng(0).integers(0, 3, (2, places, 4), np.int8) for places in (3, 6)]
@@ -137,15 +137,15 @@ EXAMPLES = {
     "jaxnn_pool_sums_transpose": (transpose(lambda x: pool.sums(x, WIDER_POOL)), 2 * (2 * 12 * 4)),
     "jaxnn_pool_taken": (lambda x: pool.taken(x, NUMBERS[:1], POOL), 184),
     "jaxnn_pool_taken_transpose": (transpose(lambda x: pool.taken(x, NUMBERS[1:], WIDER_POOL)), 272),
-    # A product for each of the two taps and a sum; the transpose also chooses where a tap has a weight.
     # Two products, a sum and the activation per step; and once more for the types of the carry.
     "jaxnn_recurrence": (halved, 7 * (2 * 2 * (2 * 4) * 4 + 2 * (2 * 4)) + 2 * 4),
     "jaxnn_recurrence_gradients": (lambda x: jax.vjp(halved, rng_array(*SHAPE))[1](x)[0], 2704),
     "jaxnn_recurrence_tangents": (lambda x: jax.jvp(halved, (rng_array(*SHAPE),), (x,))[1], 3736),
+    # A product for each of the two taps and a sum; the transpose has three taps.
     "jaxnn_resampled": (lambda x: resampling.resampled(x, LINEAR), 3 * (2 * 9 * 4)),
     "jaxnn_resampled_transpose": (
-        transpose(lambda x: resampling.resampled(x, LINEAR._replace(out=6)), 4),
-        196,
+        transpose(lambda x: resampling.resampled(x, LINEAR._replace(sizes=((1, 6),))), 4),
+        5 * (2 * 4 * 4),
     ),
     "jaxnn_softmax_values": (softmax_values, 0),
     "jaxnn_softmax_values_transpose": (transpose(softmax_values, 6), 0),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxnn.ops import norm
 from jaxnn.ops.standardize import feature_statistics, standardize
+from tests.derivatives import check_derivatives
 from tests.reference import norm as reference
 from tests.support import assert_close, deep, known_answers, rng_array
 
@@ -140,6 +141,25 @@ def test_gradients_within_an_example():
     check(lambda x: norm.rms_norm(x, given[0]), lambda x: reference.rms_norm(x, meant[0], (2,), 1e-5), x)
     check(lambda x: norm.group_norm(x, 2, *given), lambda x: reference.group_norm(x, 2, *meant, 1e-5), x)
     check(lambda x: norm.instance_norm(x, *given), lambda x: reference.instance_norm(x, *meant, 1e-5), x)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_groups_of_many_channels(groups):
+    """Their channels are summed together with the positions, in small arrays."""
+    given, meant = affine(16)
+    x = rng_array(2, 3, 16, dtype=np.float64)
+
+    def op(x):
+        return norm.group_norm(x, groups, *given)
+
+    check(op, lambda x: reference.group_norm(x, groups, *meant, 1e-5), x)
+    check_derivatives(op, [x])
+    far = (1e4 + 0.01 * rng_array(8, 5, 5, 16, dtype=np.float64)).astype(np.float32)
+    exact = reference.group_norm(far.astype(np.float64), groups, np.ones(16), np.zeros(16), 1e-12)
+    np.testing.assert_allclose(norm.group_norm(far, groups, epsilon=1e-12), exact, atol=1e-3, rtol=0)
+    stacked = np.stack([x, 2 - x])
+    gradient = jax.grad(lambda x: jnp.sum(op(x) * probe(x)))
+    assert_close(jax.vmap(gradient)(stacked), np.stack([gradient(stacked[0]), gradient(stacked[1])]))
 
 
 def test_a_group_norm_of_one_group_is_a_layer_norm_and_of_all_an_instance_norm():

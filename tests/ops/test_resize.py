@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxnn.kernels.resampling.taps import taps, transposed, without_zeros
 from jaxnn.ops.resize import resize, upsample
 from tests.reference import resize as reference
 from tests.support import assert_close, known_answers, rng_array
@@ -251,6 +252,57 @@ def test_what_is_not_finite_reaches_what_has_a_weight_for_it(size, out, settings
                 # Positions beyond an edge read the edge value, with weights of both signs in cubic resizing.
                 edge = settings["method"] == "cubic" and i in (0, size - 1)
                 assert np.isnan(value) or edge or np.isinf(result[:, reached]).all()
+
+
+@pytest.mark.parametrize("channels", [2, 8])  # few and many of them take other loops
+@pytest.mark.parametrize("settings", [{"method": "nearest"}, {"method": "linear"}, {"method": "cubic"}])
+def test_what_is_not_finite_stays_in_its_rows_columns_and_channels(settings, channels):
+    space, size = (6, 4), (9, 7)
+    rows, columns = (
+        np.abs(reference.matrix(n, out, **settings)) > 1e-9 for n, out in zip(space, size, strict=True)
+    )
+
+    @jax.jit
+    def both(x, dy):
+        y, back = jax.vjp(lambda x: resize(x, size, **settings), x)
+        return y, back(dy)[0]
+
+    x, dy = rng_array(2, *space, channels), rng_array(2, *size, channels, seed=1)
+    clean = jax.tree.map(np.asarray, both(x, dy))
+    for value in (np.nan, np.inf):
+        bad_x, bad_dy = x.copy(), dy.copy()
+        bad_x[1, 2, 1, -1] = bad_dy[1, 2, 1, -1] = value
+        bad = both(bad_x, bad_dy)
+        reached = np.outer(rows[:, 2], columns[:, 1]), np.outer(rows[2], columns[1])
+        for result, before, pixels in zip(bad, clean, reached, strict=True):
+            expected = np.isfinite(before)
+            expected[1, ..., -1] = ~pixels
+            np.testing.assert_array_equal(np.isfinite(result), expected)
+            np.testing.assert_array_equal(np.asarray(result)[expected], before[expected])
+
+
+@pytest.mark.parametrize(
+    ("size", "out", "settings"),
+    [(6, 9, {"method": "cubic"}), (9, 6, {"method": "cubic"}), (5, 15, {"method": "linear"})],
+)
+def test_weights_without_zeros_are_the_same_matrix(size, out, settings):
+    table = taps(settings["method"], size, out, False, False, -0.75)
+    for before in (table, transposed(table, size)):
+        after = without_zeros(before)
+        used = before.weight.any(axis=0)
+        assert np.array_equal(after.weight.all(axis=0), used)
+        for n in range(before.source.max() + 1):
+            weights = (np.where(t.source == n, t.weight, 0).sum(axis=0) for t in (before, after))
+            assert np.array_equal(*weights)
+
+
+def test_few_loads_per_value_make_one_loop():
+    def loops(channels, **settings):
+        text = jax.jit(lambda x: resize(x, (9, 6), **settings)).lower(rng_array(1, 6, 4, channels)).as_text()
+        return text.count("call @itself") - 1  # what each loop reads, and the result
+
+    assert loops(2, method="nearest") == loops(2, method="linear") == loops(8, method="cubic") == 1
+    assert loops(2, method="cubic") == 2
 
 
 # bad input

@@ -18,6 +18,7 @@ from jax import lax
 
 from jaxnn.kernels.dtypes import widened
 from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.lowering.linear_map import with_transpose
 from jaxnn.kernels.reduction import Axes, broadcast, sum_over
 
 
@@ -83,13 +84,26 @@ def mean(values: jax.Array, scope: Scope, real: jax.Array | None = None) -> jax.
         values = jnp.where(real, values, jnp.zeros_like(values))
     sums = sum_over(values, scope.axes)
     # Channels are joined after the sum: a reduction to whole rows of channels is many times faster on a CPU.
-    sums = sums if scope.share == 1 else _shared(sums, scope.share)
+    sums = sums if scope.share == 1 else _of_groups(sums, scope.share)
     sums = sums if scope.axis_name is None else lax.psum(sums, scope.axis_name)
     if real is not None:
         return sums / jnp.maximum(counted(values, scope, real), 1)
     count = scope.count(values)
     number = np.asarray if isinstance(count, int) else jnp.asarray
     return lax.div(sums, number(count, values.dtype))
+
+
+def _of_groups(sums: jax.Array, share: int) -> jax.Array:
+    """The sum of each ``share`` neighbours on the last axis, repeated for each of them: its own transpose."""
+
+    def both(sums: jax.Array) -> jax.Array:
+        groups = jnp.reshape(sums, (*sums.shape[:-1], sums.shape[-1] // share, share))
+        wide = jnp.broadcast_to(jnp.sum(groups, -1, keepdims=True), groups.shape)
+        # Within a loop over all of x a quotient would choose the group of each value; and with many groups
+        # XLA's library would take over what reads their sums.
+        return materialized(jnp.reshape(wide, sums.shape))
+
+    return with_transpose(sums, {}, both, both)
 
 
 def counted(values: jax.Array, scope: Scope, real: jax.Array) -> jax.Array:
@@ -117,14 +131,6 @@ def _first(x: jax.Array, axes: Axes) -> jax.Array:
     first = {axis for axis in axes if axis > 0 and spec[axis] is None}
     ends = [1 if axis in first else n for axis, n in enumerate(x.shape)]
     return lax.slice(x, (0,) * x.ndim, ends) if first else x
-
-
-def _shared(sums: jax.Array, share: int) -> jax.Array:
-    """Sums over ``share`` neighbours on the last axis, repeated for each of them."""
-    groups = jnp.reshape(sums, (*sums.shape[:-1], sums.shape[-1] // share, share))
-    wide = jnp.broadcast_to(jnp.sum(groups, -1, keepdims=True), groups.shape)
-    # Within a loop over all of x a quotient would choose the group of each value.
-    return materialized(jnp.reshape(wide, sums.shape))
 
 
 @partial(jax.jit, inline=True)  # traced and differentiated once per shape

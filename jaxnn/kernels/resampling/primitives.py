@@ -19,7 +19,7 @@ from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
 from jaxnn.kernels.pooling import blocks
 from jaxnn.kernels.pooling.windows import MOST_SLICES
 from jaxnn.kernels.resampling.gathers import gathered, take, weighted_sum
-from jaxnn.kernels.resampling.taps import taps
+from jaxnn.kernels.resampling.taps import Taps, taps
 
 
 class Copies(NamedTuple):
@@ -30,10 +30,9 @@ class Copies(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """The axis to resample, at how many positions and how; and the form."""
+    """At how many positions to resample each axis, by its number and in this order, and how; and the form."""
 
-    axis: int
-    out: int
+    sizes: tuple[tuple[int, int], ...]
     method: str
     align_corners: bool
     antialias: bool
@@ -52,9 +51,11 @@ def copies(x: jax.Array, settings: Copies) -> jax.Array:
 
 @partial(jax.jit, static_argnums=1, inline=True)
 def resampled(x: jax.Array, settings: Resampling) -> jax.Array:
-    """``x`` with one axis resampled."""
+    """``x`` with some axes resampled."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        return take(x, settings.axis, _table(x, settings).source[0])
+        for axis, table in _tables(x, settings).items():
+            x = take(x, axis, table.source[0])
+        return x
     result: jax.Array = apply(_RESAMPLED, x, settings=settings)
     return result
 
@@ -69,9 +70,9 @@ def check_resampled(owner: str, x: jax.Array, settings: Resampling) -> None:
     check_form(owner, _RESAMPLED, x, settings=settings)
 
 
-def _table(x: Any, s: Resampling) -> Any:
-    size = x.shape[s.axis]
-    return taps(s.method, size, s.out, s.align_corners, s.antialias, s.cubic_coefficient)
+def _tables(x: Any, s: Resampling) -> dict[int, Taps]:
+    how = s.align_corners, s.antialias, s.cubic_coefficient
+    return {axis: taps(s.method, x.shape[axis], out, *how) for axis, out in s.sizes}
 
 
 def _type_of_copies(settings: Copies, x: Any) -> Any:
@@ -83,7 +84,8 @@ def _type_of_copies(settings: Copies, x: Any) -> Any:
 
 def _type_of_resampled(settings: Resampling, x: Any) -> Any:
     shape = list(x.shape)
-    shape[settings.axis] = settings.out
+    for axis, out in settings.sizes:
+        shape[axis] = out
     return x.update(shape=tuple(shape))
 
 
@@ -102,11 +104,11 @@ def _plain_copies(p: Problem, x: jax.Array) -> jax.Array:
 
 
 def _by_gathers(p: Problem, x: jax.Array) -> jax.Array:
-    return weighted_sum(x, p.settings.axis, _table(x, p.settings))
+    return weighted_sum(x, _tables(x, p.settings))
 
 
 def _plain(p: Problem, x: jax.Array) -> jax.Array:
-    return gathered(x, p.settings.axis, _table(x, p.settings))
+    return gathered(x, _tables(x, p.settings))
 
 
 _SLICES = Form("slices", _copies_by_slices, _few, needs=f"at most {MOST_SLICES} copies of a value")

@@ -92,3 +92,21 @@ def transposed(taps: Taps, size: int) -> Taps:
     result.source[rank, row] = column
     result.weight[rank, row] = weights
     return result
+
+
+def without_zeros(taps: Taps) -> Taps:
+    """The same sums with no weight of 0, except where all are.
+
+    A tap without a weight reads the value of the largest weight too, and gets half of that: no rounding. A
+    weight of 0 must not multiply, since the value may be NaN or infinite; where there is none, nothing has to
+    be selected.
+    """
+    source, weight = taps.source.copy(), taps.weight.copy()
+    every = np.arange(weight.shape[1])
+    largest = np.abs(weight).argmax(axis=0)
+    for row in range(len(weight)):
+        unused = weight[row] == 0
+        weight[largest, every] /= np.where(unused, 2, 1)
+        source[row] = np.where(unused, source[largest, every], source[row])
+        weight[row] = np.where(unused, weight[largest, every], weight[row])
+    return Taps(source, weight)
