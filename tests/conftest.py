@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from pathlib import Path
 from zlib import crc32
 
 import jax
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, settings
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# To cut what is JAX's out of thousands of tracebacks takes longer than the calls that raise.
+jax.config.update("jax_traceback_filtering", "off")
 
 # By default the same few examples each time; in ``make test-deep`` many, and different ones each time.
 settings.register_profile(
@@ -44,6 +47,7 @@ def key():
 
 def pytest_addoption(parser):
     parser.addoption("--slice", metavar="I/N", help="run the I-th of N parts of the tests, I from 0")
+    parser.addoption("--optimised", action="store_true", help="compile every test's programs as for users")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -59,13 +63,19 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item, part in zip(items, parts, strict=True) if part == i]
 
 
+#: Tests of every form, and of every operation in common settings and at the edges of the range: these
+#: compile as users do. All others compile in half the time, since for a program that runs once XLA's
+#: optimisations cost more than they gain. ``--optimised`` and ``make test-deep`` optimise everywhere.
+OPTIMISED = [
+    Path(__file__).parent / name for name in ("kernels", "ops/test_properties.py", "ops/test_edges.py")
+]
+
+
 class Programs:
-    """How many programs were compiled since the caches were last cleared.
+    """The programs that were compiled since the caches were last cleared, and how."""
 
-    Each takes about a megabyte, and the suite compiles tens of thousands.
-    """
-
-    most = 500
+    #: Each takes about two megabytes, and the suite compiles tens of thousands.
+    most = 400
     count = 0
 
     def counted(self, event, seconds, **_):
@@ -76,11 +86,21 @@ class Programs:
         gc.collect()
         self.count = 0
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        everywhere = item.config.getoption("--optimised") or settings.get_current_profile_name() == "deep"
+        wanted = everywhere or any(item.path.is_relative_to(path) for path in OPTIMISED)
+        if jax.config.read("jax_disable_most_optimizations") == wanted:
+            jax.config.update("jax_disable_most_optimizations", not wanted)
+            self.forget()  # what was compiled the other way
 
-PROGRAMS = Programs()
-jax.monitoring.register_event_duration_secs_listener(PROGRAMS.counted)
+    def pytest_runtest_teardown(self, item):
+        if self.count > self.most:
+            self.forget()
 
 
-def pytest_runtest_teardown(item, nextitem):
-    if PROGRAMS.count > PROGRAMS.most:
-        PROGRAMS.forget()
+def pytest_configure(config):
+    """As a plugin: the hooks of this file itself are not called for the doctests of the package."""
+    programs = Programs()
+    config.pluginmanager.register(programs)
+    jax.monitoring.register_event_duration_secs_listener(programs.counted)

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +95,18 @@ def deep(*values: Any) -> Any:
 def rng_array(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:
     """Normally distributed values: the same for the same shape and seed."""
     return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(dtype)
+
+
+def random_params(net: Any, x: Any) -> Any:
+    """Params for an input like ``x`` as after training: random, variances positive; nothing is compiled."""
+
+    def draw(path: Any, leaf: Any) -> jax.Array:
+        array = rng_array(*leaf.shape, seed=crc32(jax.tree_util.keystr(path).encode()))
+        positive = path[-1] == jax.tree_util.DictKey("var")
+        return jnp.asarray(np.abs(array) + 0.5 if positive else array, leaf.dtype)
+
+    spec = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), x)
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(net.init, jax.random.key(0), spec))
 
 
 def known_answers(family: str) -> dict[str, np.ndarray]:

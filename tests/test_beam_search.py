@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from tests.support import assert_close, deep
+from tests.support import assert_close, deep, plain_jit
 
 VOCABULARY, F, STEPS = 3, 6, 3
 PROMPT = np.array([[0, 1], [2, 2]], np.int32)
@@ -30,11 +31,11 @@ def made(body):
     return net, net.init(jax.random.key(0), PROMPT)
 
 
-def exhaustive(net, params, prompt, end=None):
-    """All continuations of one prompt and their scores, the likeliest first."""
+def exhaustive(logits, prompt, end=None):
+    """All continuations of one prompt and their scores, the likeliest first; ``logits`` of ids."""
     ids = np.concatenate([np.broadcast_to(prompt, (len(ALL), len(prompt))), ALL], axis=1)
-    costs = jax.nn.log_softmax(jax.jit(net.apply)(params, ids))[:, len(prompt) - 1 : -1]
-    costs = np.array(jnp.take_along_axis(costs, ALL[:, :, None], 2)[:, :, 0])
+    costs = np.asarray(jax.nn.log_softmax(logits(ids)))[:, len(prompt) - 1 : -1]
+    costs = np.take_along_axis(costs, ALL[:, :, None], 2)[:, :, 0]
     kept = np.ones(len(ALL), bool)
     if end is not None:
         ends = np.equal(ALL, end)
@@ -51,8 +52,9 @@ def exhaustive(net, params, prompt, end=None):
 def test_with_enough_beams_it_is_exhaustive(name, end):
     net, params = made(NETS[name]())
     ids, scores = nn.beam_search(net, params, PROMPT, steps=STEPS, beams=9, end=end)
+    logits = plain_jit(partial(net.apply, params))
     for n, prompt in enumerate(PROMPT):
-        expected, best = exhaustive(net, params, prompt, end)
+        expected, best = exhaustive(logits, prompt, end)
         np.testing.assert_array_equal(ids[n], expected[:9])
         assert_close(scores[n], best[:9])
 
@@ -76,13 +78,15 @@ def test_each_beam_reads_its_own_source():
     params = net.init(jax.random.key(1), (source, PROMPT))
     params.weights["embedding"]["embedding"] *= 3
     ids, scores = nn.beam_search(net, params, PROMPT, steps=STEPS, beams=9, source=(source, lengths))
+
+    @plain_jit
+    def alone(n, target):
+        given = jnp.broadcast_to(source[n], (len(target), 3)), jnp.broadcast_to(lengths[n], len(target))
+        return net.apply(params, (given, target))
+
+    source, lengths = jnp.asarray(source), jnp.asarray(lengths)
     for n, prompt in enumerate(PROMPT):
-
-        def alone(params, target, n=n):
-            given = jnp.broadcast_to(source[n], (len(target), 3)), jnp.full(len(target), lengths[n])
-            return net.apply(params, (given, target))
-
-        expected, best = exhaustive(nn.Layer("alone", net.init, alone, net.train), params, prompt)
+        expected, best = exhaustive(partial(alone, n), prompt)
         np.testing.assert_array_equal(ids[n], expected[:9])
         assert_close(scores[n], best[:9])
 

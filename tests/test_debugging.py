@@ -10,12 +10,12 @@ import jaxnn as nn
 from jaxnn.lifting import as_layer
 from tests.layers.catalogue import every_layer, few_layers, fewest_layers
 from tests.layers.test_catalogue import batch
-from tests.support import assert_close
+from tests.support import assert_close, random_params
 
 
 def prepared(entry, dtype=jnp.float32):
     layer, x = as_layer(entry.make()), batch(entry, dtype=dtype)
-    return layer, layer.init(jax.random.key(0), x), x
+    return layer, random_params(layer, x), x
 
 
 def everything(layer):

@@ -124,7 +124,7 @@ def test_ported_recurrent_weights_give_what_pytorch_gives(net, layer):
         side_by_side[:, -1],
     )
     weights = port["gru_weights" if net == "gru" else "lstm_weights"](*theirs)
-    fresh = layer(y.shape[-1]).init(jax.random.key(0), x).weights
+    fresh = jax.eval_shape(layer(y.shape[-1]).init, jax.random.key(0), x).weights
     assert jax.tree.map(jax.numpy.shape, weights) == jax.tree.map(jax.numpy.shape, fresh)
     start = tuple(carry[:, 0]) if net == "lstm" else carry[0, 0]
     actual, _ = layer(y.shape[-1]).apply(nn.Params(weights, {}), nn.Sequences(x, answers["lengths"], start))

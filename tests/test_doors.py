@@ -18,6 +18,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from tests.support import random_params
 
 he_normal = jax.nn.initializers.he_normal
 
@@ -360,7 +361,7 @@ OTHERS = {
     "generate": op(
         nn.generate,
         net=WORDS,
-        params=WORDS.init(KEY, IDS),
+        params=random_params(WORDS, IDS),
         prompt=np.zeros((2, 5), np.int32),
         steps=2,
         key=KEY,
@@ -368,7 +369,7 @@ OTHERS = {
     "beam_search": op(
         nn.beam_search,
         net=WORDS,
-        params=WORDS.init(KEY, IDS),
+        params=random_params(WORDS, IDS),
         prompt=np.zeros((2, 5), np.int32),
         steps=2,
         beams=2,
@@ -523,15 +524,6 @@ def run(door: Door, settings: dict[str, Any]) -> None:
         )
 
     jax.eval_shape(traced, *(jax.ShapeDtypeStruct((), stand_in.dtype) for stand_in in stand_ins))
-
-
-@pytest.fixture(autouse=True)
-def whole_tracebacks():
-    """To cut what is JAX's out of thousands of tracebacks takes longer than everything else here."""
-    before = jax.config.jax_traceback_filtering
-    jax.config.update("jax_traceback_filtering", "off")
-    yield
-    jax.config.update("jax_traceback_filtering", before)
 
 
 def test_every_public_callable_has_a_door():

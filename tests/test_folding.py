@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
-from tests.models.exchanged import random_params
-from tests.support import assert_close, deep, plain_jit, rng_array
+from tests.support import assert_close, deep, plain_jit, random_params, rng_array
 
 KEY = jax.random.key(0)
 IMAGE = (2, 6, 5, 4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from tests.support import deep
+from tests.support import deep, random_params
 
 VOCABULARY, F = 11, 8
 PROMPT = np.random.default_rng(0).integers(0, VOCABULARY, (3, 4)).astype(np.int32)
@@ -160,7 +160,7 @@ def test_the_ids_keep_their_dtype():
 
 
 FLAT = nn.serial(nn.embedding(VOCABULARY, 4), nn.flatten)
-OF_FLAT = FLAT.init(jax.random.key(0), PROMPT)
+OF_FLAT = random_params(FLAT, PROMPT)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from jax import lax
 import jaxnn as nn
 from jaxnn.lifting import as_layer
 from tests.layers.catalogue import ENTRIES
-from tests.models.exchanged import random_params
-from tests.support import plain_jit
+from tests.support import plain_jit, random_params
 
 SEQUENCE = (1, 9, 3)
 

@@ -7,10 +7,11 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.distribution import by_path, fully_sharded, gather, mesh, place, place_batch, replicated
+from tests.support import random_params
 
 NET = nn.serial(nn.dense(16), nn.batch_norm(), head=nn.dense(10))
 LABELS = nn.training.labels({"head/*": "a", "*": "b"})
-PARAMS = NET.init(jax.random.key(0), (1, 24))
+PARAMS = random_params(NET, np.ones((1, 24), np.float32))
 
 
 def specs(sharding, tree=PARAMS):

@@ -11,8 +11,7 @@ import pytest
 import jaxnn as nn
 from jaxnn.interop.onnx import to_onnx
 from jaxnn.interop.plain import plain
-from tests.models.exchanged import random_params
-from tests.support import assert_close, equations, plain_jit, rng_array
+from tests.support import assert_close, equations, plain_jit, random_params, rng_array
 
 models = nn.models
 

@@ -15,8 +15,7 @@ from safetensors.numpy import save_file
 
 import jaxnn as nn
 from jaxnn.interop.torch import load_state_dict, match, to_state_dict
-from tests.models.exchanged import random_params
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, random_params, rng_array
 
 KEY = jax.random.key(0)
 IMAGE = (1, 6, 5, 3)

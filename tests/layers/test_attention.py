@@ -58,20 +58,18 @@ def test_pieces_equal_the_whole(name):
 def test_pieces_of_different_lengths_equal_the_whole(name):
     """The second sequence is two steps behind: padding is neither read nor does it take room."""
     whole, pieces, params = layers(**SETTINGS[name])
-    expected = whole.apply(params, X)
+    expected, apply = whole.apply(params, X), jax.jit(pieces.apply)
     padded = X[:, :3].copy()
     padded[1, 1:] = np.nan
-    (first, _), carry = pieces.apply(params, (padded, np.array([3, 1])))
+    (first, _), carry = apply(params, (padded, np.array([3, 1])))
     rest = np.stack([X[0, 3:6], X[1, 1:4]])
-    second, carry = pieces.apply(params, nn.Sequences(rest, carry=carry))
+    second, carry = apply(params, nn.Sequences(rest, carry=carry))
     np.testing.assert_array_equal(carry.steps, [6, 4])
     assert_close(first[0], expected[0, :3])
     assert_close(first[1, :1], expected[1, :1])
     assert not np.asarray(first)[1, 1:].any()
     assert_close(second, np.stack([expected[0, 3:6], expected[1, 1:4]]))
-    (last, _), carry = pieces.apply(
-        params, nn.Sequences(np.stack([X[0, 6:], X[1, 4:5]]), np.array([1, 0]), carry)
-    )
+    (last, _), carry = apply(params, nn.Sequences(np.stack([X[0, 6:], X[1, 4:5]]), np.array([1, 0]), carry))
     assert_close(last[0], expected[0, 6:])
     np.testing.assert_array_equal(carry.steps, [7, 4])
 
@@ -150,7 +148,7 @@ def test_padding_changes_nothing(mode):
     longer = np.full((N, T + 3, F), np.nan, np.float32)
     for n, length in enumerate(LENGTHS):
         longer[n, :length] = X[n, :length]
-    grad = jax.grad(loss, has_aux=True)
+    grad = jax.jit(jax.grad(loss, has_aux=True))
     (expected, y), (found, padded) = grad(params.weights, X), grad(params.weights, longer)
     assert_close(found, expected)
     assert_close(padded[:, :T], y)
@@ -305,8 +303,8 @@ NETS = {
 def test_a_net_in_pieces_equals_the_whole(name):
     net = NETS[name]()
     params = net.init(jax.random.key(0), X)
-    expected, carry, pieces = net.apply(params, X), None, []
-    step = in_pieces(net, params, 9)
+    expected, carry, pieces = jax.jit(net.apply)(params, X), None, []
+    step = jax.jit(in_pieces(net, params, 9))
     for start, stop in ((0, 3), (3, 4), (4, 7)):
         y, carry = step(X[:, start:stop], carry)
         pieces.append(y)

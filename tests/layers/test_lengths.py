@@ -12,7 +12,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.lifting import as_layer
-from tests.support import assert_close, deep, plain_jit, rng_array
+from tests.support import assert_close, deep, plain_jit, random_params, rng_array
 
 N, T, C = 4, 9, 4
 LENGTHS = np.array([9, 4, 0, 5], np.int32)
@@ -163,8 +163,7 @@ def drawn(entry: Entry, steps: int) -> np.ndarray:
 @cache
 def prepared(entry: Entry) -> Any:
     layer = as_layer(entry.make())
-    params = layer.init(jax.random.key(0), (drawn(entry, T), LENGTHS))
-    return layer, jax.tree.map(lambda leaf: leaf + 0.1, params)
+    return layer, random_params(layer, (drawn(entry, T), LENGTHS))
 
 
 def array(y: Any) -> Any:

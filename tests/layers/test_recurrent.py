@@ -16,7 +16,7 @@ from jaxnn.ops.sequences import reverse_sequences
 from jaxnn.outputs import output_shape
 from jaxnn.params import Params
 from jaxnn.sequences import Sequences
-from tests.support import assert_close, deep, rng_array
+from tests.support import assert_close, deep, random_params, rng_array
 
 N, T, F, H = 3, 6, 3, 4
 X = rng_array(N, T, F)
@@ -27,12 +27,9 @@ OPS = {"rnn": recurrent.rnn, "lstm": recurrent.lstm, "gru": recurrent.gru}
 every_layer = pytest.mark.parametrize("name", ["lstm", deep("rnn"), deep("gru")])
 
 
-def start(layer, inputs=X, seed=0):
+def start(layer, inputs=X):
     """Params with biases that are not zero."""
-    params = layer.init(jax.random.key(seed), inputs)
-    return Params(
-        jax.tree.map(lambda w: np.asarray(w) + np.asarray(0.1, w.dtype), params.weights), params.state
-    )
+    return random_params(layer, inputs)
 
 
 def hidden(carry):

@@ -6,19 +6,7 @@ import numpy as np
 
 import jaxnn as nn
 from tests.known_answers.drawing import project
-from tests.support import plain_jit, rng_array
-
-
-def random_params(net, x):
-    """Params for an input like ``x`` as after training: random, variances positive; nothing is compiled."""
-
-    def draw(path, leaf):
-        array = rng_array(*leaf.shape, seed=len(jax.tree_util.keystr(path)))
-        positive = path[-1] == jax.tree_util.DictKey("var")
-        return jnp.asarray(np.abs(array) + 0.5 if positive else array, leaf.dtype)
-
-    spec = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), x)
-    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(net.init, jax.random.key(0), spec))
+from tests.support import plain_jit
 
 
 def results(net, state_dict, x, mode, mapping=None):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnn as nn
-from tests.models.exchanged import random_params
-from tests.support import assert_close, deep, equations, plain_jit, rng_array
+from tests.support import assert_close, deep, equations, plain_jit, random_params, rng_array
 
 models = nn.models
 IDS = np.random.default_rng(0).integers(0, 11, (2, 6)).astype(np.int32)

@@ -9,11 +9,12 @@ import optax
 import pytest
 
 import jaxnn as nn
+from tests.support import random_params
 
 KEY = jax.random.key(0)
 X, Y = np.ones((4, 3), np.float32), np.array([0, 1, 0, 1])
 NET = nn.dense(2)
-PARAMS = NET.init(KEY, X)
+PARAMS = random_params(NET, X)
 SHARDING = nn.distribution.replicated(nn.distribution.mesh(devices=jax.devices()[:1]))
 
 
@@ -161,9 +162,9 @@ MORE = {
     (nn.make_step, "metrics", "the loss's name"): {"loss": nn.accuracy},
 }
 OTHER_PARAMS = {
-    "of another width": nn.dense(3).init(KEY, X),
-    "without a bias": nn.dense(2, bias=False).init(KEY, X),
-    "of another net": nn.serial(NET, nn.relu).init(KEY, X),
+    "of another width": random_params(nn.dense(3), X),
+    "without a bias": random_params(nn.dense(2, bias=False), X),
+    "of another net": random_params(nn.serial(NET, nn.relu), X),
     "of no net": nn.Params({}, {}),
     "numbers": jax.tree.map(lambda w: w.tolist(), PARAMS),
     "integers": jax.tree.map(lambda w: w.astype(int), PARAMS),
