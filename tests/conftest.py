@@ -89,7 +89,9 @@ class Programs:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):
         everywhere = item.config.getoption("--optimised") or settings.get_current_profile_name() == "deep"
-        wanted = everywhere or any(item.path.is_relative_to(path) for path in OPTIMISED)
+        exhaustive = item.get_closest_marker("deep") is not None
+        listed = any(item.path.is_relative_to(path) for path in OPTIMISED)
+        wanted = everywhere or exhaustive or listed
         if jax.config.read("jax_disable_most_optimizations") == wanted:
             jax.config.update("jax_disable_most_optimizations", not wanted)
             self.forget()  # what was compiled the other way
