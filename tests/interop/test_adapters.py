@@ -12,7 +12,7 @@ import jaxnn as nn
 from jaxnn.interop import equinox as ours_equinox
 from jaxnn.interop import flax as ours_flax
 from jaxnn.interop import haiku as ours_haiku
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, plain_jit, rng_array
 
 KEY = jax.random.key(0)
 X = jnp.asarray(rng_array(4, 6))
@@ -22,6 +22,10 @@ def net():
     return nn.serial(nn.dense(5), nn.batch_norm(), nn.relu, nn.residual(nn.dense(5)), head=nn.dense(3))
 
 
+apply = plain_jit(net().apply)
+
+
+@plain_jit
 def expected(params):
     """Inference, training, the gradient of its squares, the state after it; jaxnn by itself."""
     made = net()
@@ -30,7 +34,7 @@ def expected(params):
         y, state = made.train(params._replace(weights=weights), X)
         return jnp.sum(jnp.square(y)), (y, state)
 
-    grads, (y, state) = jax.jit(jax.grad(loss, has_aux=True))(params.weights)
+    grads, (y, state) = jax.grad(loss, has_aux=True)(params.weights)
     return made.apply(params, X), y, grads, state
 
 
@@ -82,8 +86,8 @@ def test_nnx_by_its_jit_grad_and_optimizer():
     assert_close(nnx.to_pure_dict(found)["weights"], grads)
     assert_close(_plain(module)[1], state)
     module.eval()
-    assert_close(module(X), net().apply(nn.Params(params.weights, state), X))
-    assert_close(still, net().apply(params, X))
+    assert_close(module(X), apply(nn.Params(params.weights, state), X))
+    assert_close(still, apply(params, X))
     optimizer = nnx.Optimizer(module, optax.sgd(0.1), wrt=nnx.Param)
     optimizer.update(module, found)
     assert_close(_plain(module)[0], jax.tree.map(lambda w, g: w - 0.1 * g, params.weights, grads))
