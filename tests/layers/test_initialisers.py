@@ -6,7 +6,7 @@ import pytest
 from jax.nn import initializers
 
 from jaxnn.layers import initialisers
-from tests.support import assert_close
+from tests.support import assert_close, deep
 
 THEIRS = {
     "HE_NORMAL": initializers.he_normal(),
@@ -18,7 +18,7 @@ each = pytest.mark.parametrize("name", THEIRS)
 
 
 @each
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, deep(jnp.bfloat16)])
 def test_values_are_those_of_jax(name, dtype):
     """In and outside of ``jit``, mapped over keys, and of keys of another kind."""
     ours, shape = getattr(initialisers, name), SHAPES[name]
