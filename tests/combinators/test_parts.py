@@ -11,7 +11,7 @@ import pytest
 
 import jaxnn as nn
 from jaxnn import checkpoint
-from tests.support import deep
+from tests.support import deep, random_params
 
 X = jnp.linspace(-1.0, 1.0, 8).reshape(2, 4)
 
@@ -77,7 +77,7 @@ def built(name):
             layer = WRAPPERS[wrapper](layer)
         branches[key] = COMPOSITES[composite](layer)
     net = nn.parallel(**branches)
-    return net, net.init(jax.random.key(0), X)
+    return net, random_params(net, X)
 
 
 def structure(tree):

@@ -5,9 +5,9 @@ import pytest
 
 import jaxnn as nn
 from jaxnn.layers.embedding import attend, embedding
-from tests.support import assert_close, random_params, rng_array
+from tests.support import assert_close, deep, random_params, rng_array
 
-INTEGERS = ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"]
+INTEGERS = [deep("int8"), "uint8", deep("int16"), "int32", deep("uint32"), deep("int64"), "uint64"]
 
 
 def table(layer, key):
