@@ -90,8 +90,8 @@ ENTRIES = [
     Entry("gru-lengths", gru_lengths, weights(3), ("hoisted", "whole")),
 ]
 COMPOSED = "max-pool", "avg-pool", "linear", "layer-norm", "lstm"
-#: Of each family one entry, whose forms are differentiated and mapped by default. Not "lax", which JAX ships, and
-#: not "in_loop", which is chosen for these shapes: the properties of ``tests/ops`` differentiate it.
+#: Of each family one entry, whose forms are differentiated and mapped by default. Not "lax", which JAX ships,
+#: and not "in_loop", which is chosen for these shapes: the properties of ``tests/ops`` differentiate it.
 FEW = "max-pool", "avg-pool-tiles", "nearest", "dense", "layer-norm", "lstm"
 EVERY_FORM = [(entry, form) for entry in ENTRIES for form in entry.forms]
 
