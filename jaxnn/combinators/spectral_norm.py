@@ -105,9 +105,13 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
     return replace(rewritten(layer, drafted, stored, train), cast=layer.cast and checked(narrowed))
 
 
+@jax.jit
 def _start(kernel: jax.Array, *, key: Key) -> jax.Array:
     drawn = jax.random.normal(key, kernel.shape[-1:], accumulator(kernel.dtype))
-    return _iterate(kernel, _unit(drawn, drawn), iterations=15)
+    start: jax.Array = lax.fori_loop(
+        0, 15, lambda _, u: _iterate(kernel, u, iterations=1), _unit(drawn, drawn)
+    )
+    return start
 
 
 def _iterate(kernel: jax.Array, u: jax.Array, *, iterations: int) -> jax.Array:

@@ -82,6 +82,7 @@ def _is_polar(name: str, entry: Any) -> bool:
     )
 
 
+@jax.jit
 def _polar(kernel: jax.Array) -> dict[str, jax.Array]:
     lengths = length(kernel.astype(accumulator(kernel.dtype)), range(kernel.ndim - 1))
     return {"direction": kernel, "magnitude": jnp.ravel(lengths).astype(kernel.dtype)}
