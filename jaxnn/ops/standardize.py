@@ -1,6 +1,7 @@
 """Standardising: the mean and deviation of each feature from a data set, and scaling inputs by them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -46,6 +47,12 @@ def feature_statistics(x: ArrayLike, axes: int | Sequence[int] = 0) -> tuple[jax
     over = axes_of(op, axes, x.shape)
     if Scope(over).count(x) == 0:
         raise ValueError(f"{op}: x must hold at least one value per feature, got shape {x.shape}")
+    statistics: tuple[jax.Array, jax.Array] = _statistics(x, over)
+    return statistics
+
+
+@partial(jax.jit, static_argnums=1)
+def _statistics(x: jax.Array, over: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     least, most = (widened(extreme(x, over, keepdims=True)) for extreme in (jnp.min, jnp.max))
     scale = power_of_two(jnp.maximum(jnp.abs(least), jnp.abs(most)))
     found = shifted(widened(x) / scale, Scope(over))
