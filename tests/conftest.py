@@ -50,6 +50,20 @@ def pytest_addoption(parser):
     parser.addoption("--optimised", action="store_true", help="compile every test's programs as for users")
 
 
+#: Tests of every form, and of every operation in common settings and at the edges of the range: these
+#: compile as users do. All others compile in half the time, since for a program that runs once XLA's
+#: optimisations cost more than they gain. ``--optimised`` and ``make test-deep`` optimise everywhere.
+OPTIMISED = [
+    Path(__file__).parent / name for name in ("kernels", "ops/test_properties.py", "ops/test_edges.py")
+]
+
+
+def is_optimised(item):
+    everywhere = item.config.getoption("--optimised") or settings.get_current_profile_name() == "deep"
+    exhaustive = item.get_closest_marker("deep") is not None
+    return everywhere or exhaustive or any(item.path.is_relative_to(path) for path in OPTIMISED)
+
+
 def pytest_collection_modifyitems(config, items):
     """A slice depends only on the names of its tests: the same on each worker and each machine."""
     if chosen := config.getoption("--slice"):
@@ -61,14 +75,7 @@ def pytest_collection_modifyitems(config, items):
             items=[item for item, part in zip(items, parts, strict=True) if part != i]
         )
         items[:] = [item for item, part in zip(items, parts, strict=True) if part == i]
-
-
-#: Tests of every form, and of every operation in common settings and at the edges of the range: these
-#: compile as users do. All others compile in half the time, since for a program that runs once XLA's
-#: optimisations cost more than they gain. ``--optimised`` and ``make test-deep`` optimise everywhere.
-OPTIMISED = [
-    Path(__file__).parent / name for name in ("kernels", "ops/test_properties.py", "ops/test_edges.py")
-]
+    items.sort(key=is_optimised, reverse=True)  # since to change is to forget all programs
 
 
 class Programs:
@@ -88,13 +95,9 @@ class Programs:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):
-        everywhere = item.config.getoption("--optimised") or settings.get_current_profile_name() == "deep"
-        exhaustive = item.get_closest_marker("deep") is not None
-        listed = any(item.path.is_relative_to(path) for path in OPTIMISED)
-        wanted = everywhere or exhaustive or listed
-        if jax.config.read("jax_disable_most_optimizations") == wanted:
-            jax.config.update("jax_disable_most_optimizations", not wanted)
-            self.forget()  # what was compiled the other way
+        if jax.config.read("jax_disable_most_optimizations") == is_optimised(item):
+            jax.config.update("jax_disable_most_optimizations", not is_optimised(item))
+            self.forget()
 
     def pytest_runtest_teardown(self, item):
         if self.count > self.most:
