@@ -172,8 +172,9 @@ def taken_when(forms: Sequence[Form]) -> dict[str, str]:
     for form in forms:
         usual = "always" if form is forms[0] else "otherwise"
         words[form.name] = form.when or usual if reached else "if asked for"
-        # The forms of a convolution for one and for several groups leave nothing to the last.
-        everywhere = form.name == "canonical" or form.fits is always
+        # The forms of a convolution for one and for several groups leave nothing to the last if both pay.
+        both = form.name == "canonical" and all(f.pays is always for f in forms if f.name == "grouped")
+        everywhere = both or form.fits is always
         reached = reached and not (everywhere and form.pays is always)
     return words
 

@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 import jaxnn as nn
-from jaxnn.kernels.convolution.cpu import banded, blocked, depthwise, grouped, phases, unfolded
+from jaxnn.kernels.convolution.cpu import banded, blocked, canonical, depthwise, grouped, phases, unfolded
 from jaxnn.kernels.convolution.problem import channels_last
 from jaxnn.ops.conv import conv, pad_with_values
 from tests.reference import conv as reference
@@ -53,7 +53,7 @@ class Form:
 
 BANDS, BLOCKS, UNFOLDED = (banded, "forward"), (blocked, "forward"), (unfolded, "forward")
 GROUPS, DEPTHWISE = (grouped, "forward"), (depthwise, "forward")
-PHASES, STAMPS = (phases, "at_once"), (phases, "stamps")
+PHASES, STAMPS, DILATED = (phases, "at_once"), (phases, "stamps"), (canonical, "input_gradient")
 FORMS = {
     "bands": Form((3, 6, 5, 2), (3, 3, 2, 2), BANDS, "SAME", name="banded"),
     "bands, strided, dilated": Form((2, 8, 7, 2), (2, 3, 2, 3), BANDS, 1, 2, 2, name="banded"),
@@ -63,17 +63,19 @@ FORMS = {
     "blocks, REFLECT": Form((2, 5, 8, 2), (3, 3, 2, 2), BLOCKS, "REFLECT", name="blocked"),
     "blocks, CIRCULAR": Form((2, 8, 2), (3, 2, 2), BLOCKS, "CIRCULAR", 1, 2, name="blocked"),
     "blocks, CAUSAL": Form((2, 260, 4), (3, 4, 4), BLOCKS, "CAUSAL"),
-    "phases at once": Form((2, 7, 6, 3), (3, 4, 3, 4), PHASES, 1, 2),
+    "phases at once": Form((2, 7, 6, 3), (3, 4, 3, 4), PHASES, 1, 2, name="at_once"),
+    "dilated": Form((2, 7, 6, 3), (3, 4, 3, 4), DILATED, 1, 2),
     "stamps": Form((2, 6, 6, 3), (2, 2, 3, 4), STAMPS, 0, 3),
     "unfolded": Form((6, 7, 6, 3), (3, 2, 3, 4), UNFOLDED, 1, name="unfolded"),
+    "tiles": Form((2, 6, 7, 3), (3, 3, 3, 4), UNFOLDED, 0, 3),
     "unfolded, cropped": Form((6, 9, 6, 3), (3, 2, 3, 4), UNFOLDED, -1, name="unfolded"),
-    "small groups": Form((2, 5, 4, 6), (3, 2, 2, 9), GROUPS, 1, groups=3),
-    "small groups, strided": Form((2, 6, 5, 6), (3, 2, 2, 9), GROUPS, 1, 2, groups=3),
-    "few large groups": Form((2, 5, 8, 48), (3, 2, 16, 6), GROUPS, 1, groups=3),
-    "groups of one tap": Form((2, 5, 4, 6), (1, 1, 2, 9), GROUPS, groups=3),
+    "small groups": Form((2, 5, 4, 6), (3, 2, 2, 9), GROUPS, 1, groups=3, name="grouped"),
+    "small groups, strided": Form((2, 6, 5, 6), (3, 2, 2, 9), GROUPS, 1, 2, groups=3, name="grouped"),
+    "few large groups": Form((2, 5, 8, 48), (3, 2, 16, 6), GROUPS, 1, groups=3, name="grouped"),
+    "groups of one tap": Form((2, 5, 4, 6), (1, 1, 2, 9), GROUPS, groups=3, name="grouped"),
     "depthwise": Form((2, 6, 5, 4), (3, 3, 1, 4), DEPTHWISE, "SAME", groups=4),
     "depthwise, several outputs": Form((2, 6, 5, 4), (3, 3, 1, 8), DEPTHWISE, "SAME", groups=4),
-    "members": Form((2, 5, 4, 3), (3, 2, 3, 2), GROUPS, "SAME", members=4),
+    "members": Form((3, 8, 8, 3), (3, 2, 3, 40), GROUPS, "SAME", members=4),
     "members of one channel in a scan": Form((1, 9, 1), (3, 1, 2), GROUPS, "CAUSAL", members=3, looped=True),
     "members of eight channels": Form((1, 4, 4, 8), (3, 3, 8, 8), GROUPS, 1, 2, members=2),
     "members with groups": Form((2, 6, 4), (3, 2, 4), GROUPS, 1, groups=2, members=3),

@@ -10,9 +10,9 @@ from jaxnn.inspection.flops import count_flops
 from jaxnn.kernels.matrix_product import _GRADIENT, _bound, matrix_product
 from tests.support import assert_close, deep, equations, rng_array
 
-X_TRANSPOSED = [((8, 600), 300), ((9, 10, 256), 65), ((64, 64, 64), 65)]
-DY_TRANSPOSED = [((3, 30, 80), 50), ((100, 784), 10), ((20, 512), 16), ((16384,), 16)]
-NEITHER = [((2, 3), 4), ((200, 300), 65), ((4000, 64), 65), ((20, 80), 50), ((0, 512), 512), ((2048,), 1024)]
+X_TRANSPOSED = [((8, 600), 300), ((9, 10, 256), 65), ((64, 64, 64), 65), ((5, 600, 12), 64)]
+DY_TRANSPOSED = [((3, 30, 100), 50), ((100, 784), 10), ((20, 512), 16), ((16384,), 16)]
+NEITHER = [((2, 3), 4), ((200, 300), 65), ((4000, 70), 65), ((20, 80), 50), ((0, 512), 512), ((300, 10), 64)]
 
 
 def drawn(shape, outputs, dtype=np.float32):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels import padding
-from jaxnn.kernels.matrix_product import NARROW, gradient, narrow_gradient, product
+from jaxnn.kernels.matrix_product import gradient, is_narrow, narrow_gradient, product
 from jaxnn.kernels.spans import Pairs, dilated
 
 
@@ -140,8 +140,7 @@ def times(rows: jax.Array, matrix: jax.Array, s: Settings) -> jax.Array:
 
 def summed_products(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """``(…, A), (…, B) → (A, B)``: a sum over all places, the transpose of ``times`` in its matrix."""
-    # With this few channels of y transposing y is cheaper than transposing x, as lax does.
-    form = narrow_gradient if y.shape[-1] <= NARROW < x.shape[-1] else gradient
+    form = narrow_gradient if is_narrow(x.shape[-1], y.shape[-1]) else gradient
     return form(x, y, s.precision)
 
 

@@ -7,7 +7,7 @@ naive nest of loops; so transposes and flips are written out here.
 import jax
 from jax import lax
 
-from jaxnn.kernels.convolution.problem import Settings, channels_last, pad
+from jaxnn.kernels.convolution.problem import Settings, channels_last, pad, swap_channels
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -22,6 +22,27 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
         dimension_numbers=channels_last(s.rank),
         precision=s.precision,
     )
+
+
+def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], by a convolution that dilates y itself."""
+    axes = zip(s.space, s.out, s.span, s.strides, s.padding, strict=True)
+    wanted = [(k - 1 - low, n + low - (out - 1) * step - 1) for n, out, k, step, (low, _) in axes]
+    # Where an axis is dilated and not padded, XLA may take it for a contraction, and the process dies.
+    least = [int(step > 1) for step in s.strides]
+    given = [(max(low, one), max(high, 0)) for (low, high), one in zip(wanted, least, strict=True)]
+    x = lax.conv_general_dilated(
+        y,
+        swap_channels(lax.rev(kernel, range(s.rank)), 1),
+        (1,) * s.rank,
+        given,
+        lhs_dilation=s.strides,
+        rhs_dilation=s.dilation,
+        dimension_numbers=channels_last(s.rank),
+        precision=s.precision,
+    )
+    more = zip(wanted, given, strict=True)
+    return pad(x, tuple((low - more_low, high - more_high) for (low, high), (more_low, more_high) in more))
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:

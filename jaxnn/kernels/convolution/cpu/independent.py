@@ -3,7 +3,7 @@
 A banded or blocked kernel multiplies values that have nothing to do with each other by zero, and 0 · NaN and
 0 · ∞ are NaN. What isn't finite in the kernel itself stays in its place: the zeros are put around it, never
 multiplied with it. So the data are tested, by their sum: it is not finite if one of them isn't. (It may also
-overflow, which costs time and nothing else.) If the test fails, lax's own form, which is slower but has no
+overflow, which costs time and nothing else.) If the test fails, an exact form, which is slower but has no
 such zeros, shows which values are not finite.
 """
 
@@ -23,21 +23,19 @@ def independent(fast: Linear, exact: Linear, data: jax.Array, *, bits: bool) -> 
       fast: a linear map that multiplies by zeros of its own.
       exact: the same map without them.
       data: what they are applied to.
-      bits: whether all other values must stay the same to the bit. The slow way then computes ``fast`` again
-        from data with zeros in place of NaN and ∞, which takes as long to compile. If False, the values that
-        ``fast`` spoiled are taken from ``exact``.
+      bits: whether all other values must stay the same to the bit. ``fast`` is then applied to the data with
+        zeros in place of NaN and ∞, for which they are read once more. If False, the values that ``fast``
+        spoiled are taken from ``exact``.
     """
 
     def repair(result: jax.Array) -> jax.Array:
         right = exact(data)
-        if bits:
-            clean = lax.select(lax.is_finite(data), data, lax.full_like(data, 0))
-            return lax.select(lax.is_finite(right), fast(clean), right)
-        return lax.select(lax.is_finite(result), result, right)
+        return lax.select(lax.is_finite(right if bits else result), result, right)
 
+    clean = lax.select(lax.is_finite(data), data, lax.full_like(data, 0)) if bits else data
     # The test doesn't wait for the result, and most data are large enough for XLA's library to sum them: what
     # is left of the test is then the same for all shapes, and compiled once.
-    return _unless(_all_finite(data), repair, fast(data))
+    return _unless(_all_finite(data), repair, fast(clean))
 
 
 def repaired(result: jax.Array, exact: Callable[[], jax.Array]) -> jax.Array:

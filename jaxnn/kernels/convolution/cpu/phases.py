@@ -7,6 +7,7 @@ an ordinary convolution of y with these taps.
 from collections.abc import Callable
 from itertools import product
 from math import gcd, prod
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -19,47 +20,69 @@ from jaxnn.kernels.padding import padded
 Forward = Callable[[jax.Array, jax.Array, Settings], jax.Array]
 
 
+class Phase(NamedTuple):
+    """The places p, p + s, p + 2·s, … of x: which taps reach them, and the convolution of y with these."""
+
+    taps: tuple[range, ...]
+    settings: Settings
+
+
 def one_by_one(forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], one convolution per phase, interleaved."""
     kernel = swap_channels(kernel, s.groups)
-    sizes = [-(-n // step) for n, step in zip(s.space, s.strides, strict=True)]
-    every = product(*map(range, s.strides))
-    phases = [_phase(forward, kernel, y, s, phase, sizes) for phase in every]
+    phases = [_computed(forward, kernel, y, s, phase) for phase in _phases(s)]
     for axis, step in reversed(list(enumerate(s.strides, start=1))):
         rows = range(0, len(phases), step)
         phases = [interleaved(phases[row : row + step], axis) for row in rows]
     return fit(phases[0], [0] * s.rank, s.space)
 
 
-def _phase(
-    forward: Forward,
-    kernel: jax.Array,
-    y: jax.Array,
-    s: Settings,
-    phase: tuple[int, ...],
-    sizes: list[int],
-) -> jax.Array:
-    """The places p, p + s, p + 2·s, … of x, ``sizes`` of them per axis."""
+def settings(s: Settings) -> list[Settings]:
+    """The convolutions that ``one_by_one`` computes."""
+    return [phase.settings for phase in _phases(s) if phase is not None]
+
+
+def _phases(s: Settings) -> list[Phase | None]:
+    return [_phase(phase, s) for phase in product(*map(range, s.strides))]
+
+
+def _phase(phase: tuple[int, ...], s: Settings) -> Phase | None:
+    """The phase that begins at this place; None if no tap reaches it."""
     taps, padding, dilation = [], [], []
-    axes = zip(phase, sizes, y.shape[1:-1], s.window, s.strides, s.dilation, s.padding, strict=True)
+    axes = zip(phase, _sizes(s), s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
     for p, size, n, k, step, d, (low, _) in axes:
         common = gcd(d, step)
         first = next((j for j in range(min(k, step // common)) if (p + low - d * j) % step == 0), None)
         if first is None:
-            return lax.full((y.shape[0], *sizes, kernel.shape[-1]), 0, y.dtype)
+            return None
         taps.append(range(first, k, step // common))
         reach = d // common * (len(taps[-1]) - 1)
         before = reach - (p + low - d * first) // step
         padding.append((before, size + reach - n - before))
         dilation.append(d // common)
-    window = tuple(map(len, taps))
+    window, one = tuple(map(len, taps)), (1,) * s.rank
+    return Phase(
+        tuple(taps), Settings(s.out, window, one, tuple(padding), tuple(dilation), s.groups, s.precision)
+    )
+
+
+def _sizes(s: Settings) -> list[int]:
+    """How many places a phase has per axis."""
+    return [-(-n // step) for n, step in zip(s.space, s.strides, strict=True)]
+
+
+def _computed(
+    forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings, phase: Phase | None
+) -> jax.Array:
+    """The values of x at the places of one phase."""
+    if phase is None:
+        return lax.full((y.shape[0], *_sizes(s), kernel.shape[-1]), 0, y.dtype)
+    window = phase.settings.window
     if window != kernel.shape[:-2]:
-        starts, ends, steps = zip(*((js.start, js[-1] + 1, js.step) for js in taps), strict=True)
+        starts, ends, steps = zip(*((js.start, js[-1] + 1, js.step) for js in phase.taps), strict=True)
         kernel = lax.slice(kernel, (*starts, 0, 0), (*ends, *kernel.shape[-2:]), (*steps, 1, 1))
     kernel = lax.rev(kernel, [axis for axis, n in enumerate(window) if n > 1])
-    one = (1,) * s.rank
-    phase_only = Settings(y.shape[1:-1], window, one, tuple(padding), tuple(dilation), s.groups, s.precision)
-    return forward(y, kernel, phase_only)
+    return forward(y, kernel, phase.settings)
 
 
 def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:

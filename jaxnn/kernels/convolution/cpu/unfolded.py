@@ -6,15 +6,29 @@ become matrix products. The windows of a whole batch are many times larger than 
 come from memory; those of a few examples stay in the cache.
 """
 
+from collections.abc import Sequence
 from functools import reduce
-from itertools import product
+from itertools import accumulate, chain, product
 from math import prod
 
 import jax
 from jax import lax
 
-from jaxnn.kernels.convolution.problem import Settings, pad, padded_copy, shifted, summed_products, times
+from jaxnn.kernels.convolution.problem import (
+    Settings,
+    padded,
+    padded_copy,
+    shifted,
+    summed_products,
+    times,
+)
 from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.padding import padded as padded_at
+
+#: Up to so many parts of at least so many channels are put side by side as a sum of padded parts. It takes
+#: half the time of a concatenation or as long, and a fifth of its time to compile (2 to 7 parts of 16 and of
+#: 64 channels, AVX2 and AVX-512).
+_FEW_PARTS, _WIDE = 3, 32
 
 
 def floats(s: Settings, c_in: int, c_out: int) -> int:
@@ -46,7 +60,8 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     if not is_by_rows(s):
         return lax.reshape(summed_products(_unfolded(x, s), y, s), (*s.window, c_in, c_out))
     # The transpose: each row of the window meets the y it contributed to, and zeros on lines it doesn't read.
-    y = lax.concatenate([_place(y, row, s) for row in range(s.window[0])], s.rank + 1)
+    before = [row * s.dilation[0] for row in range(s.window[0])]
+    y = _beside([y] * len(before), [(lines, s.span[0] - 1 - lines) for lines in before])
     kernel = summed_products(_unfolded(x, _line(s)), y, s)
     kernel = lax.reshape(kernel, (*s.window[1:], c_in, s.window[0], c_out))
     return lax.transpose(kernel, (s.rank, *range(s.rank), s.rank + 1))
@@ -58,6 +73,11 @@ def is_by_rows(s: Settings) -> bool:
     So x is written out once per column of the window and y once per row, instead of x once per tap.
     """
     return s.window[0] > 2 and s.strides[0] == 1
+
+
+def are_tiles(s: Settings) -> bool:
+    """Whether windows lie side by side: unfolding them is one transposition."""
+    return s.window == s.strides and max(s.dilation) == 1
 
 
 def _line(s: Settings) -> Settings:
@@ -72,13 +92,28 @@ def _cut(y: jax.Array, row: int, s: Settings) -> jax.Array:
     return lax.slice_in_dim(y, row * s.dilation[0], row * s.dilation[0] + s.out[0], axis=1)
 
 
-def _place(y: jax.Array, row: int, s: Settings) -> jax.Array:
-    """The transpose of ``_cut``."""
-    before = row * s.dilation[0]
-    return pad(y, ((before, s.span[0] - 1 - before), *((0, 0),) * (s.rank - 1)))
-
-
 def _unfolded(x: jax.Array, s: Settings) -> jax.Array:
     """``(N, *space, C) → (N, *out, taps · C)``: what each window reads, side by side."""
+    if are_tiles(s):
+        x = lax.reshape(padded(x, s), (x.shape[0], *chain(*zip(s.out, s.window, strict=True)), x.shape[-1]))
+        axes = (0, *range(1, 2 * s.rank, 2), *range(2, 2 * s.rank + 1, 2), 2 * s.rank + 1)
+        return lax.reshape(lax.transpose(x, axes), (x.shape[0], *s.out, prod(s.window) * x.shape[-1]))
     x = padded_copy(x, s)
-    return lax.concatenate([shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))], s.rank + 1)
+    parts = [shifted(x, tap, s.out, s) for tap in product(*map(range, s.window))]
+    return _beside(parts, [(0, 0)] * len(parts))
+
+
+def _beside(parts: Sequence[jax.Array], lines: Sequence[tuple[int, int]]) -> jax.Array:
+    """The channels of all parts side by side, with so many lines of zeros before and after each part."""
+    last, ends = parts[0].ndim - 1, list(accumulate(part.shape[-1] for part in parts))
+    if len(parts) > _FEW_PARTS or ends[0] < _WIDE:
+        return lax.concatenate(
+            [padded_at(part, {1: pair}) for part, pair in zip(parts, lines, strict=True)], last
+        )
+    return reduce(
+        lax.add,
+        (
+            padded_at(part, {1: pair, last: (end - part.shape[-1], ends[-1] - end)})
+            for part, pair, end in zip(parts, lines, ends, strict=True)
+        ),
+    )

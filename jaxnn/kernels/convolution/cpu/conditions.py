@@ -1,0 +1,173 @@
+"""What forms of a convolution need on a CPU and when they pay, with all thresholds.
+
+Unless a line says otherwise thresholds compare forward+backward times of float32 arrays in JAX 0.10.2 on two
+cores with AVX-512, over a sweep of channels 1 to 128, sizes 4 to 56 and batches 1 to 32. Those marked *
+compare single passes in JAX 0.10.2 with AVX-512 and in 0.12.0.1 with AVX2, over random problems.
+"""
+
+from math import prod
+
+from jaxnn.kernels.convolution.cpu import batches, unfolded
+from jaxnn.kernels.convolution.problem import Problem, Settings
+
+#: Up to this many channels XLA's convolution is faster than a matrix product (1×1 windows).
+POINTWISE_CHANNELS = 16
+
+#: Few channels: the most input or output channels, and the most pairs of them, at which XLA is nearly idle.
+FEW_CHANNELS, FEW_PAIRS = 16, 100
+#: A band: the most values in its kernel, and the fewest lines for which building it pays.
+BAND_VALUES, BAND_LINES = 2**18, 64
+#: *A band is mostly zeros where a line of x holds more values.
+BAND_LINE_VALUES = 64
+#: Blocks shorter than a line are as fast as a band if they have this many channels, except for windows this
+#: wide on this many lines.
+BAND_CHANNELS, BAND_WINDOW, BAND_MANY_LINES = 16, 5, 2048
+#: A block: the most outputs, the most channels they have together, the shortest line, the fewest outputs in
+#: all (256 outputs gain under 1 % of a U-Net's step and cost 5 % of its compile time).
+BLOCK_OUTPUTS, BLOCK_CHANNELS, BLOCK_LINE, BLOCK_LEAST = 8, 32, 8, 512
+#: With an odd number of input channels XLA is slow for output channels above the first, up to the second.
+ODD_SLOW = 16, 32
+#: A block in the kernel's gradient: the most output channels; the batch takes the place of the input
+#: channels there.
+BLOCK_KERNEL_CHANNELS, BLOCK_KERNEL_BATCH = 15, 16
+
+#: The fewest input and output channels from which XLA's kernel gradient has only a third of the rate of its
+#: matrix product.
+UNFOLDED_KERNEL_CHANNELS = 16, 17
+#: *Unfolding a problem that is small: the most floats that are written out.
+UNFOLDED_FLOATS = 1_000_000
+#: *The most taps, and the fewest and most input channels, at which unfolding beats XLA's convolution.
+UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
+#: *Up to this many output channels, if there are twice as many input channels, XLA is nearly idle.
+UNFOLDED_NARROW = 16
+#: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, and in each chunk.
+CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
+
+#: Depthwise: the most outputs per channel, and the most taps that are written out one by one.
+DEPTHWISE_MULTIPLIER, DEPTHWISE_TAPS = 4, 64
+#: Groups: input channels from which a dense convolution pays, and the most dense convolutions.
+GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
+#: *Up to this many multiplications, lax's grouped convolution takes less time than preparing the kernel.
+GROUPED_LEAST = 500_000
+#: *The most places of y over the batch at which the gradient of a grouped kernel is faster tap by tap.
+BY_TAP_PLACES = 200
+#: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
+AT_ONCE_PAIRS = 1024
+#: *The most channels of x at which XLA's own dilation of y is faster than phases.
+DILATED_CHANNELS = 4
+#: *A stamp is written in pieces of one line; the fewest values in a piece.
+STAMP_LINE = 4
+
+#: The same in words.
+TWO_AXES = "one group, several taps, two spatial axes and a batch of known size"
+LINE = (
+    f"one group, several taps, and on the last axis at least {BLOCK_LINE} outputs, in equal blocks of "
+    f"2 to {BLOCK_OUTPUTS}"
+)
+DEPTHWISE = "groups of one input channel"
+CHUNKS = (
+    f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
+    "on one device"
+)
+FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
+THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
+TILES = "windows side by side"
+FEW_TAPS = (
+    f"up to {UNFOLDED_FEW_TAPS} taps of {UNFOLDED_CHANNELS[0]} to {UNFOLDED_CHANNELS[1]} input channels"
+)
+NARROW = f"up to {UNFOLDED_NARROW} output channels and twice as many input channels"
+SMALL = f"in up to {UNFOLDED_FLOATS // 10**6} million floats"
+MANY_KERNEL = "from {} input and {} output channels on, {}".format(*UNFOLDED_KERNEL_CHANNELS, CHUNKS)
+
+
+def one_group(p: Problem) -> bool:
+    return p.settings.groups == 1
+
+
+def has_groups(p: Problem) -> bool:
+    return p.settings.groups > 1
+
+
+def several_taps(p: Problem) -> bool:
+    return one_group(p) and p.taps > 1
+
+
+def few_channels(p: Problem) -> bool:
+    return p.c_in <= FEW_CHANNELS and p.c_in * p.c_out <= FEW_PAIRS
+
+
+# --- depthwise convolutions and groups ---
+
+
+def depthwise_fits(p: Problem) -> bool:
+    return has_groups(p) and p.c_in == 1
+
+
+def depthwise_pays(p: Problem) -> bool:
+    return p.c_out // p.settings.groups <= DEPTHWISE_MULTIPLIER and p.taps <= DEPTHWISE_TAPS
+
+
+def places(p: Problem) -> int:
+    """How many places y has over the batch."""
+    return int(p.batch) * prod(p.settings.out)
+
+
+def groups_together(p: Problem) -> int:
+    """How many groups to compute together, a divisor of their number."""
+    groups = p.settings.groups
+    divisors = (m for m in range(1, groups) if groups % m == 0)
+    enough = (m for m in divisors if m * p.c_in >= GROUP_CHANNELS and groups // m <= GROUP_CONVOLUTIONS)
+    return next(enough, groups)
+
+
+# --- blocks of outputs ---
+
+
+def block(s: Settings, most: int) -> int:
+    """The number of outputs in a block, a divisor of the number in a line."""
+    outputs = s.out[-1]
+    most = min(most, BLOCK_OUTPUTS, outputs // 2) if outputs >= BLOCK_LINE else 1
+    return max((m for m in range(1, most + 1) if outputs % m == 0), default=1)
+
+
+# --- unfolded windows ---
+
+
+def unfolded_fits(p: Problem) -> bool:
+    return several_taps(p) and p.settings.rank == 2 and p.known
+
+
+def unfolded_floats(p: Problem) -> int:
+    """How many floats unfolding writes out per example."""
+    return unfolded.floats(p.settings, p.c_in, p.c_out)
+
+
+def chunks_pay(p: Problem) -> bool:
+    """Whether the batch is enough work to be split into chunks, and each chunk that fits into the cache too.
+
+    A loop over a batch that is sharded would gather it. A batch of a prime number of small images has no good
+    chunks.
+    """
+    floats, work = unfolded_floats(p), prod(p.settings.out) * p.taps * p.c_in * p.c_out
+    if p.devices > 1 or p.batch < 2 or floats > batches.FLOATS or p.batch * work < CHUNKED_WORK:
+        return False
+    few = batches.examples(p.batch, floats)
+    return few == p.batch or few * work >= CHUNK_WORK
+
+
+def tiles(p: Problem) -> bool:
+    """Whether windows lie side by side, so that unfolding copies x once."""
+    return unfolded.are_tiles(p.settings) and p.devices == 1 and unfolded_floats(p) <= batches.FLOATS
+
+
+def few_taps(p: Problem) -> bool:
+    few, many = UNFOLDED_CHANNELS
+    return p.taps <= UNFOLDED_FEW_TAPS and few <= p.c_in <= many and _small(p)
+
+
+def narrow(p: Problem) -> bool:
+    return p.c_out <= UNFOLDED_NARROW and 2 * p.c_out <= p.c_in and _small(p)
+
+
+def _small(p: Problem) -> bool:
+    return p.devices == 1 and p.batch * unfolded_floats(p) <= UNFOLDED_FLOATS

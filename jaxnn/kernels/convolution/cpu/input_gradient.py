@@ -1,0 +1,134 @@
+"""The forms of the gradient of a convolution's input, the transposed convolution, on a CPU."""
+
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax.lax import convert_element_type as cast
+
+from jaxnn.kernels.choice import Form, always, choose
+from jaxnn.kernels.convolution import lax as lax_forms
+from jaxnn.kernels.convolution.cpu import batches, canonical, phases, unfolded
+from jaxnn.kernels.convolution.cpu import conditions as on
+from jaxnn.kernels.convolution.cpu.forward import UNGUARDED, unfolded_pays
+from jaxnn.kernels.convolution.cpu.guards import guarded, plain, raw
+from jaxnn.kernels.convolution.problem import Problem, Settings
+
+
+def _strided(p: Problem) -> bool:
+    return max(p.settings.strides) > 1
+
+
+def _stamps_fit(p: Problem) -> bool:
+    s = p.settings
+    return on.one_group(p) and all(k <= step for k, step in zip(s.span, s.strides, strict=True))
+
+
+def _stamps_pay(p: Problem) -> bool:
+    return _strided(p) and p.c_in * p.settings.window[-1] >= on.STAMP_LINE
+
+
+def _stamps(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
+    return phases.stamps(kernel, y, p.settings)
+
+
+def _at_once_fits(p: Problem) -> bool:
+    return on.one_group(p) and max(p.settings.dilation) == 1 < max(p.settings.strides)
+
+
+def _at_once_pays(p: Problem) -> bool:
+    return p.c_in * prod(p.settings.strides) * p.c_out <= on.AT_ONCE_PAIRS
+
+
+def _at_once(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
+    return phases.at_once(canonical.forward, kernel, y, p.settings)
+
+
+def _dilated_pays(p: Problem) -> bool:
+    return _strided(p) and p.c_in <= on.DILATED_CHANNELS
+
+
+def _dilated(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
+    return canonical.input_gradient(kernel, y, p.settings)
+
+
+def _swapped(p: Problem) -> Problem:
+    """The convolution from y to x."""
+    return p._replace(c_in=p.c_out, c_out=p.c_in)
+
+
+def _unfolded_pays(p: Problem) -> bool:
+    return not _strided(p) and unfolded_pays(_swapped(p))
+
+
+def _unfolded(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
+    kernel = cast(kernel, p.wide)
+
+    def chunk(y: jax.Array) -> jax.Array:
+        x = phases.one_by_one(unfolded.forward, kernel, cast(y, p.wide), p.settings)
+        return cast(x, p.dtype)
+
+    return batches.mapped(chunk, y, on.unfolded_floats(_swapped(p)))
+
+
+def _phases(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
+    return phases.one_by_one(partial(raw, UNGUARDED, p), kernel, y, p.settings)
+
+
+def _phases_zeros(p: Problem) -> bool:
+    """Whether the form of any phase multiplies by zeros: all phases share one guard."""
+    groups = p.settings.groups
+    parts = (p.of(s, p.c_out // groups, p.c_in * groups) for s in phases.settings(p.settings))
+    return any(choose(UNGUARDED, part).zeros(part) for part in parts)
+
+
+def _exact(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int) -> jax.Array:
+    """What guards take. In a loop XLA computes lax's own form naively, and takes longer to compile it."""
+    if s.groups > 1:
+        return lax_forms.input_gradient(kernel, y, s, dtype, devices=devices)
+    return cast(canonical.input_gradient(kernel, y, s), dtype)
+
+
+INPUT_GRADIENT = (
+    *(
+        guarded(form, _exact, data=1)
+        for form in (
+            Form(
+                "stamps",
+                _stamps,
+                _stamps_fit,
+                _stamps_pay,
+                needs="one group and windows that do not overlap",
+                when=f"a stride above 1, and lines of at least {on.STAMP_LINE} values",
+            ),
+            Form(
+                "dilated",
+                _dilated,
+                on.one_group,
+                _dilated_pays,
+                needs="one group",
+                when=f"a stride above 1, at most {on.DILATED_CHANNELS} channels of x",
+            ),
+            Form(
+                "at_once",
+                _at_once,
+                _at_once_fits,
+                _at_once_pays,
+                needs="one group, a stride and no dilation",
+                when=f"at most {on.AT_ONCE_PAIRS:,} pairs of channels, of x over all phases and of y",
+                zeros=always,
+            ),
+        )
+    ),
+    Form(
+        "unfolded",
+        _unfolded,
+        on.unfolded_fits,
+        _unfolded_pays,
+        needs=on.TWO_AXES,
+        when="where it is taken for the convolution from y to x; a stride of 1",
+    ),
+    guarded(Form("phases", _phases, zeros=_phases_zeros), _exact, data=1),
+    plain(lax_forms.input_gradient),
+)

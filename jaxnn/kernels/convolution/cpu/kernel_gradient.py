@@ -1,0 +1,142 @@
+"""The forms of the gradient of a convolution's kernel on a CPU."""
+
+from functools import partial
+
+import jax
+from jax import lax
+from jax.lax import convert_element_type as cast
+
+from jaxnn.kernels.choice import Form, choose
+from jaxnn.kernels.convolution import by_tap
+from jaxnn.kernels.convolution import lax as lax_forms
+from jaxnn.kernels.convolution.cpu import batches, blocked, canonical, depthwise, grouped, pointwise, unfolded
+from jaxnn.kernels.convolution.cpu import conditions as on
+from jaxnn.kernels.convolution.cpu.guards import guarded, plain
+from jaxnn.kernels.convolution.cpu.independent import repaired
+from jaxnn.kernels.convolution.problem import Problem, Settings
+
+
+def _no_examples(p: Problem) -> bool:
+    return p.known and p.batch == 0
+
+
+def _zeros(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    return lax.full((*p.settings.window, p.c_in, p.c_out), 0, p.dtype)
+
+
+def _by_tap_pays(p: Problem) -> bool:
+    few = p.known and p.c_in > 1 and on.places(p) <= on.BY_TAP_PLACES
+    return few or p.devices > 1
+
+
+def _by_tap(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    return by_tap.kernel_gradient(x, y, p.settings, p.devices)
+
+
+def _unfolded_pays(p: Problem) -> bool:
+    least_in, least_out = on.UNFOLDED_KERNEL_CHANNELS
+    many = p.c_in >= least_in and p.c_out >= least_out and on.chunks_pay(p)
+    return on.tiles(p) or on.few_taps(p) or on.narrow(p) or many
+
+
+def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    def chunk(x: jax.Array, y: jax.Array) -> jax.Array:
+        return unfolded.kernel_gradient(cast(x, p.wide), cast(y, p.wide), p.settings)
+
+    kernel = batches.summed(chunk, x, y, on.unfolded_floats(p))
+    if unfolded.multiplies_by_zeros(p.settings):
+        wide = cast(x, p.wide), cast(y, p.wide)
+        kernel = repaired(kernel, lambda: canonical.kernel_gradient(*wide, p.settings))
+    return cast(kernel, p.dtype)
+
+
+def _depthwise(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    return depthwise.kernel_gradient(x, y, p.settings)
+
+
+def _raw(p: Problem, x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    part = p.of(s, x.shape[-1] // s.groups, y.shape[-1])
+    return choose(DENSE, part).compute(part, x, y)
+
+
+def _grouped(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    return grouped.kernel_gradient(partial(_raw, p), x, y, p.settings, on.groups_together(p))
+
+
+def _single_tap(p: Problem) -> bool:
+    return on.one_group(p) and p.taps == 1
+
+
+def _pointwise(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    return pointwise.kernel_gradient(x, y, p.settings)
+
+
+def _together(p: Problem) -> int:
+    return on.block(p.settings, on.BLOCK_CHANNELS // p.c_out)
+
+
+def _blocked_fits(p: Problem) -> bool:
+    return on.several_taps(p) and _together(p) > 1
+
+
+def _blocked_pays(p: Problem) -> bool:
+    # Devices would sum the gradient of the whole block's kernel, which is several times as large.
+    few = p.known and p.batch <= on.BLOCK_KERNEL_BATCH and p.c_out <= on.BLOCK_KERNEL_CHANNELS
+    return few and p.devices == 1
+
+
+def _blocked(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    by_input = canonical.kernel_gradient_by_input
+    return blocked.kernel_gradient(by_input, x, y, p.settings, _together(p))
+
+
+def _canonical(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    return canonical.kernel_gradient(x, y, p.settings)
+
+
+DENSE = (
+    Form("pointwise", _pointwise, _single_tap, needs="one group and one tap"),
+    Form(
+        "blocked",
+        _blocked,
+        _blocked_fits,
+        _blocked_pays,
+        needs=on.LINE,
+        when=f"at most {on.BLOCK_KERNEL_BATCH} examples, {on.BLOCK_KERNEL_CHANNELS} output channels, "
+        "on one device",
+    ),
+    Form("canonical", _canonical, on.one_group, needs="one group"),
+)
+
+KERNEL_GRADIENT = (
+    Form("zeros", _zeros, _no_examples, needs="a batch without examples"),
+    guarded(
+        Form(
+            "by_tap",
+            _by_tap,
+            on.has_groups,
+            _by_tap_pays,
+            needs="several groups",
+            when="several devices; more than one input channel per group and at most "
+            f"{on.BY_TAP_PLACES} places",
+        ),
+        lax_forms.kernel_gradient,
+    ),
+    Form(
+        "unfolded",
+        _unfolded,
+        on.unfolded_fits,
+        _unfolded_pays,
+        needs=on.TWO_AXES,
+        when=f"{on.TILES}; {on.SMALL}: {on.FEW_TAPS}, or {on.NARROW}; {on.MANY_KERNEL}",
+    ),
+    *(
+        guarded(form, lax_forms.kernel_gradient)
+        for form in (
+            Form("depthwise", _depthwise, on.depthwise_fits, on.depthwise_pays, on.DEPTHWISE, on.THIN),
+            Form("grouped", _grouped, on.has_groups, needs="several groups"),
+            *DENSE,
+        )
+    ),
+    plain(lax_forms.kernel_gradient),
+)
