@@ -63,7 +63,7 @@ FORMS = {
     "blocks, REFLECT": Form((2, 5, 8, 2), (3, 3, 2, 2), BLOCKS, "REFLECT", name="blocked"),
     "blocks, CIRCULAR": Form((2, 8, 2), (3, 2, 2), BLOCKS, "CIRCULAR", 1, 2, name="blocked"),
     "blocks, CAUSAL": Form((2, 260, 4), (3, 4, 4), BLOCKS, "CAUSAL"),
-    "phases at once": Form((2, 7, 6, 3), (3, 4, 3, 4), PHASES, 1, 2, name="at_once"),
+    "phases at once": Form((2, 7, 6, 5), (3, 4, 5, 4), PHASES, 1, 2),
     "dilated": Form((2, 7, 6, 3), (3, 4, 3, 4), DILATED, 1, 2),
     "stamps": Form((2, 6, 6, 3), (2, 2, 3, 4), STAMPS, 0, 3),
     "unfolded": Form((6, 7, 6, 3), (3, 2, 3, 4), UNFOLDED, 1, name="unfolded"),
