@@ -45,6 +45,11 @@ def _at_once(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
     return phases.at_once(canonical.forward, kernel, y, p.settings)
 
 
+def _dilated_fits(p: Problem) -> bool:
+    # Where the window is dilated too, XLA multiplies the kernel by the zeros between the values of y.
+    return on.one_group(p) and max(p.settings.dilation) == 1
+
+
 def _dilated_pays(p: Problem) -> bool:
     return _strided(p) and p.c_in <= on.DILATED_CHANNELS
 
@@ -105,9 +110,9 @@ INPUT_GRADIENT = (
             Form(
                 "dilated",
                 _dilated,
-                on.one_group,
+                _dilated_fits,
                 _dilated_pays,
-                needs="one group",
+                needs="one group and no dilation",
                 when=f"a stride above 1, at most {on.DILATED_CHANNELS} channels of x",
             ),
             Form(
