@@ -125,7 +125,7 @@ CHOSEN = {
 #: Problems for which unfolding is chosen since it writes little: tiles, few taps, few outputs of many inputs.
 UNFOLDED = {
     "tiles": (Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 2),
-    "few taps": (Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 2),
+    "few taps": (Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 4),
     "narrow": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 16, 4, 2),
 }
 

@@ -34,10 +34,12 @@ BLOCK_KERNEL_CHANNELS, BLOCK_KERNEL_BATCH = 15, 16
 #: The fewest input and output channels from which XLA's kernel gradient has only a third of the rate of its
 #: matrix product.
 UNFOLDED_KERNEL_CHANNELS = 16, 17
-#: *Unfolding a problem that is small: the most floats that are written out.
-UNFOLDED_FLOATS = 1_000_000
-#: *The most taps, and the fewest and most input channels, at which unfolding beats XLA's convolution.
+#: *Unfolding a problem that is small: the fewest and the most floats that are written out.
+UNFOLDED_FLOATS = 4_000, 1_000_000
+#: *The most taps, and the fewest and most input channels, at which that beats XLA's convolution.
 UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
+#: *The same for the kernel's gradient: the most input channels.
+UNFOLDED_KERNEL_FEW = 8
 #: *Up to this many output channels, if there are twice as many input channels, XLA is nearly idle.
 UNFOLDED_NARROW = 16
 #: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, and in each chunk.
@@ -55,8 +57,8 @@ BY_TAP_PLACES = 200
 AT_ONCE_PAIRS = 1024
 #: *The most channels of x at which XLA's own dilation of y is faster than phases.
 DILATED_CHANNELS = 4
-#: *A stamp is written in pieces of one line; the fewest values in a piece.
-STAMP_LINE = 4
+#: *Windows that lie side by side are read and written in pieces of one line; the fewest values in a piece.
+TILE_LINE = 4
 
 #: The same in words.
 TWO_AXES = "one group, several taps, two spatial axes and a batch of known size"
@@ -71,12 +73,13 @@ CHUNKS = (
 )
 FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
 THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
-TILES = "windows side by side"
-FEW_TAPS = (
-    f"up to {UNFOLDED_FEW_TAPS} taps of {UNFOLDED_CHANNELS[0]} to {UNFOLDED_CHANNELS[1]} input channels"
+TILES = f"windows side by side, with at least {TILE_LINE} values on a line"
+FEW_TAPS = "up to {} taps of {} to {} input channels"
+NARROW = (
+    f"up to {UNFOLDED_NARROW} output channels and twice as many input channels, "
+    f"at least {UNFOLDED_CHANNELS[0]}"
 )
-NARROW = f"up to {UNFOLDED_NARROW} output channels and twice as many input channels"
-SMALL = f"in up to {UNFOLDED_FLOATS // 10**6} million floats"
+SMALL = f"in {UNFOLDED_FLOATS[0]:,} to {UNFOLDED_FLOATS[1]:,} floats"
 MANY_KERNEL = "from {} input and {} output channels on, {}".format(*UNFOLDED_KERNEL_CHANNELS, CHUNKS)
 
 
@@ -157,7 +160,13 @@ def chunks_pay(p: Problem) -> bool:
 
 def tiles(p: Problem) -> bool:
     """Whether windows lie side by side, so that unfolding copies x once."""
-    return unfolded.are_tiles(p.settings) and p.devices == 1 and unfolded_floats(p) <= batches.FLOATS
+    small = p.devices == 1 and unfolded_floats(p) <= batches.FLOATS
+    return unfolded.are_tiles(p.settings) and long_lines(p) and small
+
+
+def long_lines(p: Problem) -> bool:
+    """Whether a line of one window holds enough values to be copied as a piece."""
+    return p.c_in * p.settings.window[-1] >= TILE_LINE
 
 
 def few_taps(p: Problem) -> bool:
@@ -166,8 +175,9 @@ def few_taps(p: Problem) -> bool:
 
 
 def narrow(p: Problem) -> bool:
-    return p.c_out <= UNFOLDED_NARROW and 2 * p.c_out <= p.c_in and _small(p)
+    return p.c_out <= UNFOLDED_NARROW and max(2 * p.c_out, UNFOLDED_CHANNELS[0]) <= p.c_in and _small(p)
 
 
 def _small(p: Problem) -> bool:
-    return p.devices == 1 and p.batch * unfolded_floats(p) <= UNFOLDED_FLOATS
+    least, most = UNFOLDED_FLOATS
+    return p.devices == 1 and least <= p.batch * unfolded_floats(p) <= most

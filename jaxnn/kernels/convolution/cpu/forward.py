@@ -165,7 +165,8 @@ FORWARD = (
         on.unfolded_fits,
         unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.TILES}; {on.SMALL}: {on.FEW_TAPS}, or {on.NARROW}, "
+        when=f"{on.TILES}; {on.SMALL}: "
+        f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, *on.UNFOLDED_CHANNELS)}, or {on.NARROW} and "
         f"at most {on.UNFOLDED_CHANNELS[1]}, at a stride of 1",
     ),
     *(
