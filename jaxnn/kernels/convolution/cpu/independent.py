@@ -23,19 +23,21 @@ def independent(fast: Linear, exact: Linear, data: jax.Array, *, bits: bool) -> 
       fast: a linear map that multiplies by zeros of its own.
       exact: the same map without them.
       data: what they are applied to.
-      bits: whether all other values must stay the same to the bit. ``fast`` is then applied to the data with
-        zeros in place of NaN and ∞, for which they are read once more. If False, the values that ``fast``
-        spoiled are taken from ``exact``.
+      bits: whether all other values must stay the same to the bit. The slow way then computes ``fast`` again
+        from data with zeros in place of NaN and ∞, which takes as long to compile. If False, the values that
+        ``fast`` spoiled are taken from ``exact``.
     """
 
     def repair(result: jax.Array) -> jax.Array:
         right = exact(data)
-        return lax.select(lax.is_finite(right if bits else result), result, right)
+        if bits:
+            clean = lax.select(lax.is_finite(data), data, lax.full_like(data, 0))
+            return lax.select(lax.is_finite(right), fast(clean), right)
+        return lax.select(lax.is_finite(result), result, right)
 
-    clean = lax.select(lax.is_finite(data), data, lax.full_like(data, 0)) if bits else data
     # The test doesn't wait for the result, and most data are large enough for XLA's library to sum them: what
     # is left of the test is then the same for all shapes, and compiled once.
-    return _unless(_all_finite(data), repair, fast(clean))
+    return _unless(_all_finite(data), repair, fast(data))
 
 
 def repaired(result: jax.Array, exact: Callable[[], jax.Array]) -> jax.Array:

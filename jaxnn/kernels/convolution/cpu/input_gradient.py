@@ -51,7 +51,8 @@ def _dilated_fits(p: Problem) -> bool:
 
 
 def _dilated_pays(p: Problem) -> bool:
-    return _strided(p) and p.c_in <= on.DILATED_CHANNELS
+    few, most = on.DILATED_CHANNELS
+    return _strided(p) and p.c_in <= (few if _at_once_pays(p) else most)
 
 
 def _dilated(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -113,7 +114,9 @@ INPUT_GRADIENT = (
                 _dilated_fits,
                 _dilated_pays,
                 needs="one group and no dilation",
-                when=f"a stride above 1, at most {on.DILATED_CHANNELS} channels of x",
+                when="a stride above 1, at most {} channels of x; {} where at_once does not pay".format(
+                    *on.DILATED_CHANNELS
+                ),
             ),
             Form(
                 "at_once",
