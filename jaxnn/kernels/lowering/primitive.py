@@ -131,8 +131,9 @@ def primitive(
 def use(platform: str, *, forms: str) -> None:
     """Lets programs for ``platform`` take another platform's forms; call it at start-up.
 
-    Some accelerators' compilers lack select-and-scatter, dilated inputs or grouped gradients, all of which
-    the forms for CPUs avoid: ``use("METAL", forms="cpu")``. Programs compiled before stay as they are.
+    Some accelerators' compilers lack select-and-scatter, dilated inputs or grouped gradients. The forms for
+    CPUs avoid these, but for transposed convolutions of few channels and for values that aren't finite:
+    ``use("METAL", forms="cpu")``. Programs compiled before stay as they are.
 
     Raises:
       ValueError: JAX knows no such platform here, or no operation has forms for ``forms``.

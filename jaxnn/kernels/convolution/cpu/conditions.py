@@ -55,7 +55,7 @@ GROUPED_LEAST = 500_000
 BY_TAP_PLACES = 200
 #: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
 AT_ONCE_PAIRS = 1024
-#: *The most channels of x at which XLA's own dilation of y is faster than all phases at once, and than phases.
+#: *The most channels of x at which XLA's own dilation of y beats all phases at once, and beats phases.
 DILATED_CHANNELS = 4, 8
 #: *Windows that lie side by side are read and written in pieces of one line; the fewest values in a piece.
 TILE_LINE = 4
