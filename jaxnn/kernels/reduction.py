@@ -70,6 +70,11 @@ def many_rows(p: Problem) -> bool:
     return isinstance(count, int) and shape[-1] > 0 and count >= FEWEST_ROWS
 
 
+def by_slices(x: Any, axes: Axes) -> bool:
+    """Whether a CPU sums an array of this type by slices."""
+    return isinstance(x.size, int) and x.size >= FEWEST_VALUES and _slices(x, axes) is not None
+
+
 def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:
     sizes, spec = ([values[axis] for axis in axes] for values in (like.shape, like.sharding.spec))
     result: jax.Array = _broadcast.bind(x, axes=axes, sizes=tuple(sizes), spec=tuple(spec))
