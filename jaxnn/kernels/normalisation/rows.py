@@ -15,8 +15,8 @@ from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
 from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, mean, plain, shifted
 from jaxnn.kernels.reduction import MANY_ROWS, by_slices, many_rows
 
-#: Rows of at most this many values are summed by the library: in 0.88 of the time of slices for 2,048 rows of
-#: 64, but in 1.2 to 1.3 for 512 rows of 768 and 800 of 1,024 (values, AVX-512).
+#: Rows of at most this many values are summed by the library: in 0.7 to 1.0 of the time of slices for 2,048
+#: rows of 56 or 64, but in 1.2 to 1.3 for 512 rows of 768 and 800 of 1,024 (values, AVX-512).
 SHORT_ROW = 64
 
 

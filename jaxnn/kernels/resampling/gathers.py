@@ -10,6 +10,7 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -41,7 +42,9 @@ def weighted_sum(x: jax.Array, tables: Tables) -> jax.Array:
 
 def gathered(x: jax.Array, tables: Tables) -> jax.Array:
     """The same sums, with the transpose that JAX derives; in float32 at least, and rounded once."""
-    dtype, x = x.dtype, widened(x)
+    dtype = x.dtype
+    if any(len(taps.source) > 1 for taps in tables.values()):
+        x = widened(x)  # else nothing is summed
     most = _MOST_LOADS if x.shape[-1] >= _FEW_CHANNELS else _MOST_LOADS_OF_FEW
     for axes in _loops(tables, most):
         # XLA moves the axis of a gather to the front. Stored here, it is moved back while the values are
@@ -82,7 +85,10 @@ def _along(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
     along[axis] = -1
 
     def term(source: Array | jax.Array, weight: Array | jax.Array) -> jax.Array:
-        return take(x, axis, source) * jnp.asarray(weight, x.dtype).reshape(along)
+        values = take(x, axis, source)
+        if isinstance(weight, np.ndarray) and (weight == 1).all():
+            return values
+        return values * jnp.asarray(weight, x.dtype).reshape(along)
 
     def where_used(values: jax.Array, used: ArrayLike) -> jax.Array:
         return jnp.where(jnp.asarray(used).reshape(along), values, jnp.zeros_like(values))
