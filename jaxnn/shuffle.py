@@ -13,7 +13,7 @@ from jaxnn.params import Key
 def permutation(key: Key, n: int) -> np.ndarray:
     """0 … n − 1 in an order drawn from ``key``: that of ``jax.random.permutation``, value by value.
 
-    XLA's sort of 20,000 keys takes some 5 ms on a CPU, and there are two; NumPy's takes half a millisecond.
+    XLA's sort of 20,000 keys takes some 5 ms on a CPU, and there are two; NumPy's takes 0.2 ms.
 
     >>> import jax
     >>> permutation(jax.random.key(0), 5).tolist() == jax.random.permutation(jax.random.key(0), 5).tolist()
@@ -44,11 +44,17 @@ def bits_of_epoch(key: Key, epoch: int, n: int) -> jax.Array:
 
 def ordered(rounds: jax.Array) -> np.ndarray:
     """The order (n,) that bits (rounds, n) give: sorted by each row in turn, ties as they stood before."""
-    low = np.arange(rounds.shape[1], dtype=np.uint64)
-    order = low.astype(np.int64)
+    order = np.arange(rounds.shape[1])
     for words in np.asarray(rounds):
-        # The place in the low half makes all values different, so that a plain sort, the fastest, is stable.
-        values = words.astype(np.uint64) << np.uint64(32) | low
-        values.sort()
-        order = order[values & np.uint64(2**32 - 1)]
+        order = order[_sorted(words)]
     return order
+
+
+def _sorted(words: np.ndarray) -> np.ndarray:
+    """The places of 32-bit words in ascending order, equal ones as they stand.
+
+    By their lower and then their upper halves: NumPy sorts 16 bits stably in linear time, which takes a third
+    of the time of a sort of whole words from 10,000 words on.
+    """
+    order = np.argsort(words.astype(np.uint16), kind="stable")
+    return order[np.argsort((words >> np.uint32(16)).astype(np.uint16)[order], kind="stable")]

@@ -108,10 +108,11 @@ class DeviceLoop:
         start, stop = self.next, min(self.next + self.size, self.steps)
         # Before the last steps the device draws the next order, which is sorted here while it makes them.
         drawn = bits_of_epoch(self.key, self.epoch + 1, self.n) if stop == self.steps else None
+        idle = self.running is None or self.running.is_ready()
         state, scores, broken = self.program(state, self.data, self.order, np.int32(start), np.int32(stop))
         if drawn is not None:
             self.coming = self._ordered(drawn)
-        self._resize()
+        self._resize(idle)
         self.next, self.running = stop, broken
         counts = np.minimum(self.n - np.arange(start, stop) * self.batch_size, self.batch_size)
         return state, Block(scores, broken, counts)
@@ -126,8 +127,12 @@ class DeviceLoop:
         """The rows of an epoch's batches, one behind the other; the first fill up the last batch."""
         return jnp.asarray(np.resize(ordered(bits), self.steps * self.batch_size), jnp.int32)
 
-    def _resize(self) -> None:
-        """Waits for the block before the one just dispatched; by its time the size of the next is chosen."""
+    def _resize(self, idle: bool) -> None:
+        """Waits for the block before the one just dispatched; by its time the size of the next is chosen.
+
+        ``idle``: whether it was ready before the dispatch. Then its time is not known, but only that it took
+        no longer than until now: the host may have done something else, such as a validation.
+        """
         if self.running is None:
             return
         jax.block_until_ready(self.running)
@@ -136,7 +141,7 @@ class DeviceLoop:
             taken = now - self.ready
             if taken < TARGET / 2:
                 self.size = min(2 * self.size, self.limit)
-            elif taken > TARGET:
+            elif taken > TARGET and not idle:
                 self.size = max(self.size // 2, 1)
         self.ready = now
 
