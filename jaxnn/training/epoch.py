@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnn.training.callbacks import Callback
 from jaxnn.training.progress import Reporter
+from jaxnn.training.score import STEPS
 from jaxnn.training.source import Block
 
 #: Steps between two fetches of the scores, where each is dispatched alone.
@@ -38,8 +39,9 @@ class Epoch:
     Attributes:
       names: of the scores, in the order in which they are reported.
       done: how many of its steps were fetched.
-      totals: for every score the sum of its means, each times the examples that it was taken over.
-      examples: how many those are.
+      totals: for every score the sum of its means, each times the examples, or the steps of sequences, that
+        it was taken over; where it is steps, also their number.
+      examples: how many examples those are.
     """
 
     def __init__(
@@ -72,9 +74,12 @@ class Epoch:
         self.done, self.examples, self.totals = done, examples, dict(totals)
 
     def means(self) -> dict[str, float]:
-        """The mean of each score over the examples of the epoch."""
+        """The mean of each score over the examples of the epoch; where it is one of steps, over these."""
         self.look()
-        return {name: self.totals[name] / self.examples for name in self.names}
+        return {
+            name: self.totals[name] / (self.totals.get(STEPS + name, self.examples) or 1)
+            for name in self.names
+        }
 
     def look(self, *, but: int = 0, notify: bool = True) -> None:
         """Fetches pending scores; raises if the loss of a step, or the params after it, are not finite.
@@ -88,15 +93,11 @@ class Epoch:
             return
         waiting, self.waiting = self.waiting[:ready], self.waiting[ready:]
         first = self.first_step + self.done
-        scores, broken, counts = _joined(self.names, jax.device_get(waiting))
+        scores, broken, counts = _joined(jax.device_get(waiting))
         faults = np.flatnonzero(broken | ~np.isfinite(scores["loss"]))
         made = len(counts) if faults.size == 0 else int(faults[0]) + 1
-        with np.errstate(invalid="ignore", over="ignore"):  # a metric may be infinite
-            for name, row in scores.items():  # added one after the other: the same sum in blocks of any size
-                terms = [self.totals.get(name, 0.0), *(row[:made] * counts[:made])]
-                self.totals[name] = float(np.add.accumulate(terms)[-1])
-        self.examples += int(counts[:made].sum())
-        self.done += made
+        self._add({name: row[:made] for name, row in scores.items()}, counts[:made])
+        scores = {name: scores[name] for name in self.names}
         if notify and self.on_step:
             rows = zip(*(row[:made].tolist() for row in scores.values()), strict=True)
             for step, values in enumerate(rows, start=first):
@@ -107,6 +108,15 @@ class Epoch:
             raise self._fault(loss)
         self.report.steps(self.epoch, self.done, loss)
 
+    def _add(self, scores: Mapping[str, np.ndarray], counts: np.ndarray) -> None:
+        """Adds scores of steps to the totals, one after the other: the same sum in blocks of any size."""
+        with np.errstate(invalid="ignore", over="ignore"):  # a metric may be infinite
+            for name, row in scores.items():
+                over = 1 if name.startswith(STEPS) else scores.get(STEPS + name, counts)
+                self.totals[name] = float(np.add.accumulate([self.totals.get(name, 0.0), *(row * over)])[-1])
+        self.examples += int(counts.sum())
+        self.done += len(counts)
+
     def _fault(self, loss: float) -> NotFinite:
         """What is wrong after the latest step."""
         if not isfinite(loss):
@@ -116,9 +126,7 @@ class Epoch:
         return NotFinite(f"{fault} at step {self.first_step + self.done - 1} (epoch {self.epoch})")
 
 
-def _joined(
-    names: Sequence[str], blocks: Sequence[Block]
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _joined(blocks: Sequence[Block]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """By step: its scores, in float64, whether it left something not finite, and over how many examples."""
     sizes = [len(block.counts) for block in blocks]  # results have room for more
 
@@ -126,5 +134,5 @@ def _joined(
         parts = (np.atleast_1d(value)[:size] for value, size in zip(values, sizes, strict=True))
         return np.concatenate([*parts], dtype=dtype, casting="unsafe")
 
-    scores = {name: row([block.scores[name] for block in blocks], float) for name in names}
+    scores = {name: row([block.scores[name] for block in blocks], float) for name in blocks[0].scores}
     return scores, row([block.broken for block in blocks], bool), row([b.counts for b in blocks], int)

@@ -203,7 +203,7 @@ def fit(
             source,
             state,
             checked(
-                training_step(layer, optimizer, functions, accumulate, sharding),
+                training_step(layer, optimizer, functions, accumulate, sharding, counted=True),
                 state.params,
                 TOGETHER if sharding is None else 0,
             ),

@@ -33,7 +33,7 @@ Pass = Callable[[Params, Batch, Key], Outcome]
 def forward(net: Layer, functions: Metrics, *, counted: bool = False) -> Pass:
     """The scores of a batch in training, without a gradient: that is an empty tuple.
 
-    ``counted`` adds the numbers of steps of functions that are ``per_step``, for ``in_pieces``.
+    ``counted`` adds the numbers of steps of functions that are ``per_step``, by which means are weighted.
     """
 
     def run(params: Params, batch: Batch, key: Key) -> Outcome:
@@ -80,6 +80,8 @@ def backward(
 def in_pieces(run: Pass, pieces: int) -> Pass:
     """The same for a batch that is split into pieces, which go through the net one after the other.
 
+    ``run`` counts steps, see ``forward``; so does the result.
+
     Gradients and scores are weighted by the rows that count, or by the steps, so they are those of the whole
     batch; its activations are in memory one piece at a time. The net's state passes from piece to piece, and
     each draws with a key of its own.
@@ -118,9 +120,7 @@ def in_pieces(run: Pass, pieces: int) -> Pass:
             if name.startswith(STEPS)
         }
         scores = {
-            name: value / steps[name] if name in steps else value
-            for name, value in total.scores.items()
-            if not name.startswith(STEPS)
+            name: value / steps[name] if name in steps else value for name, value in total.scores.items()
         }
 
         def finished(sum_: jax.Array, own: Any) -> jax.Array:

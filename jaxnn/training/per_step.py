@@ -33,8 +33,8 @@ class per_step:  # in lower case, since it is used like a function
 
     Everywhere that takes a loss or a metric, ``per_step(function)`` may be passed. The mean is over all real
     steps of a batch, so that each counts the same in sequences of any length: Σ w·value / Σ w. So it is where
-    a batch goes through the net in pieces (``accumulate=``), and in ``evaluate`` over all batches. What
-    stands past an end has no influence, labels that are none included.
+    a batch goes through the net in pieces (``accumulate=``), and over all batches in ``evaluate`` and in the
+    history of ``fit``. What stands past an end has no influence, labels that are none included.
 
     Which steps are real follows from the prediction, ``(y, lengths)`` as a net over sequences gives it, or
     from the target, ``(labels, lengths)`` or ``(labels, weights)`` with weights (N, T), booleans or numbers;

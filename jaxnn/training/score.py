@@ -98,6 +98,11 @@ def score(
     return scores
 
 
+def only_means(scores: Scores) -> Scores:
+    """The scores without the numbers of steps."""
+    return {name: value for name, value in scores.items() if not name.startswith(STEPS)}
+
+
 def _sum(name: str, rows: jax.Array, mask: jax.Array | None) -> jax.Array:
     _check_rows(name, mask, rows.shape[0])
     return rows.sum() if mask is None else rows.sum(where=mask)

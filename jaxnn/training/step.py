@@ -21,7 +21,7 @@ from jaxnn.training.batch import Batch
 from jaxnn.training.gradient import Outcome, Pass, backward, forward, in_pieces, over_devices
 from jaxnn.training.loss_scale import scale_of
 from jaxnn.training.optimizer import update_with
-from jaxnn.training.score import Loss, Metrics, Scores
+from jaxnn.training.score import Loss, Metrics, Scores, only_means
 
 if TYPE_CHECKING:
     import optax
@@ -182,14 +182,19 @@ def training_step(
     functions: Metrics,
     accumulate: int = 1,
     sharding: Sharding | None = None,
+    *,
+    counted: bool = False,
 ) -> Step:
-    """The step itself, not jitted; it minimises the function called ``loss``."""
+    """The step itself, not jitted; it minimises the function called ``loss``.
+
+    ``counted``: whether the numbers of steps of functions that are ``per_step`` are among the scores.
+    """
     from optax import apply_updates  # here, so that importing the library does not import optax
 
     def step(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores]:
         _check_state(state, optimizer)
         key = jax.random.fold_in(state.key, state.step)
-        batch, counted = Batch(x, y, mask), accumulate > 1
+        batch, counts = Batch(x, y, mask), counted or accumulate > 1
 
         def run(way: Pass, weights: Any) -> Outcome:
             run = in_pieces(way, accumulate)
@@ -198,16 +203,17 @@ def training_step(
 
         # The other two are named since optax's line searches refuse what their value_fn doesn't take.
         def value(weights: Any, *, obj_fn: Any = None, grad_fn: Any = None) -> jax.Array:
-            return run(forward(net, functions, counted=counted), weights).scores["loss"]
+            return run(forward(net, functions, counted=counts), weights).scores["loss"]
 
         def slope(weights: Any, *_: Any) -> Any:
-            return run(backward(net, functions, counted=counted), weights).grads
+            return run(backward(net, functions, counted=counts), weights).grads
 
         scale = scale_of(state.opt_state)
-        grads, net_state, scores = run(backward(net, functions, scale, counted=counted), state.params.weights)
+        grads, net_state, scores = run(backward(net, functions, scale, counted=counts), state.params.weights)
         extra = {"value": scores["loss"], "grad": grads, "value_fn": value, "obj_fn": value, "grad_fn": slope}
         updates, opt_state = update_with(optimizer, grads, state.opt_state, state.params.weights, extra)
         weights = apply_updates(state.params.weights, updates)
+        scores = scores if counted else only_means(scores)
         return TrainState(Params(weights, net_state), opt_state, state.key, state.step + 1), scores
 
     return step if sharding is None else _on_mesh(step, sharding, accumulate)
