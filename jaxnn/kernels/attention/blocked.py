@@ -11,16 +11,15 @@ Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Rabe 
 does not need O(n²) memory", 2021; Dao et al., "FlashAttention", 2022.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnn.kernels.attention.lanes import in_lanes
 from jaxnn.kernels.attention.problem import (
-    GRADIENT_OPERANDS,
-    TANGENT_OPERANDS,
     Operands,
     Problem,
     from_keys,
@@ -37,9 +36,9 @@ from jaxnn.kernels.attention.problem import (
 from jaxnn.kernels.lowering.varying import varying_as
 from jaxnn.kernels.padding import padded
 
-#: The most queries and keys of a block, and the fewest scores per step that keep two cores at work. Where a
-#: query does not read all keys, blocks of keys are shorter, so that more of them are skipped.
-QUERIES, KEYS, KEYS_IF_SKIPPED, SCORES = 128, 1024, 256, 1 << 18
+#: The most queries and keys of a block. Where a query does not read all keys, blocks of keys are shorter, so
+#: that more of them are skipped.
+QUERIES, KEYS, KEYS_IF_SKIPPED = 128, 1024, 256
 
 
 class Blocks(NamedTuple):
@@ -67,6 +66,12 @@ def cut(p: Problem) -> Blocks:
     return Blocks(rows, columns, row_blocks, column_blocks)
 
 
+def _held(p: Problem) -> Any:
+    """The scores of one block and head."""
+    blocks = cut(p)
+    return blocks.rows * blocks.columns
+
+
 def forward(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.Array, jax.Array]:
     """See ``plain.forward``."""
 
@@ -74,7 +79,7 @@ def forward(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.
         y, logarithms = _forward(p, exact, without_ends(p, on_five_axes(p, operands)))
         return from_queries(y).astype(operands[0].dtype), from_statistics(logarithms)
 
-    y, logarithms = _by_lane(p, compute, operands, p.settings.names(), (2, 1))
+    y, logarithms = in_lanes("forward", p, compute, operands, _held(p))
     return y, logarithms
 
 
@@ -94,7 +99,7 @@ def tangent(p: Problem, *operands: jax.Array, exact: bool = False) -> jax.Array:
         result = _tangent(p, exact, given, tangents, queries(p, y), statistics(p, logarithms))
         return (from_queries(result).astype(operands[0].dtype),)
 
-    return _by_lane(p, compute, operands, p.settings.names(*TANGENT_OPERANDS), (2,))[0]
+    return in_lanes("tangent", p, compute, operands, _held(p))[0]
 
 
 def gradient(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax.Array, ...]:
@@ -109,71 +114,7 @@ def gradient(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax
         results = from_queries(d_q), from_keys(d_k), from_keys(d_v)
         return tuple(a.astype(own.dtype) for a, own in zip(results, operands[:3], strict=True))
 
-    return _by_lane(p, compute, operands, p.settings.names(*GRADIENT_OPERANDS), (2, 2, 2))
-
-
-#: The axis of the heads, by operand.
-_HEADS = {
-    **dict.fromkeys(("q", "k", "v", "y", "d_q", "d_k", "d_v", "d_y"), 2),
-    **dict.fromkeys(("bias", "mask", "d_bias", "logarithms"), 1),
-}
-
-
-def _by_lane(
-    p: Problem,
-    compute: Callable[..., tuple[jax.Array, ...]],
-    operands: Sequence[jax.Array],
-    names: Sequence[str],
-    heads: Sequence[int],
-) -> tuple[jax.Array, ...]:
-    """``compute(p, *operands)`` for a few heads of one example at a time, so that a block stays in the cache.
-
-    They are cut out in their own layout: transposed as a whole they would be written once more. All at once
-    where the compiler may spread the batch over devices: a loop over it would gather it.
-
-    Args:
-      p: the problem.
-      compute: of a problem and its operands.
-      operands: of the whole problem.
-      names: theirs.
-      heads: the axis of the heads in each result.
-    """
-    if p.devices > 1 or not isinstance(p.batch, int) or p.batch == 0:
-        return compute(p, *operands)
-    blocks = cut(p)
-    most = SCORES // max(1, blocks.rows * blocks.columns * (p.heads // p.kv_heads))
-    together = max(n for n in range(1, p.kv_heads + 1) if p.kv_heads % n == 0 and n <= max(1, most))
-    groups = p.kv_heads // together
-    if p.batch * groups == 1:
-        return compute(p, *operands)
-    part = p._replace(batch=1, heads=p.heads // groups, kv_heads=together)
-
-    def lane(name: str, a: jax.Array, i: Any) -> jax.Array:
-        if a.shape[0] > 1:
-            a = lax.dynamic_slice_in_dim(a, i // groups, 1, 0)
-        axis = _HEADS.get(name)
-        if axis is not None and groups > 1 and a.shape[axis] > 1:
-            size = a.shape[axis] // groups
-            a = lax.dynamic_slice_in_dim(a, i % groups * size, size, axis)
-        return a
-
-    def lanes(i: Any) -> tuple[jax.Array, ...]:
-        return compute(part, *(lane(name, a, i) for name, a in zip(names, operands, strict=False)))
-
-    def step(i: jax.Array, results: list[jax.Array]) -> list[jax.Array]:
-        placed = []
-        for whole, a, axis in zip(results, lanes(i), heads, strict=True):
-            start = [jnp.zeros((), i.dtype)] * a.ndim
-            start[0], start[axis] = i // groups, i % groups * a.shape[axis]
-            placed.append(lax.dynamic_update_slice(whole, a, start))
-        return placed
-
-    results = []
-    for a, axis in zip(jax.eval_shape(lambda: lanes(0)), heads, strict=True):
-        shape = [p.batch, *a.shape[1:]]
-        shape[axis] *= groups
-        results.append(jnp.zeros(shape, a.dtype))
-    return tuple(lax.fori_loop(0, p.batch * groups, step, varying_as(results, operands)))
+    return in_lanes("gradient", p, compute, operands, _held(p))
 
 
 def _forward(p: Problem, exact: bool, given: Operands) -> tuple[jax.Array, jax.Array]:

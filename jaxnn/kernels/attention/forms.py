@@ -8,6 +8,7 @@ import jax
 
 from jaxnn.kernels.attention import blocked, plain
 from jaxnn.kernels.attention.independent import guarded
+from jaxnn.kernels.attention.lanes import in_lanes
 from jaxnn.kernels.attention.problem import Problem
 from jaxnn.kernels.choice import Form
 from jaxnn.kernels.lowering.primitive import DEFAULT
@@ -15,6 +16,9 @@ from jaxnn.kernels.lowering.primitive import DEFAULT
 #: From how many scores per example and head on blocks are taken on a CPU, by pass. Measured on 2 AVX-512
 #: cores, float32, 8 heads of 64 features: blocks take longer at 256 × 256 and less at 512 × 512.
 FEWEST_ON_CPU = {"forward": 1 << 17, "tangent": 1 << 14, "gradient": 1 << 17}
+#: On a CPU the plain form takes an example at a time from so many scores of all of them on, of which each has
+#: at least so many: less would not be worth the step of a loop.
+MANY, FEWEST_APART = 1 << 20, 1 << 16
 #: The same on other platforms, where a plain product is fast and only memory limits it.
 FEWEST_ELSEWHERE = dict.fromkeys(FEWEST_ON_CPU, 1 << 24)
 
@@ -44,6 +48,25 @@ def _many(fewest: int, p: Problem) -> bool:
     return isinstance(p.scores, int) and p.scores >= fewest
 
 
+def _apart(name: str, form: Callable[..., Any]) -> Callable[..., Any]:
+    """The form, an example at a time where all scores together are many, but those of an example not few."""
+
+    def compute(p: Problem, *operands: Any) -> Any:
+        if not (isinstance(p.scores, int) and isinstance(p.batch, int)):
+            return form(p, *operands)
+        each = p.scores * p.heads
+        if each < FEWEST_APART or each * p.batch < MANY:
+            return form(p, *operands)
+        found = in_lanes(name, p, lambda *a: _tuple(form(*a)), operands, p.scores)
+        return found[0] if name == "tangent" else found
+
+    return compute
+
+
+def _tuple(found: Any) -> tuple[jax.Array, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
 _PASSES = {
     "forward": (plain.forward, blocked.forward),
     "tangent": (plain.tangent, blocked.tangent),
@@ -51,8 +74,9 @@ _PASSES = {
 }
 
 
-def _list(name: str, fewest: int) -> Sequence[Form]:
+def _list(name: str, fewest: int, *, cpu: bool = False) -> Sequence[Form]:
     at_once, in_blocks = _PASSES[name]
+    at_once = _apart(name, at_once) if cpu else at_once
     return (
         Form(
             "blocked",
@@ -65,6 +89,6 @@ def _list(name: str, fewest: int) -> Sequence[Form]:
 
 
 FORMS: Mapping[str, Mapping[str, Sequence[Form]]] = {
-    "cpu": {name: _list(name, FEWEST_ON_CPU[name]) for name in _PASSES},
+    "cpu": {name: _list(name, FEWEST_ON_CPU[name], cpu=True) for name in _PASSES},
     DEFAULT: {name: _list(name, FEWEST_ELSEWHERE[name]) for name in _PASSES},
 }

@@ -15,6 +15,7 @@ from jaxnn.kernels.attention.problem import (
     from_queries,
     from_statistics,
     on_five_axes,
+    on_four_axes,
     queries,
     seen,
     statistics,
@@ -27,15 +28,16 @@ from jaxnn.kernels.lowering.varying import sharding_as
 
 def forward(p: Problem, *operands: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The output (N, T, H, D), and the logarithm of each softmax's sum, (N, H, T): 0 if nothing is read."""
-    given = without_ends(p, on_five_axes(p, operands))
+    given = _given(p, operands)
     values, largest, total, empty = weights(p, given)
     logarithms = jnp.where(empty, jnp.zeros_like(total), largest + jnp.log(total))
-    return _output(p, given, values, total, empty).astype(operands[0].dtype), from_statistics(logarithms)
+    y = _output(p, given, values, total, empty)
+    return y.astype(operands[0].dtype), from_statistics(_split(p, logarithms))
 
 
 def dropped(p: Problem, rate: float, key: jax.Array, *operands: jax.Array) -> jax.Array:
     """The output where each weight is 0 with probability ``rate``, and the others are larger for it."""
-    given = without_ends(p, on_five_axes(p, operands))
+    given = _given(p, operands)
     values, _, total, empty = weights(p, given)
     bits = random_bits(key, values.shape, sharding_as(values, values.shape))
     kept = bits >= np.uint32(round(rate * (1 << 32)))
@@ -43,27 +45,44 @@ def dropped(p: Problem, rate: float, key: jax.Array, *operands: jax.Array) -> ja
     return _output(p, given, values, total, empty).astype(operands[0].dtype)
 
 
+def _given(p: Problem, operands: Sequence[jax.Array]) -> Operands:
+    return on_four_axes(p, without_ends(p, on_five_axes(p, operands)))
+
+
+def _merged(p: Problem, a: jax.Array) -> jax.Array:
+    """(N, K, R, T, D) → (N, K, R·T, D)."""
+    return a[:, :, 0] if a.shape[2] == 1 else a.reshape(*a.shape[:2], a.shape[2] * a.shape[3], a.shape[4])
+
+
 def _output(p: Problem, given: Operands, values: jax.Array, total: jax.Array, empty: jax.Array) -> jax.Array:
-    y = jnp.einsum("nkrts,nkisd->nkrtd", values, given.v.astype(p.wide), precision=p.settings.precision)
-    return from_queries(jnp.where(empty, jnp.zeros_like(y), y / total))
+    y = jnp.einsum("nkts,nksd->nktd", values, given.v.astype(p.wide), precision=p.settings.precision)
+    return from_queries(_split(p, jnp.where(empty, jnp.zeros_like(y), y / total)))
+
+
+def _split(p: Problem, a: jax.Array) -> jax.Array:
+    """(N, K, R·T, D) → (N, K, R, T, D)."""
+    return a.reshape(*a.shape[:2], p.heads // p.kv_heads, p.queries, a.shape[3])
 
 
 def weights(p: Problem, given: Operands) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """exp(score − largest score) for each query and key; for each query the largest, the sum, and whether it
-    reads nothing. If so its weights and its sum are meaningless, but the sum is not 0.
+    reads nothing. If so its weights are 0, and its sum is given as 1.
     """
     scores, _ = _scores(p, given)
-    largest = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, initial=_lowest(p)))
-    empty = largest == _lowest(p)
+    # The sum tells whether a query reads nothing, not the largest score, and the maximum's start is part of
+    # its reduction: so XLA fuses product, maximum and exponential on CPUs.
+    start = jnp.asarray(_lowest(p) / 2, p.wide)
+    largest = jnp.expand_dims(lax.reduce(lax.stop_gradient(scores), start, lax.max, (3,)), 3)
     values = jnp.exp(scores - largest)
     total = jnp.sum(values, axis=-1, keepdims=True)
+    empty = total == 0
     return values, largest, jnp.where(empty, jnp.ones_like(total), total), empty
 
 
 def _scores(p: Problem, given: Operands) -> tuple[jax.Array, jax.Array | None]:
     """The scores, the lowest number where a key is not read, and where one is read (None: everywhere)."""
     scores = jnp.einsum(
-        "nkrtd,nkisd->nkrts",
+        "nktd,nksd->nkts",
         given.q.astype(p.wide) * p.settings.scale,
         given.k.astype(p.wide),
         precision=p.settings.precision,
@@ -71,6 +90,8 @@ def _scores(p: Problem, given: Operands) -> tuple[jax.Array, jax.Array | None]:
     if given.bias is not None:
         scores = scores + given.bias.astype(p.wide)
     rows, columns = (jnp.arange(size, dtype=jnp.int32) for size in (p.queries, p.keys))
+    if p.heads > p.kv_heads:
+        rows = jnp.tile(rows, p.heads // p.kv_heads)
     read = seen(p.settings, given, rows, columns)
     return (scores if read is None else jnp.where(read, scores, _lowest(p))), read
 
@@ -99,21 +120,23 @@ def gradient(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
 def gradient_of_weights(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
     """The same from the output and the logarithms: the weights are exp(score − logarithm) again."""
     count = 3 + len(p.settings.extras)
-    given = without_ends(p, on_five_axes(p, operands[:count]))
-    y, d_y = queries(p, operands[count]).astype(p.wide), operands[count + 2]
-    d_y = zeros_past(given.lengths, queries(p, d_y)).astype(p.wide)
+    given = _given(p, operands[:count])
+    y, logarithms, d_y = operands[count:]
+    lengths = None if given.lengths is None else jnp.expand_dims(given.lengths, 2)
+    y, d_y = (queries(p, a) for a in (y, d_y))
+    y, d_y = (_merged(p, a).astype(p.wide) for a in (y, zeros_past(lengths, d_y)))
     product = partial(jnp.einsum, precision=p.settings.precision)
     q, k, v = (a.astype(p.wide) for a in given[:3])
     scores, read = _scores(p, given)
-    weights = jnp.exp(scores - statistics(p, operands[count + 1]))
+    weights = jnp.exp(scores - _merged(p, statistics(p, logarithms)))
     common = jnp.sum(d_y * y, axis=-1, keepdims=True)
-    d_scores = weights * (product("nkrtd,nkisd->nkrts", d_y, v) - common)
+    d_scores = weights * (product("nktd,nksd->nkts", d_y, v) - common)
     if read is not None:
         d_scores = jnp.where(read, d_scores, jnp.zeros_like(d_scores))
-    d_q = product("nkrts,nkisd->nkrtd", d_scores, k) * p.settings.scale
-    d_k = product("nkrts,nkrtd->nksd", d_scores, q) * p.settings.scale
-    d_v = product("nkrts,nkrtd->nksd", weights, d_y)
-    results = from_queries(d_q), jnp.swapaxes(d_k, 1, 2), jnp.swapaxes(d_v, 1, 2)
+    d_q = from_queries(_split(p, product("nkts,nksd->nktd", d_scores, k) * p.settings.scale))
+    d_k = product("nkts,nktd->nksd", d_scores, q) * p.settings.scale
+    d_v = product("nkts,nktd->nksd", weights, d_y)
+    results = d_q, jnp.swapaxes(d_k, 1, 2), jnp.swapaxes(d_v, 1, 2)
     return tuple(a.astype(own.dtype) for a, own in zip(results, operands[:3], strict=True))
 
 

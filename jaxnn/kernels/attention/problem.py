@@ -1,6 +1,8 @@
 """What is computed: settings, operands and sizes of an attention, and which keys a query reads.
 
-Forms work on five axes, (N, K, R, T, D): K heads of keys and values, for each of which R query heads stand.
+Forms in blocks work on five axes, (N, K, R, T, D): K heads of keys and values, for each of which R query
+heads stand. The plain ones work on four, (N, K, R·T, D): only of four axes XLA fuses a product with the
+exponentials that follow it, on CPUs.
 """
 
 from collections.abc import Sequence
@@ -68,7 +70,7 @@ class Problem(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """All operands on five axes; sizes of 1 stand for all. None: not given."""
+    """All operands, on equally many axes; sizes of 1 stand for all. None: not given."""
 
     q: jax.Array
     k: jax.Array
@@ -92,6 +94,20 @@ def on_five_axes(p: Problem, operands: Sequence[jax.Array]) -> Operands:
         else:
             extras[name] = jnp.expand_dims(extra, (1, 2, 3, 4))
     return Operands(queries(p, q), keys(k), keys(v), **extras)
+
+
+def on_four_axes(p: Problem, given: Operands) -> Operands:
+    """Operands on five axes with the query heads of a head of keys one below the other: (N, K, R·T, D)."""
+
+    def rows(a: jax.Array) -> jax.Array:
+        n, k, r, t, s = a.shape
+        if p.heads == p.kv_heads or r == t == 1:
+            return a[:, :, 0]
+        whole = n, k, p.heads // p.kv_heads, p.queries, s
+        return jnp.broadcast_to(a, whole).reshape(n, k, whole[2] * whole[3], s)
+
+    folded = {name: rows(a) for name, a in given._asdict().items() if a is not None}
+    return Operands(**folded | {"k": given.k[:, :, 0], "v": given.v[:, :, 0]})
 
 
 def queries(p: Problem, q: jax.Array) -> jax.Array:
@@ -128,15 +144,16 @@ def from_statistics(a: jax.Array) -> jax.Array:
 
 
 def seen(s: Settings, given: Operands, rows: jax.Array, columns: jax.Array) -> jax.Array | None:
-    """Where a query may read a key, to be broadcast to (N, K, R, T, S); None where it always may.
+    """Where a query may read a key, to be broadcast to the axes of the scores; None where it always may.
 
     Args:
       s: the settings.
       given: the mask, lengths and offset; a mask has these rows and columns.
-      rows: the places of the queries, (T,).
+      rows: the places of the queries, (T,) or (R·T,).
       columns: the places of the keys, (S,).
     """
-    row, column = jnp.expand_dims(rows, (0, 1, 2, 4)), jnp.expand_dims(columns, (0, 1, 2, 3))
+    others = tuple(range(given.q.ndim - 2))
+    row, column = jnp.expand_dims(rows, (*others, -1)), jnp.expand_dims(columns, (*others, -2))
     conditions = [] if given.mask is None else [given.mask]
     if given.lengths is not None:
         conditions.append(row < given.lengths)
