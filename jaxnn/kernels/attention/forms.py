@@ -18,7 +18,7 @@ from jaxnn.kernels.lowering.primitive import DEFAULT
 FEWEST_ON_CPU = {"forward": 1 << 17, "tangent": 1 << 14, "gradient": 1 << 17}
 #: On a CPU the plain form takes an example at a time from so many scores of all of them on, of which each has
 #: at least so many: less would not be worth the step of a loop.
-MANY, FEWEST_APART = 1 << 20, 1 << 16
+MANY, FEWEST_APART = 1 << 21, 1 << 16
 #: The same on other platforms, where a plain product is fast and only memory limits it.
 FEWEST_ELSEWHERE = dict.fromkeys(FEWEST_ON_CPU, 1 << 24)
 

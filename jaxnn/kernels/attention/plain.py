@@ -123,18 +123,19 @@ def gradient_of_weights(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ..
     given = _given(p, operands[:count])
     y, logarithms, d_y = operands[count:]
     lengths = None if given.lengths is None else jnp.expand_dims(given.lengths, 2)
-    y, d_y = (queries(p, a) for a in (y, d_y))
-    y, d_y = (_merged(p, a).astype(p.wide) for a in (y, zeros_past(lengths, d_y)))
+    # The sum over features is taken where they lie: the output needs no other layout.
+    common = jnp.sum(d_y.astype(p.wide) * y.astype(p.wide), axis=3)
+    common, logarithms = (_merged(p, statistics(p, a)) for a in (jnp.swapaxes(common, 1, 2), logarithms))
+    d_y = _merged(p, zeros_past(lengths, queries(p, d_y))).astype(p.wide)
     product = partial(jnp.einsum, precision=p.settings.precision)
-    q, k, v = (a.astype(p.wide) for a in given[:3])
+    q, k, v = given.q.astype(p.wide) * p.settings.scale, given.k.astype(p.wide), given.v.astype(p.wide)
     scores, read = _scores(p, given)
-    weights = jnp.exp(scores - _merged(p, statistics(p, logarithms)))
-    common = jnp.sum(d_y * y, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - logarithms)
     d_scores = weights * (product("nktd,nksd->nkts", d_y, v) - common)
     if read is not None:
         d_scores = jnp.where(read, d_scores, jnp.zeros_like(d_scores))
     d_q = from_queries(_split(p, product("nkts,nksd->nktd", d_scores, k) * p.settings.scale))
-    d_k = product("nkts,nktd->nksd", d_scores, q) * p.settings.scale
+    d_k = product("nkts,nktd->nksd", d_scores, q)
     d_v = product("nkts,nktd->nksd", weights, d_y)
     results = d_q, jnp.swapaxes(d_k, 1, 2), jnp.swapaxes(d_v, 1, 2)
     return tuple(a.astype(own.dtype) for a, own in zip(results, operands[:3], strict=True))
