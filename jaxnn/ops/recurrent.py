@@ -199,11 +199,9 @@ def lstm(
     check_implementation("lstm", implementation)
     _require_plain("lstm", implementation, state_mask, projection_kernel, input_scale)
     given = operands("lstm", 4, "(N, T, F)", x, input_kernel, recurrent_kernel, bias, projection_kernel)
-    start = hidden_and_cell("lstm", carry, given)
-    norms = _norms("lstm", given, input_scale, recurrent_scale, cell_scale, cell_bias, epsilon)
-    mask = _mask("lstm", state_mask, given)
-    if norms is not None or given.projection is not None:
-        special = _special(given, mask, norms)
+    norms = input_scale, recurrent_scale, cell_scale, cell_bias, epsilon
+    start, mask, special = _lstm("lstm", given, carry, state_mask, norms)
+    if special is not None:
         own = _lengths("lstm", lengths, given)
         outputs, final = _special_over_sequences(given.x, special, start, own, reverse=reverse)
         return outputs, as_given(final, carry)
@@ -248,11 +246,9 @@ def lstm_step(
     """
     op = "lstm_step"
     given = operands(op, 4, "(N, F)", x, input_kernel, recurrent_kernel, bias, projection_kernel)
-    start = hidden_and_cell(op, carry, given)
-    norms = _norms(op, given, input_scale, recurrent_scale, cell_scale, cell_bias, epsilon)
-    mask = _mask(op, state_mask, given)
-    if norms is not None or given.projection is not None:
-        special = _special(given, mask, norms)
+    norms = input_scale, recurrent_scale, cell_scale, cell_bias, epsilon
+    start, mask, special = _lstm(op, given, carry, state_mask, norms)
+    if special is not None:
         final = special.step(start, special.share(given.x))
     else:
         final = _one_step(cells.LSTM, given, None, start, mask)
@@ -475,9 +471,16 @@ def _norms(
     return variants.Norms(of_input, of_state, of_cell, bias, np.asarray(epsilon, accumulator(x.dtype)))
 
 
-def _special(given: Operands, state_mask: jax.Array | None, norms: variants.Norms | None) -> variants.LSTM:
+def _lstm(
+    op: str, given: Operands, carry: Any, state_mask: ArrayLike | None, norms: tuple[Any, ...]
+) -> tuple[HiddenAndCell, jax.Array | None, variants.LSTM | None]:
+    """The carry and the mask of an LSTM; and itself, if it has a projection or ``norms``."""
+    start, mask = hidden_and_cell(op, carry, given), _mask(op, state_mask, given)
+    checked = _norms(op, given, *norms)
+    if checked is None and given.projection is None:
+        return start, mask, None
     kernels = given.input_kernel, given.recurrent_kernel, given.bias
-    return variants.LSTM(*kernels, state_mask, given.projection, norms)
+    return start, mask, variants.LSTM(*kernels, mask, given.projection, checked)
 
 
 def as_given(final: Any, initial: Any) -> Any:

@@ -121,6 +121,27 @@ def test_several_blocks(settings):
     )
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 4, 1, 300), deep((2, 1, 1, 300)), deep((1, 1, 150, 1)), deep((2, 4, 150, 300)), deep((1, 1, 1, 1))],
+)
+def test_the_gradient_of_a_bias_over_several_blocks(shape):
+    """It is a sum over the axes of size 1, over heads of one head of keys and over examples too."""
+    arrays = draw(t=150, s=300)
+    settings = {"lengths": np.array([150, 140]), "key_lengths": np.array([300, 17])}
+
+    @plain_jit
+    def gradients(bias):
+        def total(bias, form):
+            y = attention(*arrays, bias=bias, causal=shape[0] == 2, implementation=form, **settings)
+            return (probe(y) * y).sum()
+
+        return [jax.grad(total)(bias, form) for form in FORMS]
+
+    plain, in_blocks = gradients(rng_array(*shape, seed=7))
+    assert_close(in_blocks, plain, terms=2 * 4 * 150 * 300 // np.prod(shape), scale=1)
+
+
 @pytest.mark.parametrize(("queries", "keys"), [(0, 0), (0, 3), (3, 0)])
 @pytest.mark.parametrize("form", FORMS)
 def test_without_queries_or_keys(form, queries, keys):
@@ -245,6 +266,16 @@ def test_memory_is_linear_in_the_length(mode):
     sizes = [memory(modes[mode], t) for t in (2048, 4096, 8192)]
     assert sizes[2] < 2.5 * sizes[1] < 2.5**2 * sizes[0]
     assert sizes[2] < 0.1 * 4 * 8192**2
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2048), deep((1, 2, 2048, 1)), deep((3, 1, 1, 2048))])
+def test_the_gradient_of_a_bias_holds_no_more_scores_than_the_bias_has(shape):
+    def gradient(bias, q):
+        return jax.grad(lambda bias: attention(q, q, q, bias=bias).sum())(bias)
+
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((3, 2048, 2, 16), jnp.float32)]
+    held = jax.jit(gradient).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+    assert held < 4 * 2048**2
 
 
 def test_short_sequences_elsewhere_take_no_loop():

@@ -96,13 +96,13 @@ def test_fit_learns_with_it():
 
 @pytest.mark.parametrize(("pieces", "on_device"), [(1, True), (2, False)])
 def test_the_history_is_the_mean_over_all_steps_of_the_epoch(pieces, on_device):
-    """Though the batches, of which the last is filled up, have different numbers of steps; nothing is learnt."""
-    settings = {"metrics": {"examples": lambda y, labels: jnp.arange(3.0)[labels.max(1)]}}
+    """Though batches have different numbers of steps, and the last is filled up; nothing is learnt."""
+    metrics = {"examples": lambda y, labels: jnp.arange(3.0)[labels.max(1)]}
     rows = []
     result = nn.fit(
         NET, optax.sgd(0.0), LOSS, ((IDS, LENGTHS), LABELS), key=jax.random.key(1), epochs=2, batch_size=4,
         params=PARAMS, accumulate=pieces, on_device=on_device, on_step=lambda _, row: rows.append(row),
-        progress=False, **settings,
+        metrics=metrics, progress=False,
     )  # fmt: skip
     assert_close(result.history["loss"], [expected()] * 2, terms=LENGTHS.sum())
     assert_close(result.history["examples"], [float(np.arange(3.0)[LABELS.max(1)].mean())] * 2)

@@ -117,6 +117,21 @@ def gradient(p: Problem, *operands: jax.Array, exact: bool = False) -> tuple[jax
     return in_lanes("gradient", p, compute, operands, _held(p))
 
 
+def bias_gradient(p: Problem, *operands: jax.Array) -> jax.Array:
+    """See ``primitives.bias_gradient``. It holds the gradient, in the shape of the bias, and one block."""
+    count = 3 + len(p.settings.extras)
+    bias = operands[3]
+
+    def compute(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ...]:
+        given = without_ends(p, on_five_axes(p, operands[:count]))
+        y, logarithms, cotangent = operands[count:]
+        d_y = zeros_past(given.lengths, queries(p, cotangent))
+        result = _bias_gradient(p, given, queries(p, y), statistics(p, logarithms), d_y)
+        return (result.reshape(operands[3].shape),)
+
+    return in_lanes("bias_gradient", p, compute, operands, _held(p), bias.shape)[0].astype(bias.dtype)
+
+
 def _forward(p: Problem, exact: bool, given: Operands) -> tuple[jax.Array, jax.Array]:
     walk = _Walk(p, given)
 
@@ -207,6 +222,39 @@ def _gradient(
     start = varying_as((zeros, zeros), (given, d_y))
     (d_k, d_v), d_q = lax.scan(block, start, jnp.arange(walk.b.row_blocks, dtype=jnp.int32))
     return walk.joined(d_q), d_k[..., : p.keys, :], d_v[..., : p.keys, :]
+
+
+def _bias_gradient(
+    p: Problem, given: Operands, y: jax.Array, logarithms: jax.Array, d_y: jax.Array
+) -> jax.Array:
+    walk = _Walk(p, given)
+    assert given.bias is not None
+    shape = given.bias.shape
+    summed = tuple(axis for axis, size in enumerate(shape) if size == 1)
+
+    def block(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
+        q, d_y_here = walk.rows(given.q, i) * p.settings.scale, walk.rows(d_y, i)
+        logarithm = walk.rows(logarithms, i)
+        common = jnp.sum(d_y_here * walk.rows(y, i), axis=-1, keepdims=True)
+
+        def step(j: jax.Array, total: jax.Array) -> jax.Array:
+            scores, read = walk.scores(q, i, j)
+            d_weights = _scores(p, d_y_here, walk.columns(given.v, j)) - common
+            d_scores = _where(read, jnp.exp(scores - logarithm) * d_weights)
+            d_scores = jnp.sum(d_scores, axis=summed, keepdims=True)
+            zero = jnp.zeros_like(i)
+            places = zero, zero, zero, i * walk.b.rows, j * walk.b.columns
+            start = [zero if axis in summed else place for axis, place in enumerate(places)]
+            here = lax.dynamic_slice(total, start, d_scores.shape)
+            return lax.dynamic_update_slice(total, here + d_scores, start)
+
+        return walk.over_keys(i, step, total), None
+
+    whole = walk.b.rows * walk.b.row_blocks, walk.b.columns * walk.b.column_blocks
+    sizes = (*shape[:3], *(1 if size == 1 else own for size, own in zip(shape[3:], whole, strict=True)))
+    zeros = varying_as(jnp.zeros_like(given.bias, p.wide, shape=sizes), (given, d_y))
+    total, _ = lax.scan(block, zeros, jnp.arange(walk.b.row_blocks, dtype=jnp.int32))
+    return total[..., : shape[3], : shape[4]]
 
 
 class _Walk:

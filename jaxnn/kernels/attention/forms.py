@@ -16,6 +16,8 @@ from jaxnn.kernels.lowering.primitive import DEFAULT
 #: From how many scores per example and head on blocks are taken on a CPU, by pass. Measured on 2 AVX-512
 #: cores, float32, 8 heads of 64 features: blocks take longer at 256 × 256 and less at 512 × 512.
 FEWEST_ON_CPU = {"forward": 1 << 17, "tangent": 1 << 14, "gradient": 1 << 17}
+#: For the gradient of a bias blocks save memory, which the plain form takes several times.
+FEWEST_ON_CPU["bias_gradient"] = FEWEST_ON_CPU["gradient"]
 #: On a CPU the plain form takes an example at a time from so many scores of all of them on, of which each has
 #: at least so many: less would not be worth the step of a loop.
 MANY, FEWEST_APART = 1 << 21, 1 << 16
@@ -77,18 +79,22 @@ _PASSES = {
 def _list(name: str, fewest: int, *, cpu: bool = False) -> Sequence[Form]:
     at_once, in_blocks = _PASSES[name]
     at_once = _apart(name, at_once) if cpu else at_once
-    return (
-        Form(
-            "blocked",
-            _guarded(name, in_blocks, in_blocks),
-            pays=partial(_many, fewest),
-            when=f"at least {fewest:,} scores per example and head",
-        ),
-        Form("plain", _guarded(name, at_once, in_blocks)),
-    )
+    return _forms(_guarded(name, in_blocks, in_blocks), _guarded(name, at_once, in_blocks), fewest)
+
+
+def _forms(in_blocks: Callable[..., Any], at_once: Callable[..., Any], fewest: int) -> Sequence[Form]:
+    when = f"at least {fewest:,} scores per example and head"
+    return Form("blocked", in_blocks, pays=partial(_many, fewest), when=when), Form("plain", at_once)
+
+
+def _lists(fewest: Mapping[str, int], *, cpu: bool) -> Mapping[str, Sequence[Form]]:
+    lists = {name: _list(name, fewest[name], cpu=cpu) for name in _PASSES}
+    # It multiplies nothing by weights of 0 and then adds it up, so that no guard is needed.
+    of_bias = _forms(blocked.bias_gradient, plain.bias_gradient, fewest["bias_gradient"])
+    return lists | {"bias_gradient": of_bias}
 
 
 FORMS: Mapping[str, Mapping[str, Sequence[Form]]] = {
-    "cpu": {name: _list(name, FEWEST_ON_CPU[name], cpu=True) for name in _PASSES},
-    DEFAULT: {name: _list(name, FEWEST_ELSEWHERE[name]) for name in _PASSES},
+    "cpu": _lists(FEWEST_ON_CPU, cpu=True),
+    DEFAULT: _lists(FEWEST_ELSEWHERE, cpu=False),
 }

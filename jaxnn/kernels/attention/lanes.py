@@ -17,6 +17,7 @@ _PASSES: dict[str, tuple[Sequence[str], Sequence[int]]] = {
     "forward": ((), (2, 1)),
     "tangent": (TANGENT_OPERANDS, (2,)),
     "gradient": (GRADIENT_OPERANDS, (2, 2, 2)),
+    "bias_gradient": (GRADIENT_OPERANDS, (1,)),
 }
 #: The axis of the heads, by operand.
 _HEADS = {
@@ -31,6 +32,7 @@ def in_lanes(
     compute: Callable[..., tuple[jax.Array, ...]],
     operands: Sequence[jax.Array],
     held: Any,
+    total: Sequence[Any] | None = None,
 ) -> tuple[jax.Array, ...]:
     """``compute(p, *operands)`` for a few heads of one example at a time.
 
@@ -43,6 +45,7 @@ def in_lanes(
       compute: of a problem and its operands.
       operands: of the whole problem.
       held: how many scores per query head are held at a time.
+      total: the shape of the one result if that is a sum: over examples or heads where it has a size of 1.
     """
     if p.devices > 1 or not isinstance(p.batch, int) or p.batch == 0:
         return compute(p, *operands)
@@ -71,7 +74,10 @@ def in_lanes(
         placed = []
         for whole, a, axis in zip(results, lanes(i), heads, strict=True):
             start = [jnp.zeros((), i.dtype)] * a.ndim
+            # A sum of size 1 has its place at 0, which is what larger starts become.
             start[0], start[axis] = i // groups, i % groups * a.shape[axis]
+            if total is not None:
+                a = a + lax.dynamic_slice(whole, start, a.shape)
             placed.append(lax.dynamic_update_slice(whole, a, start))
         return placed
 
@@ -79,5 +85,6 @@ def in_lanes(
     for a, axis in zip(jax.eval_shape(lambda: lanes(0)), heads, strict=True):
         shape = [p.batch, *a.shape[1:]]
         shape[axis] *= groups
+        shape = shape if total is None else [*total]
         results.append(jnp.zeros(shape, a.dtype))
     return tuple(lax.fori_loop(0, p.batch * groups, step, varying_as(results, operands)))

@@ -143,7 +143,7 @@ def gradient_of_weights(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ..
 
 def bias_gradient(p: Problem, *operands: jax.Array) -> jax.Array:
     """The gradient of the bias; see ``primitives.bias_gradient``."""
-    given, (cotangent,) = _parted(p, operands, 0)
+    given, (cotangent,) = _parted(p, operands, 2)
     differentiable, output = output_of(p, given)
     result: jax.Array = jax.vjp(output, *differentiable)[1](cotangent)[3]
     return result

@@ -21,7 +21,7 @@ from jaxnn.kernels.attention.forms import FORMS
 from jaxnn.kernels.attention.problem import GRADIENT_OPERANDS, TANGENT_OPERANDS, Problem, Settings
 from jaxnn.kernels.choice import Form, check_name
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.lowering.primitive import DEFAULT, primitive
+from jaxnn.kernels.lowering.primitive import primitive
 from jaxnn.kernels.lowering.varying import equally_varying
 
 
@@ -183,8 +183,7 @@ def _tangent_transpose(cotangents: Sequence[Any], *operands: Any, settings: Sett
         return results
     gradients = list(_GRADIENT.bind(*equally_varying(*residuals, cotangent), settings=settings))
     if len(linear) == 4 and ad.is_undefined_primal(linear[3]):
-        given = equally_varying(*residuals[:count], cotangent)
-        gradients += _BIAS_GRADIENT.bind(*given, settings=settings)
+        gradients += _BIAS_GRADIENT.bind(*equally_varying(*residuals, cotangent), settings=settings)
     for i, operand in enumerate(linear):
         if ad.is_undefined_primal(operand):
             results[count + 2 + i] = gradients[i]
@@ -242,19 +241,16 @@ _TYPES: Mapping[str, Callable[..., Any]] = {
 }
 #: How many products each pass needs: of queries and keys, of weights and values, and their derivatives.
 _PRODUCTS = {"forward": 2, "tangent": 5, "gradient": 5, "bias_gradient": 2}
-_BIAS_FORMS = {DEFAULT: {"bias_gradient": (Form("plain", plain.bias_gradient),)}}
 
 
-def _pass(
-    name: str, batch: Callable[..., Any], lists: Mapping[str, Mapping[str, Sequence[Form]]] = FORMS
-) -> Primitive:
+def _pass(name: str, batch: Callable[..., Any]) -> Primitive:
     return primitive(
         "attention" if name == "forward" else f"attention_{name}",
         ("settings",),
         type_of=_TYPES[name],
         forms={
             platform: tuple(_settled(name, form) for form in by_name[name])
-            for platform, by_name in lists.items()
+            for platform, by_name in FORMS.items()
         },
         describe=_describe,
         batch=batch,
@@ -271,9 +267,9 @@ _TANGENT: Primitive = _pass(
 _GRADIENT: Primitive = _pass(
     "gradient", lambda *args, **params: _fold(_GRADIENT, GRADIENT_OPERANDS, *args, **params)
 )
-_BIAS_GRADIENT = _pass("bias_gradient", _bias_gradient_batch, _BIAS_FORMS)
+_BIAS_GRADIENT = _pass("bias_gradient", _bias_gradient_batch)
 ad.primitive_jvps[_FORWARD] = _forward_jvp
 ad.primitive_jvps[_TANGENT] = _jvp_of_plain(_TANGENT, plain.tangent, 2)
 ad.primitive_jvps[_GRADIENT] = _jvp_of_plain(_GRADIENT, plain.gradient, 2)
-ad.primitive_jvps[_BIAS_GRADIENT] = _jvp_of_plain(_BIAS_GRADIENT, plain.bias_gradient, 0)
+ad.primitive_jvps[_BIAS_GRADIENT] = _jvp_of_plain(_BIAS_GRADIENT, plain.bias_gradient, 2)
 ad.primitive_transposes[_TANGENT] = _tangent_transpose

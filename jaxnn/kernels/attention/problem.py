@@ -106,8 +106,8 @@ def on_four_axes(p: Problem, given: Operands) -> Operands:
         whole = n, k, p.heads // p.kv_heads, p.queries, s
         return jnp.broadcast_to(a, whole).reshape(n, k, whole[2] * whole[3], s)
 
-    folded = {name: rows(a) for name, a in given._asdict().items() if a is not None}
-    return Operands(**folded | {"k": given.k[:, :, 0], "v": given.v[:, :, 0]})
+    k, v, extras = given.k[:, :, 0], given.v[:, :, 0], given[3:]
+    return Operands(rows(given.q), k, v, *(None if a is None else rows(a) for a in extras))
 
 
 def queries(p: Problem, q: jax.Array) -> jax.Array:
