@@ -44,8 +44,8 @@ def attention(
     read has no influence on it, not even NaN or ∞, neither on values nor on derivatives. A query that reads
     no key gives zeros, and zero gradients.
 
-    On CPUs long sequences are computed in blocks, with memory linear in T and S; a bias or a mask that is
-    given for every query and key, the gradient of a bias, and second derivatives hold all T · S scores.
+    On CPUs long sequences are computed in blocks, with memory linear in T and S, beside a bias or a mask and
+    the gradient of a bias, which have its shape. Second derivatives hold all N · H · T · S scores.
 
     Args:
       q: queries, (N, T, H, D), floating-point.

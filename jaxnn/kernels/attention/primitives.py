@@ -19,7 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxnn.kernels.attention import plain
 from jaxnn.kernels.attention.forms import FORMS
 from jaxnn.kernels.attention.problem import GRADIENT_OPERANDS, TANGENT_OPERANDS, Problem, Settings
-from jaxnn.kernels.choice import Form, check_name
+from jaxnn.kernels.choice import Form, check_name, choose
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.lowering.primitive import primitive
 from jaxnn.kernels.lowering.varying import equally_varying
@@ -133,7 +133,11 @@ def _bias_gradient_batch(
     """The gradient of a bias that examples share is a sum over them, which a larger batch would mix."""
 
     def one(*args: jax.Array) -> jax.Array:
-        return _plain(plain.bias_gradient, settings)(*args)
+        p = _describe(tuple(map(jax.typeof, args)), {"settings": settings}, 1)
+        result: jax.Array = choose(FORMS["cpu"]["bias_gradient"], p, settings.implementation).compute(
+            p, *args
+        )
+        return result
 
     return [jax.vmap(one, tuple(dims))(*args)], [0]
 
