@@ -93,7 +93,7 @@ class Epoch:
             return
         waiting, self.waiting = self.waiting[:ready], self.waiting[ready:]
         first = self.first_step + self.done
-        scores, broken, counts = _joined(jax.device_get(waiting))
+        scores, broken, counts = _joined(fetched(waiting))
         faults = np.flatnonzero(broken | ~np.isfinite(scores["loss"]))
         made = len(counts) if faults.size == 0 else int(faults[0]) + 1
         self._add({name: row[:made] for name, row in scores.items()}, counts[:made])
@@ -124,6 +124,11 @@ class Epoch:
         else:
             fault = "the loss is finite, but the update makes params NaN or infinite"
         return NotFinite(f"{fault} at step {self.first_step + self.done - 1} (epoch {self.epoch})")
+
+
+def fetched(tree: Any) -> Any:
+    """The arrays of ``tree``, on the host. On a CPU they are there: to ask for all at once takes longer."""
+    return jax.tree.map(np.asarray, tree) if jax.default_backend() == "cpu" else jax.device_get(tree)
 
 
 def _joined(blocks: Sequence[Block]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:

@@ -196,7 +196,7 @@ def fit(
         elif (fits(data, sharding) and not several) if on_device is None else on_device:
             source = DeviceLoop(data, batch_size, order, 1 if find_nan else None, sharding)
         else:
-            source = Stream(of_arrays(data, batch_size, order, sharding), steps, begin, send)
+            source = Stream(of_arrays(data, batch_size, order, sharding), steps, begin, send, own=True)
         stack.callback(source.close)
         state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params, sharding)
         run = Run(

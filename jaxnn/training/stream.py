@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -43,6 +44,7 @@ class Stream:
       send: puts a batch on the devices; how many of its rows count, if this process knows it.
       place: what ``self.place`` was when those steps had been made.
       once: whether all epochs come from one iterator.
+      own: whether the batches are ``Batch``, of arrays that nobody else has, and known to be alike.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Stream:
         send: Callable[[Batch], tuple[Batch, int | None]] | None = None,
         place: Place | None = None,
         once: bool = False,
+        own: bool = False,
     ):
-        self.batches, self.steps, self.send = batches, steps, alone if send is None else send
+        self.batches, self.steps, self.own = batches, steps, own
+        self.send = partial(alone, own=own) if send is None else send
         self.place, self.restored, self.once = place, place, once
         self.pause: Callable[[], None] = lambda: None
         self.epoch, self.made = 0, 0
@@ -138,25 +142,34 @@ class Stream:
     def _ready(self, read: tuple[Any, Place | None]) -> Ready:
         """A batch as it goes to the device; raises unless it is one, and like the first."""
         item, place = read
+        if self.own:
+            return *self.send(item), place
         batch = as_batch("fit", item)
         return *self.send(fitted("fit", batch, batch if self.like is None else self.like)), place
 
 
-def alone(batch: Batch) -> tuple[Batch, int]:
+def alone(batch: Batch, *, own: bool = False) -> tuple[Batch, int]:
     """The batch in the memory of the default device, and how many of its rows count.
 
-    On a CPU that is a NumPy array of the batch's own: a program reads it as fast as one that was put on the
-    device, which takes as long as a small step.
+    On a CPU that is a NumPy array of the batch's ``own``: a program reads it as fast as one that was put on
+    the device, which takes as long as a small step.
     """
-    own = jax.tree.map(_own, batch) if jax.default_backend() == "cpu" else on_device(batch)
-    return own, rows_that_count(batch)
+    if jax.default_backend() == "cpu":
+        placed = jax.tree.map(partial(_in_numpy, own), batch)
+    else:
+        placed = on_device(batch)
+    return placed, rows_that_count(batch)
 
 
-def _own(leaf: Any) -> Any:
-    """A copy, since whoever gave an array may write the next batch into it; in the dtype it has in JAX."""
+def _in_numpy(own: bool, leaf: Any) -> Any:
+    """An array in the dtype that it has in JAX: a copy, unless it is our own.
+
+    Whoever gave it may write the next batch into it.
+    """
     if isinstance(leaf, jax.Array):
         return leaf
-    return np.array(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype))
+    dtype = jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype)
+    return np.asarray(leaf, dtype) if own else np.array(leaf, dtype)
 
 
 def as_batch(owner: str, item: Any) -> Batch:

@@ -123,8 +123,8 @@ def test_the_scores_wait_on_the_device(monkeypatch):
 
     Where the data are on the device, one per dispatch.
     """
-    looks, get = [], jax.device_get
-    monkeypatch.setattr(epoch.jax, "device_get", lambda tree: looks.append(1) or get(tree))
+    looks, get = [], epoch.fetched
+    monkeypatch.setattr(epoch, "fetched", lambda tree: looks.append(1) or get(tree))
     x = np.ones((120, 1), np.float32)
     run = {"key": jax.random.key(0), "epochs": 1, "batch_size": 1, "progress": False}
     nn.fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, (x, x), on_device=False, **run)
