@@ -72,6 +72,26 @@ def test_batches_of_every_kind(kind):
     assert len(result.history["loss"]) == 2
 
 
+def test_a_host_may_write_each_batch_into_the_same_arrays():
+    """They are read ahead, so that the steps see copies."""
+
+    def reused(epoch):
+        x, y = np.empty_like(X[:5]), np.empty_like(Y[:5])
+        for i in (0, 5):
+            x[:], y[:] = X[i : i + 5], Y[i : i + 5]
+            yield x, y
+
+    assert fit(reused).history == fit(lambda epoch: cut(5)).history
+
+
+def test_arrays_of_the_host_in_double_precision():
+    """They become what they are in JAX, whether they stay on the device or not."""
+    data = X.astype(np.float64), Y.astype(np.float64)
+    one, other = (fit(data, batch_size=5, on_device=on_device) for on_device in (True, False))
+    assert one.history == other.history
+    assert_close(one.params, other.params)
+
+
 def test_an_epoch_of_its_own_length():
     assert_close(
         fit(lambda epoch: cut()[:2], epochs=1).params, fit(Loader(cut()), epochs=1, steps_per_epoch=2).params
