@@ -18,9 +18,9 @@ from jaxnn.kernels.lowering.primitive import DEFAULT
 FEWEST_ON_CPU = {"forward": 1 << 17, "tangent": 1 << 14, "gradient": 1 << 17}
 #: For the gradient of a bias blocks save memory, which the plain form takes several times.
 FEWEST_ON_CPU["bias_gradient"] = FEWEST_ON_CPU["gradient"]
-#: On a CPU the plain form takes an example at a time from so many scores of all of them on, of which each has
-#: at least so many: less would not be worth the step of a loop.
-MANY, FEWEST_APART = 1 << 21, 1 << 16
+#: On a CPU the plain form takes an example at a time from so many scores in all on, if each example has at
+#: least so many: fewer are not worth the step of a loop. Measured with 1 to 64 examples of 64 to 256 steps.
+MANY, FEWEST_APART = 3 << 19, 1 << 15
 #: The same on other platforms, where a plain product is fast and only memory limits it.
 FEWEST_ELSEWHERE = dict.fromkeys(FEWEST_ON_CPU, 1 << 24)
 
