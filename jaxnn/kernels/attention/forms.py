@@ -14,15 +14,14 @@ from jaxnn.kernels.choice import Form
 from jaxnn.kernels.lowering.primitive import DEFAULT
 
 #: From how many scores per example and head on blocks are taken on a CPU, by pass. Measured on 2 AVX-512
-#: cores, float32, 8 heads of 64 features: blocks take longer at 256 × 256 and less at 512 × 512.
-FEWEST_ON_CPU = {"forward": 1 << 17, "tangent": 1 << 14, "gradient": 1 << 17}
-#: For the gradient of a bias blocks save memory, which the plain form takes several times.
-FEWEST_ON_CPU["bias_gradient"] = FEWEST_ON_CPU["gradient"]
+#: cores, float32, 8 heads of 64 features: blocks take longer at 256 × 256 and less at 512 × 512. The gradient
+#: of a bias takes them to save memory.
+FEWEST_ON_CPU = {"forward": 1 << 17, "tangent": 1 << 14, "gradient": 1 << 17, "bias_gradient": 1 << 17}
+#: The same on other platforms, where a plain product is fast and only memory limits it.
+FEWEST_ELSEWHERE = dict.fromkeys(FEWEST_ON_CPU, 1 << 24)
 #: On a CPU the plain form takes an example at a time from so many scores in all on, if each example has at
 #: least so many: fewer are not worth the step of a loop. Measured with 1 to 64 examples of 64 to 256 steps.
 MANY, FEWEST_APART = 3 << 19, 1 << 15
-#: The same on other platforms, where a plain product is fast and only memory limits it.
-FEWEST_ELSEWHERE = dict.fromkeys(FEWEST_ON_CPU, 1 << 24)
 
 
 def _tested(p: Problem, name: str) -> Sequence[tuple[int, str | None]]:
