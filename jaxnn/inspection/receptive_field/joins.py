@@ -8,6 +8,7 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 from jaxnn.inspection.jaxprs import shape_of
+from jaxnn.inspection.receptive_field.elementwise import ranked
 from jaxnn.inspection.receptive_field.field import (
     FREE,
     LOST,
@@ -54,6 +55,14 @@ def _side_by_side(values: Sequence[Value], axis: int, sizes: Sequence[int], resu
 
 def _reduce(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     return [mapped(lambda a: a.min(axis=tuple(eqn.params["axes"])), values[0])]
+
+
+def _reduce_by_function(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """``lax.reduce``: operands, and for each of them what its reduction starts from, a scalar."""
+    operands, starts = values[: len(values) // 2], values[len(values) // 2 :]
+    dimensions = tuple(eqn.params["dimensions"])
+    reduced = mapped(lambda a: a.min(axis=dimensions), union(operands))
+    return [union([reduced, *(mapped(partial(ranked, eqn), start) for start in starts)])] * len(eqn.outvars)
 
 
 def _whole_axis(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
@@ -113,6 +122,7 @@ RULES: dict[str, Rule] = {
     "concatenate": _concatenate,
     "dot_general": _dot_general,
     "optimization_barrier": lambda eqn, values: values,
+    "reduce": _reduce_by_function,
     "sort": _whole_axis,
     "stack": _stack,
     "top_k": _whole_axis,
