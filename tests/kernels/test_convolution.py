@@ -14,7 +14,7 @@ import jaxnn as nn
 from jaxnn.kernels.choice import always, choose
 from jaxnn.kernels.convolution import lax as plain
 from jaxnn.kernels.convolution import primitives as convolution
-from jaxnn.kernels.convolution.cpu import batches
+from jaxnn.kernels.convolution.cpu import batches, conditions
 from jaxnn.kernels.convolution.forms import FORMS
 from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
@@ -111,7 +111,7 @@ CHOSEN = {
     },
     "kernel_gradient": {
         "zeros": (Settings((5,), (3,), (1,), ((0, 0),), (1,)), 2, 2, 0),
-        "unfolded": (Settings((32, 32), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 64, 32),
+        "unfolded": (Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 3, 5, 2),
         "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
         "by_tap": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 4, 4, 4),
@@ -210,30 +210,30 @@ def test_another_platform_may_take_the_forms_for_cpus():
         nn.kernels.use("tpu", forms="METAL")
 
 
-def gradients(x, kernel):
-    """The gradients of a convolution that is worth a loop over chunks of the batch."""
-    return jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a))), (0, 1))(x, kernel)
+def kernel_gradient_of_tiles(x, kernel):
+    """The gradient of a kernel whose windows are written out in chunks of the batch if it is large."""
+    return jax.grad(lambda kernel: jnp.sum(jnp.sin(conv(x, kernel, strides=2))))(kernel)
 
 
 def test_a_batch_is_cut_into_chunks_only_on_one_device():
-    x, kernel = jnp.asarray(rng_array(32, 18, 18, 64)), jnp.asarray(rng_array(3, 3, 64, 64, seed=1))
+    x, kernel = jnp.asarray(rng_array(40, 8, 8, 20)), jnp.asarray(rng_array(2, 2, 20, 24, seed=1))
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
-    alone, apart = (jax.jit(gradients).lower(a, kernel) for a in (x, spread))
-    assert alone.as_text().count("stablehlo.while") == 1
+    with patch.object(batches, "FLOATS", x.size // 2), patch.object(conditions, "CHUNK_FLOATS", x.size // 4):
+        alone, apart = (jax.jit(kernel_gradient_of_tiles).lower(a, kernel) for a in (x, spread))
+    assert alone.as_text().count("stablehlo.while") == 2  # of the values too
     assert apart.as_text().count("stablehlo.while") == 0
-    assert_close(apart.compile()(spread, kernel), alone.compile()(x, kernel), terms=32 * 16 * 16)
+    assert_close(apart.compile()(spread, kernel), alone.compile()(x, kernel), terms=40 * 16)
 
 
-def test_an_empty_batch_of_a_size_that_would_be_cut():
-    x, kernel = jnp.ones((0, 8, 8, 64)), jnp.ones((3, 3, 64, 64))
-    assert jax.jit(conv)(x, kernel).shape == (0, 6, 6, 64)
-    assert all((g == 0).all() for g in jax.jit(gradients)(x, kernel))
+def test_an_empty_batch_of_tiles():
+    x, kernel = jnp.ones((0, 8, 8, 4)), jnp.ones((2, 2, 4, 6))
+    assert (jax.jit(kernel_gradient_of_tiles)(x, kernel) == 0).all()
 
 
 def test_a_prime_number_of_small_images_is_not_cut():
-    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((127, 8, 8, 64), (3, 3, 64, 64)))
-    assert "stablehlo.while" not in jax.jit(gradients).lower(x, kernel).as_text()
+    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((127, 32, 32, 20), (2, 2, 20, 24)))
+    assert "stablehlo.while" not in jax.jit(kernel_gradient_of_tiles).lower(x, kernel).as_text()
 
 
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make

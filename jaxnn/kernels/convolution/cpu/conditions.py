@@ -31,9 +31,6 @@ ODD_SLOW = 16, 32
 #: channels there.
 BLOCK_KERNEL_CHANNELS, BLOCK_KERNEL_BATCH = 15, 16
 
-#: The fewest input and output channels from which XLA's kernel gradient has only a third of the rate of its
-#: matrix product.
-UNFOLDED_KERNEL_CHANNELS = 16, 17
 #: *Unfolding a problem that is small: the fewest and the most floats that are written out.
 UNFOLDED_FLOATS = 4_000, 1_000_000
 #: *The most taps, and the fewest and most input channels, at which that beats XLA's convolution.
@@ -42,8 +39,8 @@ UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
 UNFOLDED_KERNEL_FEW = 8
 #: *Up to this many output channels, if there are twice as many input channels, XLA is nearly idle.
 UNFOLDED_NARROW = 16
-#: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, and in each chunk.
-CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
+#: The fewest floats for which a round of a loop over chunks of the batch pays.
+CHUNK_FLOATS = 200_000
 
 #: Depthwise: the most outputs per channel, and the most taps that are written out one by one.
 DEPTHWISE_MULTIPLIER, DEPTHWISE_TAPS = 4, 64
@@ -67,10 +64,6 @@ LINE = (
     f"2 to {BLOCK_OUTPUTS}"
 )
 DEPTHWISE = "groups of one input channel"
-CHUNKS = (
-    f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
-    "on one device"
-)
 FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
 THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
 TILES = f"windows side by side, with at least {TILE_LINE} values on a line"
@@ -79,8 +72,7 @@ NARROW = (
     f"up to {UNFOLDED_NARROW} output channels and twice as many input channels, "
     f"at least {UNFOLDED_CHANNELS[0]}"
 )
-SMALL = f"in {UNFOLDED_FLOATS[0]:,} to {UNFOLDED_FLOATS[1]:,} floats"
-MANY_KERNEL = "from {} input and {} output channels on, {}".format(*UNFOLDED_KERNEL_CHANNELS, CHUNKS)
+SMALL = f"up to {UNFOLDED_FLOATS[1]:,} floats written, on one device"
 
 
 def one_group(p: Problem) -> bool:
@@ -145,23 +137,17 @@ def unfolded_floats(p: Problem) -> int:
     return unfolded.floats(p.settings, p.c_in, p.c_out)
 
 
-def chunks_pay(p: Problem) -> bool:
-    """Whether the batch is enough work to be split into chunks, and each chunk that fits into the cache too.
+def tiles(p: Problem) -> bool:
+    """Whether windows lie side by side, so that unfolding copies x once.
 
     A loop over a batch that is sharded would gather it. A batch of a prime number of small images has no good
     chunks.
     """
-    floats, work = unfolded_floats(p), prod(p.settings.out) * p.taps * p.c_in * p.c_out
-    if p.devices > 1 or p.batch < 2 or floats > batches.FLOATS or p.batch * work < CHUNKED_WORK:
+    if p.devices > 1 or not unfolded.are_tiles(p.settings) or not long_lines(p):
         return False
+    floats = unfolded_floats(p)
     few = batches.examples(p.batch, floats)
-    return few == p.batch or few * work >= CHUNK_WORK
-
-
-def tiles(p: Problem) -> bool:
-    """Whether windows lie side by side, so that unfolding copies x once."""
-    small = p.devices == 1 and unfolded_floats(p) <= batches.FLOATS
-    return unfolded.are_tiles(p.settings) and long_lines(p) and small
+    return floats <= batches.FLOATS and (few >= p.batch or few * floats >= CHUNK_FLOATS)
 
 
 def long_lines(p: Problem) -> bool:
@@ -171,13 +157,17 @@ def long_lines(p: Problem) -> bool:
 
 def few_taps(p: Problem) -> bool:
     few, many = UNFOLDED_CHANNELS
-    return p.taps <= UNFOLDED_FEW_TAPS and few <= p.c_in <= many and _small(p)
+    return p.taps <= UNFOLDED_FEW_TAPS and few <= p.c_in <= many and small(p, UNFOLDED_FLOATS[0])
 
 
 def narrow(p: Problem) -> bool:
-    return p.c_out <= UNFOLDED_NARROW and max(2 * p.c_out, UNFOLDED_CHANNELS[0]) <= p.c_in and _small(p)
+    return (
+        p.c_out <= UNFOLDED_NARROW
+        and max(2 * p.c_out, UNFOLDED_CHANNELS[0]) <= p.c_in
+        and small(p, UNFOLDED_FLOATS[0])
+    )
 
 
-def _small(p: Problem) -> bool:
-    least, most = UNFOLDED_FLOATS
-    return p.devices == 1 and least <= p.batch * unfolded_floats(p) <= most
+def small(p: Problem, least: int = 0) -> bool:
+    """Whether what unfolding writes out stays in the cache, and is at least so much."""
+    return p.devices == 1 and least <= p.batch * unfolded_floats(p) <= UNFOLDED_FLOATS[1]

@@ -34,10 +34,8 @@ def _by_tap(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    least_in, least_out = on.UNFOLDED_KERNEL_CHANNELS
-    many = p.c_in >= least_in and p.c_out >= least_out and on.chunks_pay(p)
     few = p.c_in <= on.UNFOLDED_KERNEL_FEW and on.few_taps(p)
-    return on.tiles(p) or few or on.narrow(p) or many
+    return on.tiles(p) or few or on.narrow(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -129,9 +127,9 @@ KERNEL_GRADIENT = (
         on.unfolded_fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.TILES}; {on.SMALL}: "
-        f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, on.UNFOLDED_CHANNELS[0], on.UNFOLDED_KERNEL_FEW)}, "
-        f"or {on.NARROW}; {on.MANY_KERNEL}",
+        when=f"{on.TILES}, on one device; {on.SMALL}: "
+        f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, on.UNFOLDED_CHANNELS[0], on.UNFOLDED_KERNEL_FEW)}; "
+        f"{on.NARROW}",
     ),
     *(
         guarded(form, lax_forms.kernel_gradient)

@@ -1,9 +1,9 @@
 """Convolution as matrix products of unfolded windows, a few examples at a time.
 
-On CPUs XLA's kernel gradient has half the rate of its matrix product or less, and in JAX 0.10 so has its
-convolution where channels are few, since it runs on one core. With windows written side by side as rows both
-become matrix products. The windows of a whole batch are many times larger than the batch and would have to
-come from memory; those of a few examples stay in the cache.
+With windows written side by side as rows a convolution and its kernel's gradient become matrix products. That
+pays where windows lie side by side anyway, or where XLA's convolution is nearly idle, since it computes
+output channels side by side and they are few. The windows of a large batch would have to come from memory;
+those of a few examples stay in the cache.
 """
 
 from collections.abc import Sequence
