@@ -306,7 +306,7 @@ def test_batch_norm_over_devices_counts_the_steps_of_all():
 def test_forward_mode_vmap_and_second_derivatives():
     net = nn.serial(nn.conv(2, 4, strides=2, padding="SAME"), nn.batch_norm(), nn.attention_pool())
     x = np.nan_to_num(drawn(TYPICAL[0], T))
-    params = net.init(jax.random.key(0), (x, LENGTHS))
+    params = random_params(net, (x, LENGTHS))
 
     def loss(x):
         return jnp.sum(jnp.sin(net.train(params, (x, LENGTHS))[0]))
@@ -318,7 +318,7 @@ def test_forward_mode_vmap_and_second_derivatives():
     backward = plain_jit(jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), v)))(x)
     assert_close(forward, backward)
     both = plain_jit(jax.vmap(lambda x: net.apply(params, (x, LENGTHS))))(np.stack([x, 2 * x]))
-    assert_close(both[1], net.apply(params, (2 * x, LENGTHS)))
+    assert_close(both[1], plain_jit(net.apply)(params, (2 * x, LENGTHS)))
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
@@ -326,7 +326,7 @@ def test_a_causal_convolution_in_pieces_equals_the_whole(lengths):
     """With lengths, each sequence goes on from its own end."""
     layer = nn.conv(3, 3, dilation=2, padding="CAUSAL")
     x = np.nan_to_num(drawn(TYPICAL[0], T))
-    params = layer.init(jax.random.key(0), x)
+    params = random_params(layer, x)
     step, more = layer.stream(params, 2 * T), rng_array(N, 3, C, seed=8)
     _, carry = step(x if lengths is None else (x, lengths), None)
     y, _ = step(more, carry)
@@ -339,18 +339,18 @@ def test_a_causal_convolution_in_pieces_equals_the_whole(lengths):
 def test_a_residual_and_branches_keep_the_lengths():
     x = (np.nan_to_num(drawn(TYPICAL[0], T)), LENGTHS)
     net = nn.residual(nn.lstm(C), shortcut=nn.dense(C))
-    y, lengths = net.apply(net.init(jax.random.key(0), x), x)
+    y, lengths = net.apply(random_params(net, x), x)
     assert y.shape == (N, T, C)
     assert lengths is LENGTHS
     pair = nn.parallel(nn.dense(2), nn.global_avg_pool)
-    (y, _), mean = pair.apply(pair.init(jax.random.key(0), x), x)
+    (y, _), mean = pair.apply(random_params(pair, x), x)
     assert (y.shape, mean.shape) == ((N, T, 2), (N, C))
 
 
 def test_sequences_without_lengths_are_as_x_alone():
     x = rng_array(N, T, C)
     for layer in (nn.dense(2), nn.conv(2, 3), nn.layer_norm(), nn.max_pool(2), nn.batch_norm()):
-        params = layer.init(jax.random.key(0), x)
+        params = random_params(layer, x)
         assert_close(layer.apply(params, nn.Sequences(x)), layer.apply(params, x))
 
 
