@@ -65,7 +65,18 @@ def state_dict(name):
 
 
 #: What takes long to compile, and is made of what the others are made of.
-LONG = ("alexnet", "vgg", "resnet-bottleneck", "efficientnet", "convnext", "densenet", "vit", "lstm_tagger")
+LONG = (
+    "alexnet",
+    "vgg",
+    "resnet-bottleneck",
+    "efficientnet",
+    "convnext",
+    "densenet",
+    "vit",
+    "lstm_tagger",
+    "mobilenet_v2",
+    "dcgan_discriminator",
+)
 #: The net that runs in both modes by default; the others train alone.
 BOTH = ("kinds",)
 
