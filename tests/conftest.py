@@ -82,7 +82,7 @@ class Programs:
     """The programs that were compiled since the caches were last cleared, and how."""
 
     #: Each takes about two megabytes, and the suite compiles tens of thousands.
-    most = 500
+    most = 400
     count = 0
 
     def counted(self, event, seconds, **_):
