@@ -93,7 +93,7 @@ def test_every_form_of_three_axes():
 #: Per pass, settings, channels and batch that are computed in each form.
 CHOSEN = {
     "forward": {
-        "unfolded": (Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 3, 5, 2),
+        "unfolded": (Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 4, 5, 2),
         "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 16, 32, 4),
         "lax": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
@@ -111,7 +111,7 @@ CHOSEN = {
     },
     "kernel_gradient": {
         "zeros": (Settings((5,), (3,), (1,), ((0, 0),), (1,)), 2, 2, 0),
-        "unfolded": (Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 3, 5, 2),
+        "unfolded": (Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 4, 5, 2),
         "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
         "by_tap": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 4, 4, 4),

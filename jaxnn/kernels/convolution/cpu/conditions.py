@@ -54,7 +54,8 @@ BY_TAP_PLACES = 200
 AT_ONCE_PAIRS = 1024
 #: *The most channels of x at which XLA's own dilation of y beats all phases at once, and beats phases.
 DILATED_CHANNELS = 4, 8
-#: *Windows that lie side by side are read and written in pieces of one line; the fewest values in a piece.
+#: *Windows that lie side by side are read and written in pieces, the lines of one window: slow ones, unless
+#: they hold a multiple of so many values.
 TILE_LINE = 4
 
 #: The same in words.
@@ -66,7 +67,7 @@ LINE = (
 DEPTHWISE = "groups of one input channel"
 FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
 THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
-TILES = f"windows side by side, with at least {TILE_LINE} values on a line"
+TILES = f"windows side by side, their lines a multiple of {TILE_LINE} values"
 FEW_TAPS = "up to {} taps of {} to {} input channels"
 NARROW = (
     f"up to {UNFOLDED_NARROW} output channels and twice as many input channels, "
@@ -143,16 +144,16 @@ def tiles(p: Problem) -> bool:
     A loop over a batch that is sharded would gather it. A batch of a prime number of small images has no good
     chunks.
     """
-    if p.devices > 1 or not unfolded.are_tiles(p.settings) or not long_lines(p):
+    if p.devices > 1 or not unfolded.are_tiles(p.settings) or not whole_pieces(p):
         return False
     floats = unfolded_floats(p)
     few = batches.examples(p.batch, floats)
     return floats <= batches.FLOATS and (few >= p.batch or few * floats >= CHUNK_FLOATS)
 
 
-def long_lines(p: Problem) -> bool:
-    """Whether a line of one window holds enough values to be copied as a piece."""
-    return p.c_in * p.settings.window[-1] >= TILE_LINE
+def whole_pieces(p: Problem) -> bool:
+    """Whether the lines of a window are quickly copied."""
+    return p.c_in * p.settings.window[-1] % TILE_LINE == 0
 
 
 def few_taps(p: Problem) -> bool:

@@ -26,7 +26,7 @@ def _stamps_fit(p: Problem) -> bool:
 
 
 def _stamps_pay(p: Problem) -> bool:
-    return _strided(p) and on.long_lines(p)
+    return _strided(p) and on.whole_pieces(p)
 
 
 def _stamps(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -106,7 +106,7 @@ INPUT_GRADIENT = (
                 _stamps_fit,
                 _stamps_pay,
                 needs="one group and windows that do not overlap",
-                when=f"a stride above 1, and lines of at least {on.TILE_LINE} values",
+                when=f"a stride above 1, lines of a window a multiple of {on.TILE_LINE} values",
             ),
             Form(
                 "dilated",
