@@ -140,6 +140,13 @@ def test_windows_are_unfolded_where_that_writes_little(which, kind):
     assert choose(forms, problem_of(which, a, b, s, devices=2)).name != "unfolded"
 
 
+def test_with_many_phases_the_input_is_dilated():
+    s, c_in, c_out, n = Settings((10, 10), (4, 4), (3, 3), ((0, 0),) * 2, (1, 1)), 32, 64, 2
+    problem = problem_of("input_gradient", *operands(s, c_in, c_out, n)["input_gradient"], s)
+    assert choose(FORMS["cpu"]["input_gradient"], problem).name == "dilated"
+    assert choose(FORMS["cpu"]["input_gradient"], problem._replace(c_in=33)).name == "phases"
+
+
 @pytest.mark.parametrize(
     ("which", "name"), [(which, name) for which, names in CHOSEN.items() for name in names]
 )

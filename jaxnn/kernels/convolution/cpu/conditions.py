@@ -54,6 +54,9 @@ BY_TAP_PLACES = 200
 AT_ONCE_PAIRS = 1024
 #: *The most channels of x at which XLA's own dilation of y beats all phases at once, and beats phases.
 DILATED_CHANNELS = 4, 8
+#: *From so many phases on (a stride of 3 on two axes) they have few taps each, and it beats both up to this
+#: many channels of x.
+DILATED_PHASES, DILATED_MANY = 9, 32
 #: *Windows that lie side by side are read and written in pieces, the lines of one window: slow ones, unless
 #: they hold a multiple of so many values.
 TILE_LINE = 4

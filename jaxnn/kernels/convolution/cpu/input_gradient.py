@@ -51,6 +51,8 @@ def _dilated_fits(p: Problem) -> bool:
 
 
 def _dilated_pays(p: Problem) -> bool:
+    if prod(p.settings.strides) >= on.DILATED_PHASES:
+        return p.c_in <= on.DILATED_MANY
     few, most = on.DILATED_CHANNELS
     return _strided(p) and p.c_in <= (few if _at_once_pays(p) else most)
 
@@ -114,9 +116,8 @@ INPUT_GRADIENT = (
                 _dilated_fits,
                 _dilated_pays,
                 needs="one group and no dilation",
-                when="a stride above 1, at most {} channels of x; {} where at_once does not pay".format(
-                    *on.DILATED_CHANNELS
-                ),
+                when="a stride above 1, at most {} channels of x; {} where at_once does not pay; {} from {} "
+                "phases on".format(*on.DILATED_CHANNELS, on.DILATED_MANY, on.DILATED_PHASES),
             ),
             Form(
                 "at_once",
