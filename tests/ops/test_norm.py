@@ -201,6 +201,21 @@ def test_many_far_rows_are_right_to_a_thousandth(rows, value):
     assert_close(y, exact, terms=40)
 
 
+def test_a_row_far_from_0_leaves_the_others_as_they_are():
+    near = rng_array(6, 300)
+    op = jax.jit(partial(norm.layer_norm, epsilon=1e-12, implementation="checked"))
+    for far in (1e4 + 0.01 * near[2], 30 + near[2], np.float32(np.nan), np.float32(np.inf)):
+        x = near.copy()
+        x[2] = far
+        y = np.asarray(op(x))
+        np.testing.assert_array_equal(np.delete(y, 2, 0), np.delete(op(near), 2, 0))
+        expected = np.float64(np.nan)
+        if np.isfinite(x).all():
+            row = x[2:3].astype(np.float64)
+            expected = reference.layer_norm(row, np.ones(300), np.zeros(300), (1,), 1e-12)
+        np.testing.assert_allclose(y[2:3], expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -123.456])
 def test_many_equal_rows_give_the_bias(value):
     x = jnp.full((4096, 37), value, jnp.float32)

@@ -21,6 +21,9 @@ from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.linear_map import with_transpose
 from jaxnn.kernels.reduction import Axes, broadcast, sum_over
 
+#: Means of at most so many deviations keep their digits without a second number.
+FAR = 4
+
 
 class Scope(NamedTuple):
     """Which values share a statistic: those along ``axes``.
@@ -71,6 +74,27 @@ def plain(x: jax.Array, axes: Axes) -> Moments:
     rest = jnp.mean(rests, axes, keepdims=True)
     var = jnp.mean(lax.square(rests), axes, keepdims=True) - lax.square(rest)
     return Moments(middle, rest, jnp.maximum(var, 0))
+
+
+def checked(x: jax.Array, axes: Axes) -> Moments:
+    """As ``plain``, but what is left after the mean is summed only if the mean of some row is far from 0.
+
+    A mean of at most ``FAR`` deviations has a rounding error as small as those of the values. Rows that are
+    near stay as they are, whatever the others hold.
+    """
+    wide = widened(x)
+    middle = lax.stop_gradient(jnp.mean(wide, axes, keepdims=True))
+    var = jnp.mean(lax.square(wide - middle), axes, keepdims=True)
+    far = lax.abs(middle) > FAR * lax.sqrt(var)
+
+    def where_far(values: jax.Array) -> jax.Array:
+        return jnp.where(far, values, jnp.zeros_like(values))
+
+    def summed(x: jax.Array) -> jax.Array:
+        return where_far(jnp.mean(widened(x) - middle, axes, keepdims=True))
+
+    rest = lax.cond(jnp.any(far), summed, lambda x: where_far(middle), x)
+    return Moments(middle, rest, jnp.maximum(var - lax.square(rest), 0))
 
 
 def centred(wide: jax.Array, middle: jax.Array, rest: jax.Array, scope: Scope) -> jax.Array:

@@ -12,7 +12,7 @@ from jaxnn.kernels.choice import Form
 from jaxnn.kernels.dtypes import accumulator, widened
 from jaxnn.kernels.lowering.operation import apply, check_form, operation, over_members
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
-from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, mean, plain, shifted
+from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, checked, mean, plain, shifted
 from jaxnn.kernels.reduction import MANY_ROWS, by_slices, many_rows
 
 #: Rows of at most this many values are summed by the library: in 0.7 to 1.0 of the time of slices for 2,048
@@ -43,17 +43,28 @@ def _fits(p: Problem) -> bool:
 def _library_pays(p: Problem) -> bool:
     """XLA's library for CPUs does many rows a few at a time, and all that the values need of them.
 
-    Of fewer it takes the sums, faster than those of differences from one value, which must be computed first.
-    Only sums by slices of long rows are faster still. The derivative reads the moments too, and the library's
-    calls return one result each.
+    The derivative reads the moments too, and the library's calls return one result each.
+    """
+    return many_rows(p) and not p.settings.in_derivative
+
+
+def _check_pays(p: Problem) -> bool:
+    """The library's sums of fewer rows are faster than those of differences, which must be computed first.
+
+    Only sums by slices of long rows are faster still. What is checked is sent between devices, and ``vmap``
+    turns a branch into both.
     """
     (x,) = p.types
     long = by_slices(x, p.settings.axes) and x.shape[-1] > SHORT_ROW
-    return not p.settings.in_derivative and (many_rows(p) or not long)
+    return not (long or p.settings.in_derivative) and p.devices == 1 and not p.params["mapped"]
 
 
 def _plain(p: Problem, x: jax.Array) -> Moments:
     return plain(x, p.settings.axes)
+
+
+def _checked(p: Problem, x: jax.Array) -> Moments:
+    return checked(x, p.settings.axes)
 
 
 def _shifted(p: Problem, x: jax.Array) -> Moments:
@@ -66,18 +77,20 @@ def _types(scope: Scope, x: Any) -> list[Any]:
 
 
 _ROWS = "the last axis alone"
-_WHEN = f"values, of {MANY_ROWS} or where sums by slices don't pay"
+_FEW = "values alone, where sums by slices don't pay"
 _PLAIN = Form("lax", _plain, _fits, needs=_ROWS)
+_CHECKED = Form("checked", _checked, _fits, needs=_ROWS)
 _SHIFTED = Form("shifted", _shifted)
 _MOMENTS = operation(
     "moments",
     type_of=_types,
     forms={
         "cpu": (
-            _PLAIN._replace(pays=_library_pays, when=_WHEN),
+            _PLAIN._replace(pays=_library_pays, when=f"{MANY_ROWS}, for values"),
+            _CHECKED._replace(pays=_check_pays, when=_FEW),
             _SHIFTED,
         ),
-        DEFAULT: (_PLAIN, _SHIFTED),
+        DEFAULT: (_PLAIN, _SHIFTED, _CHECKED),
     },
     several=True,
     read_as="shifted",
