@@ -24,10 +24,6 @@ from jaxnn.ops.checks import floating, integer, refusal, spatial
 from jaxnn.ops.norm_arguments import finished, fitted, positive
 from jaxnn.ops.sequences import checked_lengths, real_only, real_steps
 
-#: A single group of fewer channels is summed as one row per example: XLA does not vectorise sums per channel
-#: of so few.
-FEW_CHANNELS = 16
-
 
 def batch_norm(
     x: ArrayLike,
@@ -329,11 +325,6 @@ def _group_norm(
     rule = f"at least 1 and divide the {channels} channels"
     if channels % integer(op, "groups", groups, least=1):
         raise ValueError(refusal(op, "groups", rule, groups))
-    if groups == 1 and channels < FEW_CHANNELS:
-        scope = _several(op, x, Scope(tuple(range(1, x.ndim))))
-        x, real = _real(op, x, lengths)
-        y = _normalised(op, x, scope, None, None, epsilon, real)[0]
-        return _kept(finished(op, x, y, (x.ndim - 1,), scale, bias), real)
     scope = _several(op, x, Scope(tuple(range(1, x.ndim - 1)), share=channels // groups))
     x, real = _real(op, x, lengths)
     y = _normalised(op, x, scope, scale, bias, epsilon, real)[0]

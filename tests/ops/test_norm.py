@@ -139,8 +139,7 @@ def test_gradients_within_an_example():
     x = rng_array(2, 3, 4, dtype=np.float64)
     check(lambda x: norm.layer_norm(x, *given), lambda x: reference.layer_norm(x, *meant, (2,), 1e-5), x)
     check(lambda x: norm.rms_norm(x, given[0]), lambda x: reference.rms_norm(x, meant[0], (2,), 1e-5), x)
-    for n in (1, 2):
-        check(lambda x: norm.group_norm(x, n, *given), lambda x: reference.group_norm(x, n, *meant, 1e-5), x)  # noqa: B023
+    check(lambda x: norm.group_norm(x, 2, *given), lambda x: reference.group_norm(x, 2, *meant, 1e-5), x)
     check(lambda x: norm.instance_norm(x, *given), lambda x: reference.instance_norm(x, *meant, 1e-5), x)
 
 
