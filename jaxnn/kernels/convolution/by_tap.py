@@ -76,7 +76,8 @@ def _starts(s: Settings) -> jax.Array:
 def _read(x: jax.Array, start: jax.Array, s: Settings) -> jax.Array:
     """The values of the padded input that the tap starting at ``start`` reads: (N, *out, C)."""
     reach = ((n - 1) * step + 1 for n, step in zip(s.out, s.strides, strict=True))
-    read = lax.dynamic_slice(x, (0, *start, 0), (x.shape[0], *reach, x.shape[-1]))
+    first = np.zeros((), start.dtype)  # where x64 is on, a Python 0 would be of another dtype than the starts
+    read = lax.dynamic_slice(x, (first, *start, first), (x.shape[0], *reach, x.shape[-1]))
     return lax.slice(read, (0,) * x.ndim, read.shape, (1, *s.strides, 1))
 
 
