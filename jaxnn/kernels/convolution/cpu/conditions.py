@@ -7,6 +7,8 @@ compare single passes in JAX 0.10.2 with AVX-512 and in 0.12.0.1 with AVX2, over
 
 from math import prod
 
+import jax
+
 from jaxnn.kernels.convolution.cpu import batches, unfolded
 from jaxnn.kernels.convolution.problem import Problem, Settings
 
@@ -39,7 +41,15 @@ UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
 UNFOLDED_KERNEL_FEW = 8
 #: *Up to this many output channels, if there are twice as many input channels, XLA is nearly idle.
 UNFOLDED_NARROW = 16
-#: The fewest floats for which a round of a loop over chunks of the batch pays.
+#: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
+#: it uses all, and unfolding is slower), and the most taps that are written out one by one.
+UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
+#: The fewest input and output channels, and the most pairs, at which XLA's kernel gradient has half the rate
+#: of its matrix product or less.
+UNFOLDED_KERNEL_CHANNELS, UNFOLDED_KERNEL_PAIRS = (16, 17), 8192
+#: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, in each chunk.
+CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
+#: The fewest floats for which a round of such a loop pays where windows lie side by side.
 CHUNK_FLOATS = 200_000
 
 #: Depthwise: the most outputs per channel, and the most taps that are written out one by one.
@@ -75,6 +85,15 @@ FEW_TAPS = "up to {} taps of {} to {} input channels"
 NARROW = (
     f"up to {UNFOLDED_NARROW} output channels and twice as many input channels, "
     f"at least {UNFOLDED_CHANNELS[0]}"
+)
+CHUNKS = (
+    f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
+    "on one device"
+)
+MANY = f"JAX below 0.11, {UNFOLDED_PAIRS[0]:,} to {UNFOLDED_PAIRS[1]:,} pairs of channels, {CHUNKS}"
+MANY_KERNEL = (
+    "from {} input and {} output channels on, ".format(*UNFOLDED_KERNEL_CHANNELS)
+    + f"up to {UNFOLDED_KERNEL_PAIRS:,} pairs of them, {CHUNKS}"
 )
 SMALL = f"up to {UNFOLDED_FLOATS[1]:,} floats written, on one device"
 
@@ -141,12 +160,21 @@ def unfolded_floats(p: Problem) -> int:
     return unfolded.floats(p.settings, p.c_in, p.c_out)
 
 
-def tiles(p: Problem) -> bool:
-    """Whether windows lie side by side, so that unfolding copies x once.
+def chunks_pay(p: Problem) -> bool:
+    """Whether the batch is enough work to be split into chunks, and each chunk that fits into the cache too.
 
     A loop over a batch that is sharded would gather it. A batch of a prime number of small images has no good
     chunks.
     """
+    floats, work = unfolded_floats(p), prod(p.settings.out) * p.taps * p.c_in * p.c_out
+    if p.devices > 1 or p.batch < 2 or floats > batches.FLOATS or p.batch * work < CHUNKED_WORK:
+        return False
+    few = batches.examples(p.batch, floats)
+    return few == p.batch or few * work >= CHUNK_WORK
+
+
+def tiles(p: Problem) -> bool:
+    """Whether windows lie side by side, so that unfolding copies x once."""
     if p.devices > 1 or not unfolded.are_tiles(p.settings) or not whole_pieces(p):
         return False
     floats = unfolded_floats(p)
@@ -157,6 +185,21 @@ def tiles(p: Problem) -> bool:
 def whole_pieces(p: Problem) -> bool:
     """Whether the lines of a window are quickly copied."""
     return p.c_in * p.settings.window[-1] % TILE_LINE == 0
+
+
+def many(p: Problem) -> bool:
+    """Whether XLA's convolution of many channels leaves cores idle."""
+    least, most = UNFOLDED_PAIRS
+    slow = jax.__version_info__ < UNFOLDED_BELOW and least <= p.c_in * p.c_out <= most
+    short = unfolded.is_by_rows(p.settings) or p.taps <= UNFOLDED_TAPS
+    return slow and short and chunks_pay(p)
+
+
+def many_in_kernel(p: Problem) -> bool:
+    """The same of its kernel gradient."""
+    least_in, least_out = UNFOLDED_KERNEL_CHANNELS
+    slow = p.c_in >= least_in and p.c_out >= least_out and p.c_in * p.c_out <= UNFOLDED_KERNEL_PAIRS
+    return slow and chunks_pay(p)
 
 
 def few_taps(p: Problem) -> bool:

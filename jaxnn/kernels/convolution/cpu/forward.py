@@ -146,7 +146,7 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 
 def unfolded_pays(p: Problem) -> bool:
     narrow = unfolded.is_by_rows(p.settings) and p.c_in <= on.UNFOLDED_CHANNELS[1] and on.narrow(p)
-    return (on.tiles(p) and on.small(p)) or on.few_taps(p) or narrow
+    return (on.tiles(p) and on.small(p)) or on.few_taps(p) or narrow or on.many(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -167,7 +167,7 @@ FORWARD = (
         needs=on.TWO_AXES,
         when=f"{on.SMALL}: {on.TILES}; "
         f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, *on.UNFOLDED_CHANNELS)}; {on.NARROW} and "
-        f"at most {on.UNFOLDED_CHANNELS[1]}, at a stride of 1",
+        f"at most {on.UNFOLDED_CHANNELS[1]}, at a stride of 1; {on.MANY}",
     ),
     *(
         guarded(form, lax_forms.forward)

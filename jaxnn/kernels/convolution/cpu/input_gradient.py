@@ -67,7 +67,8 @@ def _swapped(p: Problem) -> Problem:
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    return not _strided(p) and unfolded_pays(_swapped(p))
+    back = _swapped(p)
+    return on.many(back) if _strided(p) else unfolded_pays(back)
 
 
 def _unfolded(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -136,7 +137,7 @@ INPUT_GRADIENT = (
         on.unfolded_fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when="where it is taken for the convolution from y to x; a stride of 1",
+        when="where it is taken for the convolution from y to x; with a stride, only for many channels",
     ),
     guarded(Form("phases", _phases, zeros=_phases_zeros), _exact, data=1),
     plain(lax_forms.input_gradient),

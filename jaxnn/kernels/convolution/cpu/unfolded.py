@@ -1,9 +1,9 @@
 """Convolution as matrix products of unfolded windows, a few examples at a time.
 
 With windows written side by side as rows a convolution and its kernel's gradient become matrix products. That
-pays where windows lie side by side anyway, or where XLA's convolution is nearly idle, since it computes
-output channels side by side and they are few. The windows of a large batch would have to come from memory;
-those of a few examples stay in the cache.
+pays where windows lie side by side anyway; where XLA's convolution is nearly idle, since it computes output
+channels side by side and they are few; and where it runs on one core. The windows of a large batch would have
+to come from memory; those of a few examples stay in the cache.
 """
 
 from collections.abc import Sequence
