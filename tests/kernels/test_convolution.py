@@ -140,6 +140,16 @@ def test_windows_are_unfolded_where_that_writes_little(which, kind):
     assert choose(forms, problem_of(which, a, b, s, devices=2)).name != "unfolded"
 
 
+@pytest.mark.parametrize("which", PASSES)
+def test_many_channels_are_unfolded_where_xla_leaves_cores_idle(which):
+    s = Settings((32, 32), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    problem = problem_of(which, *operands(s, 64, 64, 32)[which], s)
+    before = jax.__version_info__ < conditions.UNFOLDED_BELOW
+    assert (choose(FORMS["cpu"][which], problem).name == "unfolded") == before
+    for other in ({"c_out": 256}, {"c_out": 16}, {"devices": 2}, {"batch": 2}):
+        assert choose(FORMS["cpu"][which], problem._replace(**other)).name != "unfolded", other
+
+
 def test_with_many_phases_the_input_is_dilated():
     s, c_in, c_out, n = Settings((10, 10), (4, 4), (3, 3), ((0, 0),) * 2, (1, 1)), 32, 64, 2
     problem = problem_of("input_gradient", *operands(s, c_in, c_out, n)["input_gradient"], s)

@@ -44,9 +44,8 @@ UNFOLDED_NARROW = 16
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
 UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
-#: The fewest input and output channels, and the most pairs, at which XLA's kernel gradient has half the rate
-#: of its matrix product or less.
-UNFOLDED_KERNEL_CHANNELS, UNFOLDED_KERNEL_PAIRS = (16, 17), 8192
+#: The fewest pairs at which unfolding is not slower than XLA's kernel gradient either.
+UNFOLDED_KERNEL_PAIRS = 4096
 #: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, in each chunk.
 CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
 #: The fewest floats for which a round of such a loop pays where windows lie side by side.
@@ -91,10 +90,6 @@ CHUNKS = (
     "on one device"
 )
 MANY = f"JAX below 0.11, {UNFOLDED_PAIRS[0]:,} to {UNFOLDED_PAIRS[1]:,} pairs of channels, {CHUNKS}"
-MANY_KERNEL = (
-    "from {} input and {} output channels on, ".format(*UNFOLDED_KERNEL_CHANNELS)
-    + f"up to {UNFOLDED_KERNEL_PAIRS:,} pairs of them, {CHUNKS}"
-)
 SMALL = f"up to {UNFOLDED_FLOATS[1]:,} floats written, on one device"
 
 
@@ -196,10 +191,8 @@ def many(p: Problem) -> bool:
 
 
 def many_in_kernel(p: Problem) -> bool:
-    """The same of its kernel gradient."""
-    least_in, least_out = UNFOLDED_KERNEL_CHANNELS
-    slow = p.c_in >= least_in and p.c_out >= least_out and p.c_in * p.c_out <= UNFOLDED_KERNEL_PAIRS
-    return slow and chunks_pay(p)
+    """Whether unfolding is not slower than XLA's kernel gradient either."""
+    return p.c_in * p.c_out >= UNFOLDED_KERNEL_PAIRS and many(p)
 
 
 def few_taps(p: Problem) -> bool:

@@ -129,7 +129,7 @@ KERNEL_GRADIENT = (
         needs=on.TWO_AXES,
         when=f"{on.TILES}, on one device; {on.SMALL}: "
         f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, on.UNFOLDED_CHANNELS[0], on.UNFOLDED_KERNEL_FEW)}; "
-        f"{on.NARROW}; {on.MANY_KERNEL}",
+        f"{on.NARROW}; {on.MANY}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
     ),
     *(
         guarded(form, lax_forms.kernel_gradient)
