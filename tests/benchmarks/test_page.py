@@ -247,14 +247,6 @@ def test_a_row_that_lacks_a_field_is_named(tmp_path):
     assert run(row()).progress == {}
 
 
-def test_report_says_who_has_no_summary(tmp_path, capsys):
-    path = str(replace(full(ROWS[-1]), program="conformance").save(tmp_path))
-    with pytest.raises(SystemExit):
-        report.main([path])
-    assert "one of conformance has --full and --html FILE" in capsys.readouterr().err
-    assert "conv 2-d" in report.main([path, "--full"])
-
-
 def test_report_writes_the_page_of_named_files(tmp_path, capsys):
     path = full(*ROWS).save(tmp_path)
     report.main([str(path), "--html", str(tmp_path / "page.html")])
