@@ -176,6 +176,8 @@ SUMMARIES: dict[str, tuple[str, Callable[[Run], str]]] = {
 PROGRAMS = tuple(SUMMARIES)
 #: Of these, how often another is ahead is counted.
 RACES = ("ops", "training", "generation")
+#: What was chosen by more words than these is not named in a title.
+FEW_WORDS = 3
 
 
 def title(run: Run) -> str:
@@ -187,9 +189,14 @@ def title(run: Run) -> str:
         _shapes(run),
         places.pop() if len(places) == 1 else "",
         _depths(run) if run.program == "overhead" else "",
-        f"beside {', '.join(names)}" if (names := others(run.rows)) else "",
+        f"beside {', '.join(names)}" if (names := _beside(run)) else "",
     ]
     return ", ".join(filter(None, words))
+
+
+def _beside(run: Run) -> list[str]:
+    """The other libraries; those who take part in ``forms`` are forms."""
+    return [] if run.program == "forms" else [name for name in others(run.rows) if name != "fit"]
 
 
 def _shapes(run: Run) -> str:
@@ -202,7 +209,7 @@ def _shapes(run: Run) -> str:
         return f"layers of {', '.join(literal_eval(sets))}, JAX {run.environment['versions']['jax']}"
     words = {"all": "small and real", "real": "real", "small": "small"}
     only = literal_eval(options.get("only", "[]"))
-    named = f"{', '.join(only)}, " if only else ""
+    named = f"{', '.join(only)}, " if 0 < len(only) <= FEW_WORDS else ""
     return f"{named}{words[options['shapes']]} shapes" if options.get("shapes") in words else ""
 
 
