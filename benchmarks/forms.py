@@ -80,19 +80,22 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = 
     """One row per form that fits."""
     kernel, platform = KERNELS[operation.primitive.name], jax.default_backend()
     types = tuple(v.aval for v in operation.invars)
+    if not all(jnp.issubdtype(t.dtype, jnp.floating) for t in types):
+        return []  # what integers mean, another operation says: which value of a window is the largest
     taken, problem = kernel.chosen(kernel.on(platform), types, operation.params, 1)
     forms = [form for form in kernel.on(platform) if form.fits(problem)]
     if len(forms) < 2:
         return []
     rng = np.random.default_rng(0)
-    operands = [jnp.asarray(rng.standard_normal(t.shape), t.dtype) for t in types]
+    # Not around 0: a sum near it would have a large error for its size in any form.
+    operands = [jnp.asarray(rng.normal(0.5, 1.0, t.shape), t.dtype) for t in types]
     calls, rows, expected = {}, [], None
     template = Row(
         "forms", operation.primitive.name.removeprefix("jaxnn_"), case.title, "", "forward", "top", dtype
     )
     for form in reversed(forms):  # the plain form is the last, and the others are compared with it
         call = compiled(form, problem, operands)
-        results = jax.tree.leaves(call())
+        results = [a for a in jax.tree.leaves(call()) if jnp.issubdtype(a.dtype, jnp.floating)]
         got = np.concatenate([np.ravel(np.asarray(result, np.float64)) for result in results])
         expected = got if expected is None else expected
         error = float(np.abs(got - expected).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
@@ -103,7 +106,11 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = 
             calls[form.name] = call
             rows.append(row)
     samples = timing.alternate(calls, rounds=rounds, seconds=seconds)
-    return [timed(row, samples, taken.name) if row.contender in samples else row for row in reversed(rows)]
+    chosen = samples.get(taken.name)
+    return [
+        timed(row, samples[row.contender], chosen) if row.contender in samples else row
+        for row in reversed(rows)
+    ]
 
 
 def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
@@ -113,11 +120,14 @@ def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
     return lambda: jax.block_until_ready(function(*operands))
 
 
-def timed(row: Row, samples: dict[str, timing.Sample], taken: str) -> Row:
-    sample = samples[row.contender]
+def timed(row: Row, sample: timing.Sample, chosen: timing.Sample | None) -> Row:
+    """The row with its times, and over those of the chosen form unless that is wrong."""
     q1, median, q3 = sample.quartiles()
-    low, middle, high = timing.ratio(sample, samples[taken])
-    return replace(row, n=sample.n, q1=q1, median=median, q3=q3, ratio_q1=low, ratio=middle, ratio_q3=high)
+    row = replace(row, n=sample.n, q1=q1, median=median, q3=q3)
+    if chosen is None:
+        return row
+    low, middle, high = timing.ratio(sample, chosen)
+    return replace(row, ratio_q1=low, ratio=middle, ratio_q3=high)
 
 
 def losses(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[float, str]]:

@@ -2,9 +2,10 @@
 
 from math import prod
 
+import jax
 import pytest
 
-from benchmarks import forms, shapes, sweep
+from benchmarks import cases, forms, shapes, sweep
 from benchmarks.record import Row
 from benchmarks.specs import Conv, Norm, Pool, Recurrent, Resize
 
@@ -157,6 +158,23 @@ def test_regret_is_that_of_each_operation_and_of_all():
         "| all | 3 | 33% | 100% | sum, a: other is faster |",
     ]
     assert forms.regret([]) == "no operation had a choice"
+
+
+def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(monkeypatch):
+    (case,) = cases.select("tiny", ["max pool"])
+
+    assert all(
+        row.status == "timed" for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows
+    )
+
+    def wrong_but_for_the_last(form, problem, operands):
+        results = form.compute(problem, *operands)
+        return lambda: results if form.name == "unfolded" else jax.tree.map(lambda y: y + 1, results)
+
+    monkeypatch.setattr(forms, "compiled", wrong_but_for_the_last)
+    (rows, *_) = forms.measure([case], rounds=1, seconds=0.01)
+    assert {row.contender: row.status for row in rows} == {"slices": "wrong", "unfolded": "timed"}
+    assert all(row.ratio is None for row in rows)
 
 
 class Clock:
