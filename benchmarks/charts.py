@@ -82,6 +82,8 @@ def _figures(program: str, rows: Sequence[Row], brief: bool) -> dict[str, Figure
 
 def by_case(rows: Sequence[Row]) -> Figure:
     """A line per case under the heading of its family: each contender's time over jaxnn's, and quartiles."""
+    families = list(dict.fromkeys(row.family for row in rows))
+    rows = sorted(rows, key=lambda row: families.index(row.family))  # random shapes take turns
     groups = [list(members) for _, members in groupby(rows, key=lambda row: row.group)]
     headed = len({members[0].family for members in groups}) < len(groups)
     lines: list[Line] = []

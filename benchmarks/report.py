@@ -33,7 +33,7 @@ START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 def others(rows: Sequence[Row]) -> list[str]:
     """The contenders but jaxnn that were timed, in the usual order."""
     found = {row.contender for row in rows if row.ratio is not None} - {OURS}
-    return sorted(found, key=lambda name: (*contenders.NAMES, name).index(name))
+    return sorted(found, key=lambda name: ((*contenders.NAMES, name).index(name), name))
 
 
 def ratio_cell(ratios: Sequence[float]) -> str:
@@ -202,7 +202,7 @@ def _beside(run: Run) -> list[str]:
 def _shapes(run: Run) -> str:
     """Which shapes; of drawn ones, which are measured to compare versions, the version of JAX too."""
     options = run.environment.get("options", {})
-    if (drawn := options.get("random", "0")) != "0":
+    if (drawn := options.get("random", "None")) != "None":
         version = run.environment["versions"]["jax"]
         return f"{drawn} random shapes of each family, seed {options['seed']}, JAX {version}"
     if (sets := options.get("sets", "[]")) != "[]":
