@@ -134,9 +134,9 @@ def _bias_gradient_batch(
 
     def one(*args: jax.Array) -> jax.Array:
         p = _describe(tuple(map(jax.typeof, args)), {"settings": settings}, 1)
-        result: jax.Array = choose(FORMS["cpu"]["bias_gradient"], p, settings.implementation).compute(
-            p, *args
-        )
+        # Before lowering the platform is not known; either form is right on each.
+        form = choose(FORMS["cpu"]["bias_gradient"], p, settings.implementation)
+        result: jax.Array = form.compute(p, *args)
         return result
 
     return [jax.vmap(one, tuple(dims))(*args)], [0]
