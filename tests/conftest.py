@@ -9,6 +9,8 @@ import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import quick
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -51,7 +53,7 @@ def pytest_addoption(parser):
 
 
 #: Tests of every form, and of every operation in common settings and at the edges of the range: these
-#: compile as users do. All others compile in half the time, since for a program that runs once XLA's
+#: compile as users do. All others compile as ``quick.py`` says, since for a program that runs once XLA's
 #: optimisations cost more than they gain. ``--optimised`` and ``make test-deep`` optimise everywhere.
 OPTIMISED = [
     Path(__file__).parent / name for name in ("kernels", "ops/test_properties.py", "ops/test_edges.py")
@@ -106,6 +108,8 @@ class Programs:
 
 def pytest_configure(config):
     """As a plugin: the hooks of this file itself are not called for the doctests of the package."""
+    quick.install()
+    jax.config.update("jax_disable_most_optimizations", True)  # of what is compiled when modules are imported
     programs = Programs()
     config.pluginmanager.register(programs)
     jax.monitoring.register_event_duration_secs_listener(programs.counted)

@@ -1,6 +1,5 @@
 """Shared by the tests: tolerances by dtype, reproducible arrays, known answers."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -10,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
+
+from tests import quick
 
 KNOWN_ANSWERS = Path(__file__).parent / "known_answers"
 
@@ -82,9 +83,14 @@ def assert_close(
     assert scale is not None or not 0 < max(compared, default=0) <= 1, "all values are tiny: give their scale"
 
 
-#: ``jax.jit`` that compiles in two thirds of the time, for values that others are compared with, and where
-#: derivatives are compared with differences. What is under test itself is compiled as it is for users.
-plain_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+def plain_jit(f: Any, **settings: Any) -> Any:
+    """``jax.jit`` that compiles in a fraction of the time.
+
+    For values that others are compared with, and where derivatives are compared with differences. What is
+    under test itself is compiled as it is for users.
+    """
+    options = {"xla_backend_optimization_level": 0, **quick.options()}
+    return jax.jit(f, compiler_options=options, **settings)
 
 
 def deep(*values: Any) -> Any:

@@ -1,6 +1,5 @@
 """Several processes, with CPU devices of their own, that send each other arrays over the loopback."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import jaxnn as nn
 from examples.datasets import load
 from examples.train_distributed import train
 from jaxnn.distribution import fully_sharded, gather, mesh, own_rows
+from tests import quick
 from tests.distribution.nets import CLASSES, LOSS, OPTIMIZER
 from tests.distribution.worker import HEARTBEAT
 from tests.support import assert_close, deep, rng_array
@@ -40,9 +40,7 @@ def start(what, processes, folder, dies_after=0):
         [sys.executable, "-m", "tests.distribution.worker", what, port, processes, i, folder, dies_after]
         for i in range(processes)
     ]
-    # They compile as this process does.
-    plain = str(jax.config.read("jax_disable_most_optimizations"))
-    given = {"cwd": ROOT, "env": {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": plain}}
+    given = {"cwd": ROOT, "env": quick.environment()}
     return [
         subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given)
         for command in commands
