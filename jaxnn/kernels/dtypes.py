@@ -12,4 +12,9 @@ def accumulator(dtype: jnp.dtype) -> jnp.dtype:
 
 def widened(x: jax.Array) -> jax.Array:
     """``x`` in the dtype that its sums are taken in."""
-    return lax.convert_element_type(x, accumulator(x.dtype))
+    return cast(x, accumulator(x.dtype))
+
+
+def cast(x: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """``x`` in ``dtype``; an array that has it already costs nothing to lower."""
+    return x if x.dtype == dtype else lax.convert_element_type(x, dtype)

@@ -15,6 +15,7 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import func
 from jax.interpreters import ad, batching, mlir
 
+from jaxnn.kernels.lowering.emission import RULES
 from jaxnn.kernels.lowering.meaning import MEANINGS, Meaning
 
 
@@ -30,20 +31,30 @@ def materialized_in_reverse(x: jax.Array) -> jax.Array:
     return result
 
 
+_IN_NAMES = str.maketrans("<>?", "___")
+
+
 def _called(context: Any, x: Any) -> list[Any]:
     """A call of a function that returns its argument.
 
     Written in MLIR: as a traced function the call would take four times as long to lower, and nets hold many.
     """
     module, function = context.module_context, cast(Any, func.FuncOp)  # its stub lacks what it inherits
-    itself = function("itself", ([x.type], [x.type]), visibility="private", ip=module.ip)
-    with ir.InsertionPoint(itself.add_entry_block()):
-        func.ReturnOp(itself.arguments)
-    name = module.symbol_table.insert(itself).value
+    name = f"itself_{x.type}".translate(_IN_NAMES)
+    if name not in module.symbol_table:
+        itself = function(name, ([x.type], [x.type]), visibility="private", ip=module.ip)
+        with ir.InsertionPoint(itself.add_entry_block()):
+            func.ReturnOp(itself.arguments)
+        module.symbol_table.insert(itself)
     call = func.CallOp([x.type], ir.FlatSymbolRefAttr.get(name), [x])
     kept = ir.DictAttr.get({"inlineable": ir.StringAttr.get("false")})
     call.operation.attributes["mhlo.frontend_attributes"] = kept
     return list(call.results)
+
+
+def _emitted(context: Any, types: Any, values: Any) -> Any:
+    on_cpu = tuple(context.platforms or context.module_context.platforms) == ("cpu",)
+    return (types, _called(context, *values)) if on_cpu else None
 
 
 def _identity(name: str) -> Primitive:
@@ -59,4 +70,5 @@ def _identity(name: str) -> Primitive:
 
 _materialized = _identity("jaxnn_materialized")
 mlir.register_lowering(_materialized, _called, platform="cpu")
+RULES[_materialized] = _emitted
 _materialized_in_reverse = _identity("jaxnn_materialized_in_reverse")

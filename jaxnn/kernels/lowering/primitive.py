@@ -5,6 +5,7 @@ mode.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jaxnn.kernels.choice import Form, choose
+from jaxnn.kernels.lowering.emission import RULES, can_emit, emit
 from jaxnn.kernels.lowering.meaning import MEANINGS, Flops, Meaning
 
 #: The key of the list for every platform that has none of its own.
@@ -121,6 +123,7 @@ def primitive(
     batching.primitive_batchers[made] = batch
     kernel = KERNELS[made.name] = Kernel(made, forms, describe)
     MEANINGS[made] = Meaning(plain or kernel.plain, flops)
+    RULES[made] = partial(_within_a_form, kernel)
     mlir.register_lowering(made, _lowering(kernel, forms[DEFAULT]))
     for platform in forms:
         if platform != DEFAULT:
@@ -190,10 +193,23 @@ def _lowering(kernel: Kernel, forms: Sequence[Form]) -> Callable[..., Any]:
             form, problem = kernel.chosen(forms, tuple(map(jax.typeof, operands)), params, devices)
             return form.compute(problem, *operands)
 
+        if can_emit(context):
+            return emit(compute, context, args)
         several = kernel.primitive.multiple_results
         return mlir.lower_fun(compute, multiple_results=several)(context, *args)
 
     return rule
+
+
+def _within_a_form(kernel: Kernel, context: Any, types: Any, values: Any, **params: Any) -> Any:
+    """Writes the primitive as a part of another's form."""
+    platforms = context.platforms or context.module_context.platforms
+    if len(platforms) > 1:
+        return None
+    made, several = kernel.primitive, kernel.primitive.multiple_results
+    results, _ = made.abstract_eval(*types, **params)
+    written = _lowering(kernel, kernel.on(platforms[0]))(context.replace(avals_in=types), *values, **params)
+    return results if several else [results], written
 
 
 def _devices(axes: Any) -> int:

@@ -4,7 +4,6 @@ from functools import partial
 from math import inf, prod
 
 import jax
-from jax.lax import convert_element_type as cast
 
 from jaxnn.kernels.choice import Form, always, choose
 from jaxnn.kernels.convolution import lax as lax_forms
@@ -21,6 +20,7 @@ from jaxnn.kernels.convolution.cpu import (
 from jaxnn.kernels.convolution.cpu import conditions as on
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain, raw
 from jaxnn.kernels.convolution.problem import Problem
+from jaxnn.kernels.dtypes import cast
 
 # --- without groups ---
 

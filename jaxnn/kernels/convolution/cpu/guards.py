@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
-from jax.lax import convert_element_type as cast
 
 from jaxnn.kernels.choice import Form, choose
 from jaxnn.kernels.convolution.cpu.conditions import has_groups
 from jaxnn.kernels.convolution.cpu.independent import independent
 from jaxnn.kernels.convolution.problem import Problem, Settings
+from jaxnn.kernels.dtypes import cast
 
 
 def guarded(form: Form, exact: Callable[..., jax.Array], data: int = 0) -> Form:

@@ -10,8 +10,9 @@ such zeros, shows which values are not finite.
 from collections.abc import Callable
 
 import jax
-import numpy as np
 from jax import lax
+
+from jaxnn.kernels.lowering.emission import once_if
 
 Linear = Callable[[jax.Array], jax.Array]
 
@@ -41,25 +42,16 @@ def independent(fast: Linear, exact: Linear, data: jax.Array, *, bits: bool) -> 
 
 
 def repaired(result: jax.Array, exact: Callable[[], jax.Array]) -> jax.Array:
-    """``result``, with values of ``exact()`` where it isn't finite; small, since a branch copies it."""
+    """``result``, with values of ``exact()`` where it isn't finite."""
 
     def repair(result: jax.Array) -> jax.Array:
         return lax.select(lax.is_finite(result), result, exact())
 
-    return lax.cond(_all_finite(result), lambda result: result, repair, result)
+    return _unless(_all_finite(result), repair, result)
 
 
 def _unless(good: jax.Array, repair: Linear, result: jax.Array) -> jax.Array:
-    """``result`` if ``good``, otherwise ``repair(result)``.
-
-    A loop of one round or none, since a branch that returns its operand would copy it.
-    """
-
-    def once(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        bad, result = carry
-        return lax.bitwise_and(bad, np.False_), repair(result)
-
-    return lax.while_loop(lambda carry: carry[0], once, (lax.bitwise_not(good), result))[1]
+    return once_if(lax.bitwise_not(good), repair, result)
 
 
 def _all_finite(data: jax.Array) -> jax.Array:

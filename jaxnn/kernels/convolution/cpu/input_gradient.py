@@ -5,7 +5,6 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
-from jax.lax import convert_element_type as cast
 
 from jaxnn.kernels.choice import Form, always, choose
 from jaxnn.kernels.convolution import lax as lax_forms
@@ -14,6 +13,7 @@ from jaxnn.kernels.convolution.cpu import conditions as on
 from jaxnn.kernels.convolution.cpu.forward import UNGUARDED, unfolded_pays
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain, raw
 from jaxnn.kernels.convolution.problem import Problem, Settings
+from jaxnn.kernels.dtypes import cast
 
 
 def _strided(p: Problem) -> bool:

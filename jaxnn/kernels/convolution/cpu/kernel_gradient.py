@@ -4,7 +4,6 @@ from functools import partial
 
 import jax
 from jax import lax
-from jax.lax import convert_element_type as cast
 
 from jaxnn.kernels.choice import Form, choose
 from jaxnn.kernels.convolution import by_tap
@@ -14,6 +13,7 @@ from jaxnn.kernels.convolution.cpu import conditions as on
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain
 from jaxnn.kernels.convolution.cpu.independent import repaired
 from jaxnn.kernels.convolution.problem import Problem, Settings
+from jaxnn.kernels.dtypes import cast
 
 
 def _no_examples(p: Problem) -> bool:
