@@ -95,6 +95,15 @@ class Programs:
         gc.collect()
         self.count = 0
 
+    def pytest_collection(self):
+        """Modules and tests stay to the end: looking for garbage among them is a quarter of this time."""
+        gc.disable()
+
+    def pytest_collection_finish(self):
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):
         if jax.config.read("jax_disable_most_optimizations") == is_optimised(item):
