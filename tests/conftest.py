@@ -95,14 +95,15 @@ class Programs:
         gc.collect()
         self.count = 0
 
+    @pytest.hookimpl(wrapper=True)
     def pytest_collection(self):
         """Modules and tests stay to the end: looking for garbage among them is a quarter of this time."""
         gc.disable()
-
-    def pytest_collection_finish(self):
-        gc.collect()
-        gc.freeze()
-        gc.enable()
+        try:
+            return (yield)
+        finally:
+            gc.freeze()
+            gc.enable()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):
