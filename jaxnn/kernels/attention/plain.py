@@ -23,6 +23,7 @@ from jaxnn.kernels.attention.problem import (
     zeros_past,
 )
 from jaxnn.kernels.bits import random_bits
+from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.varying import sharding_as
 
 
@@ -135,9 +136,11 @@ def gradient_of_weights(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ..
     if read is not None:
         d_scores = jnp.where(read, d_scores, jnp.zeros_like(d_scores))
     d_q = from_queries(_split(p, product("nkts,nksd->nktd", d_scores, k) * p.settings.scale))
-    d_k = product("nkts,nktd->nksd", d_scores, q)
-    d_v = product("nkts,nktd->nksd", weights, d_y)
-    results = d_q, jnp.swapaxes(d_k, 1, 2), jnp.swapaxes(d_v, 1, 2)
+    # Transposed, since XLA for CPUs has no fast product that contracts the rows of its left operand.
+    q, d_y = (materialized(jnp.swapaxes(a, 2, 3)) for a in (q, d_y))
+    d_k = product("nkdt,nkts->nkds", q, d_scores)
+    d_v = product("nkdt,nkts->nkds", d_y, weights)
+    results = d_q, jnp.transpose(d_k, (0, 3, 1, 2)), jnp.transpose(d_v, (0, 3, 1, 2))
     return tuple(a.astype(own.dtype) for a, own in zip(results, operands[:3], strict=True))
 
 
