@@ -9,13 +9,15 @@ An operation is a pass of a layer: a convolution, the gradient of its input or o
 a matrix, a sum, the extreme of each window. Every form that fits gets the same random operands, is compared
 with the plain form, and only then timed. The ratio is its time over that of the chosen form: below 1 another
 is better. **Regret** is how much longer the chosen form takes than the best: in the mean and at worst, of
-each operation and of all.
+each operation and of all. The least of several noisy times is too small, so the best form is found by one
+half of the rounds and timed by the other.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import jax
@@ -32,12 +34,16 @@ from jaxnn.kernels.explain import operations
 from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS
 
 
+#: Samples are short and many: what is asked is which form is faster, and by how much in the median.
+SHORTEST, PAUSE = 0.002, 0.0005
+
+
 def measure(
     chosen: Sequence[Case],
     *,
     dtype: str = "float32",
-    rounds: int = 9,
-    seconds: float = 1.0,
+    rounds: int = 14,
+    seconds: float = 0.3,
     budget: float = float("inf"),
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[list[Row]]:
@@ -105,12 +111,13 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = 
         else:
             calls[form.name] = call
             rows.append(row)
-    samples = timing.alternate(calls, rounds=rounds, seconds=seconds)
+    samples = timing.alternate(calls, rounds=rounds, seconds=seconds, shortest=SHORTEST, pause=PAUSE)
     chosen = samples.get(taken.name)
-    return [
-        timed(row, samples[row.contender], chosen) if row.contender in samples else row
-        for row in reversed(rows)
-    ]
+    rows = [timed(row, samples[row.contender], chosen) if row.contender in samples else row for row in rows]
+    if chosen is not None:
+        lost = regret_of(taken.name, samples)
+        rows = [replace(row, regret=lost) if row.contender == taken.name else row for row in rows]
+    return rows[::-1]
 
 
 def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
@@ -122,38 +129,46 @@ def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
 
 def timed(row: Row, sample: timing.Sample, chosen: timing.Sample | None) -> Row:
     """The row with its times, and over those of the chosen form unless that is wrong."""
-    q1, median, q3 = sample.quartiles()
-    row = replace(row, n=sample.n, q1=q1, median=median, q3=q3)
+    low, middle, high = sample.quartiles()
+    row = replace(row, n=sample.n, q1=low, median=middle, q3=high)
     if chosen is None:
         return row
     low, middle, high = timing.ratio(sample, chosen)
     return replace(row, ratio_q1=low, ratio=middle, ratio_q3=high)
 
 
-def losses(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[float, str]]:
-    """By operation, case and dtype: how much longer the chosen form takes than the best, and the best."""
-    best: dict[tuple[str, str, str], tuple[float, str]] = {}
-    for row in rows:
-        if row.ratio is not None:
-            key = row.family, row.case, row.dtype
-            best[key] = min(best.get(key, (1.0, "")), (row.ratio, row.contender))
-    return {key: (1 / ratio - 1, form) for key, (ratio, form) in best.items()}
+def regret_of(chosen: str, samples: Mapping[str, timing.Sample]) -> float:
+    """The time of the chosen form over that of the best, less 1.
+
+    The best is the one with the least median over every second round, and its time is the median over the
+    others; then the halves change places. Both ratios count alike.
+    """
+    ratios = []
+    for first, second in ((0, 1), (1, 0)):
+        found, judged = (
+            {name: median(sample.seconds[half::2] or sample.seconds) for name, sample in samples.items()}
+            for half in (first, second)
+        )
+        ratios.append(judged[chosen] / judged[min(found, key=found.__getitem__)])
+    return sum(ratios) / 2 - 1
 
 
 def regret(rows: Sequence[Row]) -> str:
     """How much longer the chosen forms take than the best, in the mean and at worst, by operation and in
     all; Markdown.
     """
-    loss = losses(rows)
-    if not loss:
+    chosen = [row for row in rows if row.regret is not None]
+    if not chosen:
         return "no operation had a choice"
     lines = []
-    for family in (*dict.fromkeys(key[0] for key in loss), ""):
-        of = {key: found for key, found in loss.items() if family in ("", key[0])}
-        worst = max(of, key=lambda key: of[key][0])
-        mean, (most, form) = sum(lost for lost, _ in of.values()) / len(of), of[worst]
-        where = f"{', '.join(worst[:2])}: {form} is faster" if most else ""
-        lines.append([family.replace("_", " ") or "all", str(len(of)), f"{mean:.0%}", f"{most:.0%}", where])
+    for family in (*dict.fromkeys(row.family for row in chosen), ""):
+        lost = {row: row.regret or 0.0 for row in chosen if family in ("", row.family)}
+        worst = max(lost, key=lost.__getitem__)
+        mean, most = sum(lost.values()) / len(lost), lost[worst]
+        others = [row for row in rows if row.group == worst.group and row.ratio is not None]
+        best = min(others, key=lambda row: row.ratio or 0.0, default=worst)
+        where = f"{worst.family}, {worst.case}: {best.contender} is faster" if best != worst else ""
+        lines.append([family.replace("_", " ") or "all", str(len(lost)), f"{mean:.0%}", f"{most:.0%}", where])
     return tables.markdown(
         ["operation", "problems", "longer than the best, mean", "at worst", "where"], lines
     )
@@ -191,7 +206,7 @@ def taken_when(forms: Sequence[Form]) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> record.Run | None:
     """The program; returns what it wrote."""
-    parser = options.parser(__doc__, seconds=1.0, repeats=9)
+    parser = options.parser(__doc__, seconds=0.3, repeats=14)
     parser.add_argument("--shapes", choices=("all", *cases.SIZES), default="all")
     parser.add_argument("--table", action="store_true", help="print the lists of forms and nothing else")
     parser.add_argument("--dtype", choices=options.DTYPES, default="float32")

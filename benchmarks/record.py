@@ -11,9 +11,9 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 #: 2 added ``progress``, ``joules``, the statuses of conformance and of processes of their own, and the limits
-#: that belong to no dtype. Files of version 1 are read too.
-VERSION = 2
-READABLE = (1, 2)
+#: that belong to no dtype; 3 added ``regret``. Older files are read too.
+VERSION = 3
+READABLE = (1, 2, 3)
 STATUSES = ("timed", "right", "wrong", "failed", "crashed", "too slow", "unsupported")
 #: What a run shall not lose when it is compared with an earlier one.
 GOOD, BAD = ("timed", "right"), ("wrong", "failed", "crashed", "too slow")
@@ -45,6 +45,7 @@ class Row:
       examples: the number per call; None where that means nothing.
       limit: the share reached of the measured rate of the hardware.
       joules: of energy per call, where it was asked for and can be measured.
+      regret: of the chosen form, how much longer it takes than the best, as a share of the best's time.
     """
 
     program: str
@@ -70,6 +71,7 @@ class Row:
     examples: int | None = None
     limit: float | None = None
     joules: float | None = None
+    regret: float | None = None
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -152,8 +154,7 @@ def load(path: Path) -> Run:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(found, dict) or found.get("version") not in READABLE:
-        versions = " or ".join(map(str, READABLE))
-        raise ValueError(f"{path}: not a run of these benchmarks, version {versions}")
+        raise ValueError(f"{path}: not a run of these benchmarks, version 1 to {VERSION}")
     known = {f.name for f in fields(Row)}
     rows = tuple(Row(**{k: v for k, v in row.items() if k in known}) for row in found["rows"])
     return Run(found["program"], found["environment"], found["limits"], rows, found.get("progress", {}))

@@ -42,9 +42,14 @@ class Sample:
 
 
 def alternate(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int = 20, seconds: float = 2.0
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 20,
+    seconds: float = 2.0,
+    shortest: float = SHORTEST,
+    pause: float = PAUSE,
 ) -> dict[str, Sample]:
-    """Times every call ``rounds`` times, in turn, forwards and backwards.
+    """Times every call ``rounds`` times, in turn, forwards and backwards, with a pause before each sample.
 
     The calls must have been made before (compiled, warm) and must block. One that has used up its ``seconds``
     leaves the rounds once it has a few samples, and one of more than ``ENDLESS`` after a single call, so that
@@ -58,9 +63,9 @@ def alternate(
         for name in list(taken)[:: 1 if i % 2 == 0 else -1]:
             if spent[name] > seconds and len(taken[name]) >= min(FEWEST, rounds):
                 continue
-            time.sleep(PAUSE)
+            time.sleep(pause)
             start = time.perf_counter()
-            taken[name].append(one_sample(calls[name], about[name]))
+            taken[name].append(one_sample(calls[name], about[name], shortest))
             spent[name] += time.perf_counter() - start
     taken |= endless
     return {name: Sample(tuple(taken[name])) for name in calls}
@@ -91,9 +96,9 @@ def settled(call: Callable[[], object], seconds: float = SETTLE) -> float:
     return best
 
 
-def one_sample(call: Callable[[], object], about: float) -> float:
+def one_sample(call: Callable[[], object], about: float, shortest: float = SHORTEST) -> float:
     """Seconds of a warm call that takes ``about`` so long, the mean of several if it is short."""
-    times = min(1000, int(SHORTEST / max(about, 1e-6)) + 1)
+    times = min(1000, int(shortest / max(about, 1e-6)) + 1)
     if about < LONG:
         _time(call, times)
     return _time(call, times)

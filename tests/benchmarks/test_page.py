@@ -219,7 +219,7 @@ def test_the_schema_names_every_field_and_status():
 @pytest.mark.parametrize(
     ("place", "value", "sentence"),
     [
-        (("version",), 1, "run.version must be 2, got 1"),
+        (("version",), 1, "run.version must be 3, got 1"),
         (("rows", 0, "status"), "fine", "run.rows[0].status must be one of timed, right, "),
         (("rows", 0, "n"), True, "run.rows[0].n must be integer, got True"),
         (("rows", 0, "median"), float("nan"), "run.rows[0].median must be at least 0, got nan"),

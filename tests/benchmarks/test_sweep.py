@@ -5,7 +5,7 @@ from math import prod
 import jax
 import pytest
 
-from benchmarks import cases, forms, shapes, sweep
+from benchmarks import cases, forms, shapes, sweep, timing
 from benchmarks.record import Row
 from benchmarks.specs import Conv, Norm, Pool, Recurrent, Resize
 
@@ -142,15 +142,15 @@ def test_the_summary_says_where_another_is_ahead():
     assert "| all | forward+backward | float32 | lax | 3 | 2.08 | 0.25 | 1 |" in text
 
 
-def form(family, case, name, ratio):
-    return Row("forms", family, case, name, "forward", ratio=ratio)
+def form(family, case, name, ratio, regret=None):
+    return Row("forms", family, case, name, "forward", ratio=ratio, regret=regret)
 
 
 def test_regret_is_that_of_each_operation_and_of_all():
     rows = [
-        form("sum", "a", "plain", 1.0), form("sum", "a", "other", 0.5),
-        form("sum", "b", "plain", 1.0), form("sum", "b", "other", 2.0),
-        form("max_pool", "a", "plain", 1.0),
+        form("sum", "a", "plain", 1.0, 1.0), form("sum", "a", "other", 0.5),
+        form("sum", "b", "plain", 1.0, -0.01), form("sum", "b", "other", 2.0),
+        form("max_pool", "a", "plain", 1.0, 0.0),
     ]  # fmt: skip
     assert forms.regret(rows).splitlines()[2:] == [
         "| sum | 2 | 50% | 100% | sum, a: other is faster |",
@@ -158,6 +158,15 @@ def test_regret_is_that_of_each_operation_and_of_all():
         "| all | 3 | 33% | 100% | sum, a: other is faster |",
     ]
     assert forms.regret([]) == "no operation had a choice"
+
+
+def test_the_best_form_is_found_by_one_half_of_the_rounds_and_timed_by_the_other():
+    samples = {"a": timing.Sample((1.0, 2.0, 1.0, 2.0)), "b": timing.Sample((2.0, 1.0, 2.0, 1.0))}
+    assert forms.regret_of("a", samples) == pytest.approx((1 + 1 / 2) / 2 - 1)
+    twice = {"a": timing.Sample((2.0,) * 4), "b": timing.Sample((1.0,) * 4)}
+    assert forms.regret_of("a", twice) == pytest.approx(1.0)
+    assert forms.regret_of("b", twice) == 0
+    assert forms.regret_of("a", {name: timing.Sample(s.seconds[:1]) for name, s in twice.items()}) == 1
 
 
 def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(monkeypatch):
