@@ -176,7 +176,7 @@ def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(mo
         row.status == "timed" for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows
     )
 
-    def wrong_but_for_the_last(form, problem, operands):
+    def wrong_but_for_the_last(form, problem, operands, name):
         results = form.compute(problem, *operands)
         return lambda: results if form.name == "unfolded" else jax.tree.map(lambda y: y + 1, results)
 
