@@ -33,7 +33,6 @@ from jaxnn.kernels.choice import Form, always
 from jaxnn.kernels.explain import operations
 from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS
 
-
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
 
@@ -121,14 +120,25 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = 
 
 
 def compiled(form: Form, problem: Any, operands: Sequence[jax.Array], name: str = "") -> Any:
-    """A call of the form, waited for; of a sum, with squares to sum.
+    """A call of the form, waited for; a sum is of squared differences, as layers sum what is computed.
 
-    What layers sum are differences and products, and forms of a sum differ in whether these are written out.
+    Forms of a sum differ in whether that is written out. (XLA's library squares by itself, but nothing else.)
     """
-    of = jnp.square if name == "sum" else lambda operand: operand
-    function = jax.jit(lambda *operands: form.compute(problem, *map(of, operands)))
+
+    def run(*operands: jax.Array) -> Any:
+        if name == "sum":
+            operands = (squared_differences(*operands, problem.params["axes"]),)
+        return form.compute(problem, *operands)
+
+    function = jax.jit(run)
     function(*operands)
     return lambda: jax.block_until_ready(function(*operands))
+
+
+def squared_differences(x: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """(x − c)², c being the first value along the axes."""
+    first = x[tuple(slice(1) if axis in axes else slice(None) for axis in range(x.ndim))]
+    return jnp.square(x - jnp.broadcast_to(first, x.shape))
 
 
 def timed(row: Row, sample: timing.Sample, chosen: timing.Sample | None) -> Row:
