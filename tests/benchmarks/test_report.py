@@ -235,8 +235,8 @@ def test_every_program_has_a_summary():
     ]
     assert "| net | jaxnn, ids/s | flax ÷ jaxnn |" in report.section(run(*ids, program="generation"))
     forms = [
-        Row("forms", "sum", "a", name, "forward", ratio=ratio)
-        for name, ratio in (("plain", 1.0), ("other", 0.5))
+        Row("forms", "sum", "a", name, "forward", ratio=ratio, regret=regret)
+        for name, ratio, regret in (("plain", 1.0, 1.0), ("other", 0.5, None))
     ]
     assert "| sum | 1 | 100% | 100% |" in report.section(run(*forms, program="forms"))
     assert set(report.PROGRAMS) == set(schema.SCHEMA["properties"]["program"]["enum"]) - {"all"}
