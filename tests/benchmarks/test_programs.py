@@ -124,7 +124,7 @@ def test_a_program_starts_from_the_command_line(tmp_path):
 def test_a_file_that_is_no_run_raises_a_sentence(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("[]")
-    with pytest.raises(ValueError, match="not a run of these benchmarks, version 1 or 2"):
+    with pytest.raises(ValueError, match="not a run of these benchmarks, version 1 to 3"):
         record.load(path)
     path.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
