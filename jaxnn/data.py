@@ -46,15 +46,13 @@ def minibatches(data: Any, batch_size: int, *, key: Key | None = None) -> Iterat
     order = np.arange(n) if key is None else permutation(key, n)
 
     def batches() -> Iterator[tuple[Any, np.ndarray]]:
-        for start in range(0, n, batch_size):
-            rows = np.arange(start, start + batch_size)
-            yield _take(data, order[rows % n]), rows < n
+        arrays, tree = jax.tree.flatten(data)
+        steps = -(-n // batch_size)
+        for i, rows in enumerate(np.resize(order, (steps, batch_size))):
+            taken = jax.tree.unflatten(tree, [array[rows] for array in arrays])
+            yield taken, np.arange(batch_size) < n - i * batch_size
 
     return batches()
-
-
-def _take(data: Any, rows: np.ndarray) -> Any:
-    return jax.tree.map(lambda array: array[rows], data)
 
 
 def length(data: Any, owner: str = "data") -> int:

@@ -76,6 +76,7 @@ class DeviceLoop:
             self.data = jax.tree.map(lambda array: placed(array, sharding.whole), data)
         self.example = jax.eval_shape(self._rows, self.data, jnp.arange(batch_size), 0)
         self.pause: Callable[[], None] = lambda: None
+        self.reading: Callable[[bool], None] = lambda begun: None
         self.place: dict[str, Any] | None = None  # the order is drawn by the epoch: there is nothing to keep
         self.size = 1  #: of the next block
         self.next = self.steps  #: step of the epoch

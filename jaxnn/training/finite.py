@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.params import Params
+from jaxnn.params import Key, Params
 from jaxnn.training.score import Scores
 from jaxnn.training.source import CheckedStep
 from jaxnn.training.step import Step, TrainState
@@ -31,13 +31,22 @@ def checked(step: Step, start: Params, together: int = TOGETHER) -> CheckedStep:
     """
     broken = breakage(start, together)
 
-    def run(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores, jax.Array]:
-        state, scores = step(state, x, y, mask)
+    def run(carry: tuple[Any, ...], key: Key, *batch: Any) -> tuple[Any, ...]:
+        params, opt_state, made = carry
+        state, scores = step(TrainState(params, opt_state, key, made), *batch)
         # Without the barrier XLA would compute the update again for each search of its results.
         params = lax.optimization_barrier(state.params)
-        return state._replace(params=params), scores, broken(params)
+        return params, state.opt_state, state.step, scores, broken(params)
 
-    return jax.jit(run, donate_argnums=0)
+    program = jax.jit(run, donate_argnums=0)
+
+    def call(state: TrainState, x: Any, y: Any, mask: Any = None) -> tuple[TrainState, Scores, jax.Array]:
+        # The key is no result: of each that a program returns JAX makes an object, as slowly as a small step.
+        carry = state.params, state.opt_state, state.step
+        params, opt_state, made, scores, flag = program(carry, state.key, x, y, mask)
+        return TrainState(params, opt_state, state.key, made), scores, flag
+
+    return call
 
 
 def breakage(start: Params, together: int = TOGETHER) -> Callable[[Params], jax.Array]:

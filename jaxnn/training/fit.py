@@ -28,7 +28,7 @@ from jaxnn.training.run import Fit, Run, Validation
 from jaxnn.training.score import Loss, Metrics
 from jaxnn.training.source import Source
 from jaxnn.training.step import fresh_state, training_step
-from jaxnn.training.stream import Stream, of_arrays, of_iterable
+from jaxnn.training.stream import Stream, is_in_memory, of_arrays, of_iterable
 
 if TYPE_CHECKING:
     import optax
@@ -66,7 +66,7 @@ def fit(
     ``KeyboardInterrupt``.
 
     Data that fit on the device stay there, and as many steps as take about a tenth of a second are one
-    dispatch. Other data, and those of an iterable, are read and sent in the background, one batch per step.
+    dispatch. Other data, and those of an iterable, are read and sent while the device computes, one batch per step.
     The steps are the same, to the bit on CPUs.
 
     Args:
@@ -196,7 +196,8 @@ def fit(
         elif (fits(data, sharding) and not several) if on_device is None else on_device:
             source = DeviceLoop(data, batch_size, order, 1 if find_nan else None, sharding)
         else:
-            source = Stream(of_arrays(data, batch_size, order, sharding), steps, begin, send, own=True)
+            batches, at_hand = of_arrays(data, batch_size, order, sharding), is_in_memory(data)
+            source = Stream(batches, steps, begin, send, own=True, at_hand=at_hand)
         stack.callback(source.close)
         state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params, sharding)
         run = Run(

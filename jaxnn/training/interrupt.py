@@ -12,6 +12,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.count = 0  #: how often Ctrl-C was pressed
+        self.at_once = False  #: whether none is held back just now
 
     def __call__(self) -> None:
         if self.count:
@@ -43,6 +44,7 @@ def delayed_interrupt() -> Iterator[Interrupt]:
         if interrupt.insistent:
             # From here on Python's own handler is set, so that nothing needs restoring if more signals come.
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if interrupt.insistent or interrupt.at_once:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, hold)
@@ -63,6 +65,7 @@ class Termination:
 
     def __init__(self) -> None:
         self.asked = False
+        self.at_once = False  #: whether none is held back just now
 
     def __call__(self) -> None:
         if self.asked:
@@ -82,6 +85,8 @@ def delayed_termination(wanted: bool = True) -> Iterator[Termination]:
 
     def hold(number: int, frame: FrameType | None) -> None:
         termination.asked = True
+        if termination.at_once:
+            termination()
 
     before = signal.signal(signal.SIGTERM, hold)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any
 
@@ -29,6 +29,8 @@ class prefetch(Iterator[Any]):  # in lower case, since it is used like a functio
 
     Attributes:
       waited: seconds for which ``next`` has had to wait so far: where the host keeps up, next to none.
+      busy: seconds that reading and sending have taken the thread so far.
+      read: how many batches it has read.
 
     Raises:
       TypeError: ``batches`` that can't be iterated over, or ``ahead`` that is not an integer.
@@ -44,52 +46,72 @@ class prefetch(Iterator[Any]):  # in lower case, since it is used like a functio
             raise TypeError(refusal(owner, "batches", "an iterable of batches", batches))
         if put is not None:
             checks.function(owner, "put", put, "a function of a batch")
-        self.waited = 0.0
-        self._queue: Queue[tuple[bool, Any]] = Queue(checks.integer(owner, "ahead", ahead, least=1))
-        self._closed = threading.Event()
-        self._put = on_device if put is None else put
+        self.waited = self.busy = 0.0
+        self.read = 0
         self.pause: Callable[[], None] = lambda: None  #: called a few times a second while ``next`` waits
+        self._put = on_device if put is None else put
+        self._found: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+        self._room: SimpleQueue[int] = SimpleQueue()  #: so many more batches may be read
+        self._ahead, self._taken, self._closed = 0, 0, False
+        self.widen(checks.integer(owner, "ahead", ahead, least=1))
         threading.Thread(target=self._fill, args=(batches,), name="jaxnn-prefetch", daemon=True).start()
 
+    def widen(self, more: int) -> None:
+        """Lets so many more batches wait."""
+        self._ahead += more
+        self._room.put(more)
+
     def __next__(self) -> Any:
-        start = perf_counter()
+        if self._closed:
+            raise StopIteration
         good, item = self._take()
-        self.waited += perf_counter() - start
         if not good:
             self.close()
             raise item
+        # To wake the thread takes longer than to read a small batch: it is told of several places at once.
+        self._taken += 1
+        if 2 * self._taken >= self._ahead:
+            self._room.put(self._taken)
+            self._taken = 0
         return item
 
     def close(self) -> None:
         """Ends the thread after the batch that it is reading, and gives up the batches that wait."""
-        self._closed.set()
+        self._closed = True
+        self._room.put(0)
 
     def _take(self) -> tuple[bool, Any]:
-        while not self._closed.is_set():
-            try:
-                return self._queue.get(timeout=0.1)  # in short waits, between which Ctrl-C is heard
-            except Empty:
-                self.pause()
-        return False, StopIteration()
+        try:
+            return self._found.get_nowait()
+        except Empty:
+            pass
+        start = perf_counter()
+        try:
+            while True:
+                try:
+                    return self._found.get(timeout=0.1)  # in short waits, between which Ctrl-C is heard
+                except Empty:
+                    self.pause()
+        finally:
+            self.waited += perf_counter() - start
 
     def _fill(self, batches: Iterable[Any]) -> None:
         try:
             iterator = iter(batches)
-            while not self._closed.is_set():
-                try:
-                    batch = next(iterator)
-                except StopIteration as end:
-                    return self._offer(False, end)
-                self._offer(True, self._put(batch))
+            while not self._closed:
+                for _ in range(self._room.get()):
+                    if self._closed:
+                        return
+                    start = perf_counter()
+                    try:
+                        batch = self._put(next(iterator))
+                    except StopIteration as end:
+                        return self._found.put((False, end))
+                    self.busy += perf_counter() - start
+                    self.read += 1
+                    self._found.put((True, batch))
         except BaseException as error:
-            self._offer(False, error)
-
-    def _offer(self, good: bool, item: Any) -> None:
-        while not self._closed.is_set():
-            try:
-                return self._queue.put((good, item), timeout=0.1)
-            except Full:
-                continue
+            self._found.put((False, error))
 
 
 def on_device(batch: Any) -> Any:

@@ -109,7 +109,11 @@ class Run:
                 interrupt()
                 terminate()
 
+            def reading(begun: bool) -> None:
+                interrupt.at_once = terminate.at_once = begun
+
             self.source.pause = self.pause = pause
+            self.source.reading = reading
             try:
                 self._prepare()
                 while self.epoch <= epochs and not self.ended:

@@ -41,6 +41,8 @@ class Source(Protocol):
     example: Batch
     #: called a few times a second while a batch is waited for
     pause: Callable[[], None]
+    #: told whether a batch is being read, between two steps, so that nothing is lost by an interrupt
+    reading: Callable[[bool], None]
     #: where the data stand after the latest block, if they can tell, in what JSON has
     place: dict[str, Any] | None
 

@@ -17,6 +17,7 @@ from jaxnn.ops.checks import refusal, shown
 from jaxnn.params import Key
 from jaxnn.shuffle import permutation
 from jaxnn.training.batch import Batch, filled, rows_of, rows_that_count
+from jaxnn.training.in_turn import CHEAP, in_turn
 from jaxnn.training.over_devices import counted, crosses_processes
 from jaxnn.training.prefetch import as_array, on_device, prefetch
 from jaxnn.training.source import Block, CheckedStep
@@ -33,6 +34,10 @@ Ready = tuple[Batch, int | None, Place | None]
 class Stream:
     """One step per batch; the next batches are read and sent to the device meanwhile.
 
+    A thread reads ahead. Where there is so little to read that to hand it over takes as long, the loop reads
+    in turn, while the device is at work on the steps before: rows of arrays in memory, and batches that were
+    read as fast in the epoch before.
+
     All batches have the shape of the first. One with fewer rows is filled up with its own, which the mask
     leaves out, so that no program is compiled for its size.
 
@@ -45,6 +50,7 @@ class Stream:
       place: what ``self.place`` was when those steps had been made.
       once: whether all epochs come from one iterator.
       own: whether the batches are ``Batch``, of arrays that nobody else has, and known to be alike.
+      at_hand: whether they are read from memory.
     """
 
     def __init__(
@@ -56,15 +62,19 @@ class Stream:
         place: Place | None = None,
         once: bool = False,
         own: bool = False,
+        at_hand: bool = False,
     ):
         self.batches, self.steps, self.own = batches, steps, own
         self.send = partial(alone, own=own) if send is None else send
         self.place, self.restored, self.once = place, place, once
         self.pause: Callable[[], None] = lambda: None
+        self.reading: Callable[[bool], None] = lambda begun: None
+        self.at_hand = self.in_turn = at_hand
         self.epoch, self.made = 0, 0
         self.waited = 0.0
-        self.reader: prefetch | None = None
+        self.reader: prefetch | in_turn | None = None
         self.like: Batch | None = None
+        self.kind: Any = None
         self.peeked: Ready | None = None
         self.start(*begin)
         self.peeked = self._next()
@@ -81,8 +91,12 @@ class Stream:
             return  # its first batch was looked at before
         self.close()
         self.epoch, self.made = epoch, done
-        self.reader = prefetch(self._after(done), put=self._ready)
-        self.reader.pause = lambda: self.pause()
+        batches = self._after(done)
+        if self.in_turn:
+            self.reader = in_turn(batches, self._ready, lambda begun: self.reading(begun))
+        else:
+            self.reader = prefetch(batches, put=self._ready)
+            self.reader.pause = lambda: self.pause()
 
     def advance(self, state: TrainState) -> tuple[TrainState, Block] | None:
         found = self._next()
@@ -104,6 +118,9 @@ class Stream:
         if self.reader is not None:
             self.waited += self.reader.waited
             self.reader.close()
+            # An iterator stays with the thread that began it.
+            if self.reader.read and not (self.once or self.at_hand):
+                self.in_turn = self.reader.busy < CHEAP * self.reader.read
         self.reader = self.peeked = None
 
     def _after(self, done: int) -> Iterator[tuple[Any, Place | None]]:
@@ -116,15 +133,19 @@ class Stream:
         if restored is not None:
             self.restored = None
             for item in islice(iterator, 1):
-                self.like = as_batch("fit", item)
+                self._remember(item)
             return_to(iterator, restored)
         before = 0 if restored is None else done  # these are not read again
         left = None if self.steps is None else self.steps - before
         for i, item in enumerate(islice(iterator, left), start=before):
             if self.like is None:
-                self.like = as_batch("fit", item)
+                self._remember(item)
             if i >= done:
                 yield item, place_of(iterator)
+
+    def _remember(self, first: Any) -> None:
+        """All batches are to be like this one."""
+        self.like, self.kind = as_batch("fit", first), kind(first)
 
     def _next(self) -> Ready | None:
         if self.peeked is not None:
@@ -142,10 +163,18 @@ class Stream:
     def _ready(self, read: tuple[Any, Place | None]) -> Ready:
         """A batch as it goes to the device; raises unless it is one, and like the first."""
         item, place = read
-        if self.own:
-            return *self.send(item), place
+        if self.own or (self.kind is not None and kind(item) == self.kind):
+            return *self.send(Batch(*item)), place
         batch = as_batch("fit", item)
         return *self.send(fitted("fit", batch, batch if self.like is None else self.like)), place
+
+
+def kind(item: Any) -> tuple[Any, ...] | None:
+    """What two batches share of which one needs no test if the other passed; None if they need one anyway."""
+    leaves, tree = jax.tree.flatten(item)
+    if any(type(leaf) is not np.ndarray for leaf in leaves):
+        return None
+    return tree, *((leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 def alone(batch: Batch, *, own: bool = False) -> tuple[Batch, int]:
@@ -155,7 +184,8 @@ def alone(batch: Batch, *, own: bool = False) -> tuple[Batch, int]:
     the device, which takes as long as a small step.
     """
     if jax.default_backend() == "cpu":
-        placed = jax.tree.map(partial(_in_numpy, own), batch)
+        leaves, tree = jax.tree.flatten(batch)
+        placed = jax.tree.unflatten(tree, [_in_numpy(own, leaf) for leaf in leaves])
     else:
         placed = on_device(batch)
     return placed, rows_that_count(batch)
@@ -235,6 +265,19 @@ def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = 
             yield Batch(x, y, rows < n if n % batch_size else None)
 
     return own if crosses_processes(sharding) else batches
+
+
+def is_in_memory(data: Any) -> bool:
+    """Whether no array of ``data`` is a file's, mapped to memory, whose rows the disk may have to fetch."""
+    return not any(map(_is_mapped, jax.tree.leaves(data)))
+
+
+def _is_mapped(array: Any) -> bool:
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
 
 
 def of_iterable(data: Any, steps: int | None, skip: bool = True) -> Batches:

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import jaxnn as nn
+from jaxnn.training import stream
 from tests.support import assert_close
 
 KEY = jax.random.key(0)
@@ -126,13 +127,68 @@ def test_batches_are_read_ahead_and_the_thread_ends():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     reader = nn.training.prefetch(iter(range(10)), ahead=3, put=lambda batch: read.append(batch) or batch)
-    assert next(reader) == 0
-    while len(read) < 60 + 1 + 3:
+    while len(read) < 60 + 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert list(reader) == list(range(1, 10))
+    assert list(reader) == list(range(10))
     assert list(reader) == []
     assert reader.waited >= 0
+
+
+@pytest.mark.parametrize("kind", ["arrays", "mapped", "function", "slow", "iterator"])
+def test_where_batches_are_read(kind, tmp_path, monkeypatch):
+    """By the loop itself where that takes no time, as is known of arrays and seen in an epoch."""
+    monkeypatch.setattr(stream, "CHEAP", 0.0 if kind == "slow" else 60.0)
+    here, threads = threading.current_thread(), []
+
+    class Seen(np.ndarray):
+        def __getitem__(self, rows):
+            threads.append(threading.current_thread() is here)
+            return np.asarray(self)[rows]
+
+    def batches(epoch):
+        for batch in cut(5):
+            threads.append(threading.current_thread() is here)
+            yield batch
+
+    def file(array):
+        path = tmp_path / f"{array.shape[1]}.bin"
+        array.tofile(path)
+        return np.memmap(path, np.float32, "r", shape=array.shape).view(Seen)
+
+    data, settings = {
+        "arrays": ((X.view(Seen), Y.view(Seen)), {"batch_size": 5, "on_device": False}),
+        "mapped": ((file(X), file(Y)), {"batch_size": 5, "on_device": False}),
+        "function": (batches, {}),
+        "slow": (batches, {}),
+        "iterator": ((batch for epoch in (1, 2, 3) for batch in batches(epoch)), {"steps_per_epoch": 2}),
+    }[kind]
+    fit(data, epochs=3, **settings)
+    first = {"arrays": 0, "mapped": 4, "function": 2}.get(kind, len(threads))
+    assert threads == [False] * first + [True] * (len(threads) - first)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_loop_itself_reads_a_batch(sign, tmp_path):
+    """It ends the run at once, since no step is under way: with what was learnt, or with a checkpoint."""
+    pytest.importorskip("orbax.checkpoint")
+
+    def batches(epoch):
+        for i, batch in enumerate(cut(5)):
+            if (epoch, i) == (2, 1):
+                signal.pthread_kill(threading.main_thread().ident, sign)
+                time.sleep(20)
+            yield batch
+
+    begun = time.monotonic()
+    if sign == signal.SIGINT:
+        assert_close(fit(batches).params, by_hand(cut(5) + cut(5)[:1], epochs=1))
+    else:
+        with pytest.raises(SystemExit, match="143"):
+            fit(batches, checkpoint=tmp_path)
+    assert time.monotonic() - begun < 15
+    if sign == signal.SIGTERM:
+        assert fit(lambda epoch: cut(5), checkpoint=tmp_path).history == fit(lambda epoch: cut(5)).history
 
 
 def test_an_error_in_the_data_is_raised_as_it_is():
