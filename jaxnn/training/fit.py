@@ -66,8 +66,8 @@ def fit(
     ``KeyboardInterrupt``.
 
     Data that fit on the device stay there, and as many steps as take about a tenth of a second are one
-    dispatch. Other data, and those of an iterable, are read and sent while the device computes, one batch per step.
-    The steps are the same, to the bit on CPUs.
+    dispatch. Other data, and those of an iterable, are read and sent while the device computes, one batch per
+    step. The steps are the same, to the bit on CPUs.
 
     Args:
       net: the layer to train.
