@@ -5,7 +5,6 @@ inlines. Forms hold many small equations and nets many forms: that was three qua
 a net. Here the operands of a form are tracers that stand for values of the program being written, and the
 commonest primitives of ``lax`` are written where they are bound, as JAX would write them. All others, loops
 among them, take JAX's way, one at a time.
-take JAX's way, one at a time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
