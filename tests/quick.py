@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 import jax
-from jax._src import compiler  # JAX has no public setting that reaches every program
 
 #: Without the emitters that set up MLIR anew for each fusion, where XLA has others (jaxlib 0.10 has, 0.12 has
 #: not), and as one module of LLVM. On top of ``jax_disable_most_optimizations``, in processor time with JAX
@@ -28,8 +27,18 @@ def options() -> dict[str, Any]:
 
 
 def install() -> None:
-    """From now on, ``jax_disable_most_optimizations`` sets ``options()`` too."""
-    usual, quick = compiler.get_compile_options, options()
+    """From now on, ``jax_disable_most_optimizations`` sets ``options()`` too.
+
+    JAX has no public setting that reaches every program. Where it has moved what is changed here, programs
+    only take longer to compile.
+    """
+    try:
+        from jax._src import compiler
+
+        usual = compiler.get_compile_options
+    except (ImportError, AttributeError):
+        return
+    quick = options()
 
     def with_quick(*args: Any, env_options_overrides: Any = None, **kwargs: Any) -> Any:
         if jax.config.read("jax_disable_most_optimizations"):
