@@ -136,8 +136,8 @@ def _joined(blocks: Sequence[Block]) -> tuple[dict[str, np.ndarray], np.ndarray,
     sizes = [len(block.counts) for block in blocks]  # results have room for more
 
     def row(values: Sequence[Any], dtype: Any) -> np.ndarray:
-        parts = (np.atleast_1d(value)[:size] for value, size in zip(values, sizes, strict=True))
-        return np.concatenate([*parts], dtype=dtype, casting="unsafe")
+        parts = [value.reshape(-1)[:size] for value, size in zip(values, sizes, strict=True)]
+        return np.concatenate(parts, dtype=dtype, casting="unsafe")
 
     scores = {name: row([block.scores[name] for block in blocks], float) for name in blocks[0].scores}
     return scores, row([block.broken for block in blocks], bool), row([b.counts for b in blocks], int)
