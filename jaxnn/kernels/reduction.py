@@ -9,13 +9,14 @@ a sum again.
 The library's maximum and minimum lose NaN. Elementwise ones keep it, so an extreme is taken slice by slice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
@@ -34,6 +35,10 @@ SHORTEST_ROW = 16
 FEWEST_VALUES = 1 << 16
 #: From this many rows on XLA also leaves to the library what is done with their sums.
 FEWEST_ROWS = 1 << 12
+#: XLA reduces rows of at most so many values in one kernel, and fuses it with others; longer rows in two.
+LONGEST_COLUMN = 32
+#: More columns take longer to compile than they save.
+MOST_COLUMNS = 32
 #: XLA reduces arrays of at least this many values by its library.
 FEWEST_FOR_LIBRARY = 1 << 12
 #: Along an axis of at most this many values elementwise operations are faster than a reduction.
@@ -43,6 +48,8 @@ SHORT_AXIS = 4
 SLICES = "an axis, not the batch, that can be cut into slices of one size"
 SHORT = f"a single axis, not the batch, of at most {SHORT_AXIS} values"
 MANY_ROWS = f"at least {FEWEST_ROWS:,} rows"
+COLUMNS = f"the last axis, of {LONGEST_COLUMN + 1} to {LONGEST_COLUMN * MOST_COLUMNS:,} values"
+FEW = f"fewer than {FEWEST_FOR_LIBRARY:,} values, one device"
 MANY, FOR_LIBRARY = f"at least {FEWEST_VALUES:,} values", f"at least {FEWEST_FOR_LIBRARY:,} values"
 
 
@@ -75,6 +82,16 @@ def by_slices(x: Any, axes: Axes) -> bool:
     return isinstance(x.size, int) and x.size >= FEWEST_VALUES and _slices(x, axes) is not None
 
 
+def in_columns(x: Any, axes: Axes) -> bool:
+    """Whether a CPU reduces an array of this type in a single kernel, by columns."""
+    return _has_columns(x, axes) and isinstance(x.size, int) and x.size < FEWEST_FOR_LIBRARY
+
+
+def _has_columns(x: Any, axes: Axes) -> bool:
+    size = x.shape[-1] if axes == (x.ndim - 1,) and x.sharding.spec[-1] is None else None
+    return isinstance(size, int) and LONGEST_COLUMN < size <= LONGEST_COLUMN * MOST_COLUMNS
+
+
 def _copies(x: jax.Array, axes: Axes, like: Any) -> jax.Array:
     sizes, spec = ([values[axis] for axis in axes] for values in (like.shape, like.sharding.spec))
     result: jax.Array = _broadcast.bind(x, axes=axes, sizes=tuple(sizes), spec=tuple(spec))
@@ -104,6 +121,38 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     x = materialized(reduce(lax.add, lax.split(x, (x.shape[axis] // count,) * count, axis)))
     # With many rows the library would otherwise take over what reads their sums, with a copy first.
     return materialized(_summed(x, axes=axes))
+
+
+def _columns(x: jax.Array, neutral: Any) -> list[jax.Array]:
+    """The last axis in columns of one size, to be combined value by value; the last one is padded."""
+    size, axis = x.shape[-1], x.ndim - 1
+    length = -(-size // -(-size // LONGEST_COLUMN))
+    starts = range(0, size, length)
+    columns = [lax.slice_in_dim(x, start, min(start + length, size), 1, axis) for start in starts]
+    missing = length - columns[-1].shape[-1]
+    if missing:
+        widths = [(0, 0, 0)] * axis + [(0, missing, 0)]
+        columns[-1] = lax.pad(columns[-1], np.asarray(neutral, x.dtype), widths)
+    return columns
+
+
+def _in_pairs(combine: Callable[[Any, Any], Any], values: list[jax.Array]) -> jax.Array:
+    """Few operations depend on each other, and the errors of a sum are few too."""
+    while len(values) > 1:
+        values = [reduce(combine, values[i : i + 2]) for i in range(0, len(values), 2)]
+    return values[0]
+
+
+def _summed_by_columns(x: jax.Array, *, axes: Axes, **_: Any) -> jax.Array:
+    return _summed(_in_pairs(lax.add, _columns(widened(x), 0)), axes=axes).astype(x.dtype)
+
+
+def _fits_columns(p: Problem) -> bool:
+    return _has_columns(p.types[0], p.params["axes"])
+
+
+def _columns_pay(p: Problem) -> bool:
+    return in_columns(p.types[0], p.params["axes"]) and p.devices == 1
 
 
 def _is_short(p: Problem) -> bool:
@@ -145,6 +194,13 @@ def _largest_by_slices(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) ->
     return x
 
 
+def _largest_by_columns(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
+    # An extreme may read a value twice.
+    columns = _columns(x, 0)[:-1]
+    columns += [lax.slice_in_dim(x, x.shape[-1] - columns[0].shape[-1], x.shape[-1], 1, x.ndim - 1)]
+    return _largest(_in_pairs(lax.min if smallest else lax.max, columns), axes=axes, smallest=smallest)
+
+
 def _loses_nan(p: Problem) -> bool:
     size = p.types[0].size
     return not isinstance(size, int) or size >= FEWEST_FOR_LIBRARY
@@ -183,6 +239,7 @@ _sum: Primitive = primitive(
     forms={
         DEFAULT: (of(_summed),),
         "cpu": (
+            of(_summed_by_columns, "columns", fits=_fits_columns, pays=_columns_pay, needs=COLUMNS, when=FEW),
             of(_summed_by_slices, "slices", fits=_has_slices, pays=_slices_pay, needs=SLICES, when=MANY),
             of(_summed),
         ),
@@ -197,6 +254,14 @@ _extreme: Primitive = primitive(
         DEFAULT: (of(_largest),),
         "cpu": (
             of(_largest_value_by_value, "short", fits=_is_short, needs=SHORT),
+            of(
+                _largest_by_columns,
+                "columns",
+                fits=_fits_columns,
+                pays=_columns_pay,
+                needs=COLUMNS,
+                when=FEW,
+            ),
             of(_largest_by_slices, "slices", pays=_loses_nan, when=FOR_LIBRARY),
             of(_largest),
         ),

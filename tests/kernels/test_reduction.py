@@ -1,4 +1,4 @@
-"""Sums and copies, each the other's transpose, at sizes that are cut into slices and at others."""
+"""Sums and copies, each the other's transpose, at sizes that are cut into slices or columns and at others."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,11 @@ SLICED = [
     ((4, 31, 56, 11), (1, 2)),
     ((3, 100, 256), (2,)),
 ]
+COLUMNS = [((1, 256), (1,)), ((3, 4, 217), (2,)), ((2, 33), (1,)), ((4, 1000), (1,)), ((65,), (0,))]
 WHOLE = [((8000, 9), (0,)), ((4, 31, 29, 37), (1, 2)), ((3, 4, 8), (1, 2)), ((0, 64, 8), (1,))]
 
 
-@pytest.mark.parametrize(("shape", "axes"), SLICED + WHOLE)
+@pytest.mark.parametrize(("shape", "axes"), SLICED + COLUMNS + WHOLE)
 def test_sums_and_copies(shape, axes):
     x = rng_array(*shape)
     exact = x.astype(np.float64).sum(axes, keepdims=True)
@@ -37,7 +38,27 @@ def test_a_sum_by_slices_writes_no_array_of_its_size(shape, axes):
     assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
 
 
-@pytest.mark.parametrize(("shape", "axes"), SLICED[:2] + WHOLE[:3])
+@pytest.mark.parametrize(("shape", "axes"), COLUMNS)
+def test_few_values_are_reduced_in_one_kernel(shape, axes):
+    """Together with what is done with the result."""
+    x = jnp.asarray(rng_array(*shape))
+    for function in (sum_over, extreme):
+        text = jax.jit(lambda x, f=function: 2 * f(x, axes)).lower(x).compile().as_text()
+        entry = text[text.index("ENTRY") :]
+        assert "reduce-window(" not in text
+        assert entry.count(" fusion(") + entry.count(" call(") <= 1, entry
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bfloat16, jnp.float16])
+def test_few_values_of_any_dtype(dtype):
+    x = jnp.asarray(10 * rng_array(3, 250)).astype(dtype)
+    exact = np.asarray(x, np.float64).sum(1, keepdims=True)
+    np.testing.assert_array_equal(sum_over(x, (1,)), jnp.asarray(exact, jnp.float32).astype(dtype))
+    mapped = jax.vmap(lambda x: sum_over(x, (0,)))(x)
+    np.testing.assert_array_equal(mapped, sum_over(x, (1,)))
+
+
+@pytest.mark.parametrize(("shape", "axes"), SLICED[:2] + COLUMNS + WHOLE[:3])
 def test_each_is_the_transpose_of_the_other(shape, axes):
     x = jnp.asarray(rng_array(*shape))
     sums, pull = jax.vjp(lambda x: sum_over(x, axes), x)
@@ -73,6 +94,9 @@ def test_explicit_sharding(spec):
 EXTREMES = [
     ((4, 64, 64, 3), (1, 2)),
     ((5, 1000), (1,)),
+    ((4, 1000), (1,)),
+    ((3, 4, 217), (2,)),
+    ((65,), (0,)),
     ((2, 17, 500), (2,)),
     ((3, 5, 7), (1,)),
     ((0, 64, 8), (1,)),

@@ -215,6 +215,19 @@ def test_a_row_far_from_0_leaves_the_others_as_they_are():
         np.testing.assert_allclose(y[2:3], expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("value", [0.0, 1e4, -1e6])
+@pytest.mark.parametrize("shape", [(1, 256), (5, 250), (1, 1, 1024), (3, 37)])
+def test_few_rows_are_right_however_far(shape, value):
+    x = (value + rng_array(*shape, dtype=np.float64)).astype(np.float32)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-12)
+    op = jax.jit(partial(norm.layer_norm, epsilon=1e-12))
+    assert_close(op(x), exact, terms=shape[-1])
+    text = op.lower(x).compile().as_text()
+    assert "conditional(" not in text
+    assert "reduce-window(" not in text
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -123.456])
 def test_many_equal_rows_give_the_bias(value):
     x = jnp.full((4096, 37), value, jnp.float32)

@@ -13,6 +13,7 @@ from jax import lax
 from jax.sharding import AxisType
 
 from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.reduction import extreme, sum_over
 
 
 def one_query(
@@ -78,12 +79,10 @@ def _one_query(
     place = jnp.expand_dims(jnp.arange(k.shape[2], dtype=jnp.int32), (0, 1, 2))
     read = place < jnp.expand_dims(jnp.atleast_1d(key_lengths - first), (1, 2, 3))
     lowest = np.finfo(wide).min  # not −∞: that would be the step to blame under jax.debug_infs
-    largest = lax.stop_gradient(
-        jnp.max(jnp.where(read, scores, lowest), axis=-1, keepdims=True, initial=lowest)
-    )
-    weights = jnp.exp(jnp.where(read, scores - largest, jnp.zeros_like(scores)))
-    weights = jnp.where(read, weights, jnp.zeros_like(scores))
-    total = jnp.sum(weights, axis=-1, keepdims=True)
+    largest = extreme(lax.stop_gradient(jnp.where(read, scores, lowest)), (3,))
+    # The exponential is last: XLA would select once more for each of the two that read the weights.
+    weights = jnp.exp(jnp.where(read, scores - largest, lowest))
+    total = sum_over(weights, (3,))
     y = jnp.einsum("nkrs,nksd->nkrd", weights.astype(v.dtype), v, preferred_element_type=wide)
     y = y / jnp.where(total == 0, jnp.ones_like(total), total)
     return y.astype(q.dtype).reshape(q.shape)

@@ -13,7 +13,7 @@ from jaxnn.kernels.dtypes import accumulator, widened
 from jaxnn.kernels.lowering.operation import apply, check_form, operation, over_members
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
 from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, checked, mean, plain, shifted
-from jaxnn.kernels.reduction import MANY_ROWS, by_slices, many_rows
+from jaxnn.kernels.reduction import MANY_ROWS, by_slices, in_columns, many_rows
 
 #: Rows of at most this many values are summed by the library: in 0.7 to 1.0 of the time of slices for 2,048
 #: rows of 56 or 64, but in 1.2 to 1.3 for 512 rows of 768 and 800 of 1,024 (values, AVX-512).
@@ -51,12 +51,17 @@ def _library_pays(p: Problem) -> bool:
 def _check_pays(p: Problem) -> bool:
     """The library's sums of fewer rows are faster than those of differences, which must be computed first.
 
-    Only sums by slices of long rows are faster still. What is checked is sent between devices, and ``vmap``
+    Only sums by slices of long rows are faster still, and sums of few values that each take a single kernel:
+    the check and its branch are more of them. What is checked is sent between devices, and ``vmap``
     turns a branch into both.
     """
     (x,) = p.types
     long = by_slices(x, p.settings.axes) and x.shape[-1] > SHORT_ROW
-    return not (long or p.settings.in_derivative) and p.devices == 1 and not p.params["mapped"]
+    return (
+        not (long or in_columns(x, p.settings.axes) or p.settings.in_derivative)
+        and p.devices == 1
+        and not p.params["mapped"]
+    )
 
 
 def _plain(p: Problem, x: jax.Array) -> Moments:
