@@ -6,6 +6,10 @@ summed and adds up the slices; only the partial sums, a few times fewer, are wri
 Only a primitive can have both a form per platform and a transpose of its own; the transpose of a copy is such
 a sum again.
 
+Few values take less time than the start of a kernel, and XLA reduces rows of more than 32 in two kernels that
+it fuses with nothing. Such rows are cut into columns of up to 32 values, combined value by value: one kernel
+combines them, reduces what is left and goes on with the result.
+
 The library's maximum and minimum lose NaN. Elementwise ones keep it, so an extreme is taken slice by slice.
 """
 
