@@ -145,7 +145,7 @@ def _lstm(spec: specs.Recurrent, weights: Any) -> Any:
 
 def prepare(spec: specs.Spec, shape: specs.Shape) -> Callable[[Any], Any]:
     """A fresh net, and its compiled ``apply``."""
-    net = hk.without_apply_rng(hk.transform(lambda x: run(spec, x, "at")))
-    params = net.init(jax.random.key(0), jnp.zeros(shape))
-    apply = jax.jit(net.apply)
-    return lambda x: apply(params, x)
+    net = hk.without_apply_rng(hk.transform_with_state(lambda x: run(spec, x, "at")))
+    params, state = net.init(jax.random.key(0), jnp.zeros(shape))
+    apply = jax.jit(lambda params, state, x: net.apply(params, state, x)[0])
+    return lambda x: apply(params, state, x)
