@@ -67,12 +67,8 @@ def alternated(contenders: dict[str, Loop], rounds: int) -> dict[str, list[float
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(1, rounds + 3):
         for name in [*contenders][:: 1 if number % 2 else -1]:
-            epoch = contenders[name]
             start = perf_counter()
-            if isinstance(epoch, ours.Fit):
-                epoch(number)
-            else:
-                workers[name].submit(epoch, number).result()
+            workers[name].submit(contenders[name], number).result()
             found[name].append(perf_counter() - start)
     for name, epoch in contenders.items():
         workers[name].shutdown()

@@ -127,17 +127,16 @@ def _summed_by_slices(x: jax.Array, *, axes: Axes, slices: tuple[int, int] | Non
     return materialized(_summed(x, axes=axes))
 
 
-def _columns(x: jax.Array, neutral: Any) -> list[jax.Array]:
-    """The last axis in columns of one size, to be combined value by value; the last one is padded."""
-    size, axis = x.shape[-1], x.ndim - 1
-    length = -(-size // -(-size // LONGEST_COLUMN))
-    starts = range(0, size, length)
-    columns = [lax.slice_in_dim(x, start, min(start + length, size), 1, axis) for start in starts]
-    missing = length - columns[-1].shape[-1]
-    if missing:
-        widths = [(0, 0, 0)] * axis + [(0, missing, 0)]
-        columns[-1] = lax.pad(columns[-1], np.asarray(neutral, x.dtype), widths)
-    return columns
+def _column(size: int) -> int:
+    """The length of the columns into which a row of so many values is cut."""
+    return -(-size // -(-size // LONGEST_COLUMN))
+
+
+def _overlapping(x: jax.Array, length: int, axis: int) -> list[jax.Array]:
+    """Slices of one length; the last may overlap the one before it: an extreme may read a value twice."""
+    size = x.shape[axis]
+    starts = (min(start, size - length) for start in range(0, size, length))
+    return [lax.slice_in_dim(x, start, start + length, 1, axis) for start in starts]
 
 
 def _in_pairs(combine: Callable[[Any, Any], Any], values: list[jax.Array]) -> jax.Array:
@@ -148,7 +147,15 @@ def _in_pairs(combine: Callable[[Any, Any], Any], values: list[jax.Array]) -> ja
 
 
 def _summed_by_columns(x: jax.Array, *, axes: Axes, **_: Any) -> jax.Array:
-    return _summed(_in_pairs(lax.add, _columns(widened(x), 0)), axes=axes).astype(x.dtype)
+    wide, (axis,) = widened(x), axes
+    size, length = x.shape[axis], _column(x.shape[axis])
+    columns = [
+        lax.slice_in_dim(wide, start, min(start + length, size), 1, axis) for start in range(0, size, length)
+    ]
+    missing = length - columns[-1].shape[axis]
+    if missing:
+        columns[-1] = lax.pad(columns[-1], np.zeros((), wide.dtype), [*[(0, 0, 0)] * axis, (0, missing, 0)])
+    return _summed(_in_pairs(lax.add, columns), axes=axes).astype(x.dtype)
 
 
 def _fits_columns(p: Problem) -> bool:
@@ -190,18 +197,14 @@ def _largest(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array
 def _largest_by_slices(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
     for axis in axes:
         while (size := x.shape[axis]) > 1:
-            length = -(-size // MOST_SLICES)
-            # The last slice may overlap the one before it: an extreme may read a value twice.
-            starts = (min(start, size - length) for start in range(0, size, length))
-            slices = (lax.slice_in_dim(x, start, start + length, 1, axis) for start in starts)
+            slices = _overlapping(x, -(-size // MOST_SLICES), axis)
             x = materialized(reduce(lax.min if smallest else lax.max, slices))
     return x
 
 
 def _largest_by_columns(x: jax.Array, *, axes: Axes, smallest: bool, **_: Any) -> jax.Array:
-    # An extreme may read a value twice.
-    columns = _columns(x, 0)[:-1]
-    columns += [lax.slice_in_dim(x, x.shape[-1] - columns[0].shape[-1], x.shape[-1], 1, x.ndim - 1)]
+    (axis,) = axes
+    columns = _overlapping(x, _column(x.shape[axis]), axis)
     return _largest(_in_pairs(lax.min if smallest else lax.max, columns), axes=axes, smallest=smallest)
 
 

@@ -52,14 +52,9 @@ class prefetch(Iterator[Any]):  # in lower case, since it is used like a functio
         self._put = on_device if put is None else put
         self._found: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._room: SimpleQueue[int] = SimpleQueue()  #: so many more batches may be read
-        self._ahead, self._taken, self._closed = 0, 0, False
-        self.widen(checks.integer(owner, "ahead", ahead, least=1))
+        self._ahead, self._taken, self._closed = checks.integer(owner, "ahead", ahead, least=1), 0, False
+        self._room.put(self._ahead)
         threading.Thread(target=self._fill, args=(batches,), name="jaxnn-prefetch", daemon=True).start()
-
-    def widen(self, more: int) -> None:
-        """Lets so many more batches wait."""
-        self._ahead += more
-        self._room.put(more)
 
     def __next__(self) -> Any:
         if self._closed:

@@ -183,16 +183,11 @@ def alone(batch: Batch, *, own: bool = False) -> tuple[Batch, int]:
     On a CPU that is a NumPy array of the batch's ``own``: a program reads it as fast as one that was put on
     the device, which takes as long as a small step.
     """
-    if jax.default_backend() != "cpu":
-        return on_device(batch), rows_that_count(batch)
-    leaves, tree = jax.tree.flatten(batch)
-    if own and all(map(_is_in_its_dtype, leaves)):
-        return batch, rows_that_count(batch)
-    return jax.tree.unflatten(tree, [_in_numpy(own, leaf) for leaf in leaves]), rows_that_count(batch)
-
-
-def _is_in_its_dtype(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray) and leaf.dtype == jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if jax.default_backend() == "cpu":
+        placed = jax.tree.map(partial(_in_numpy, own), batch)
+    else:
+        placed = on_device(batch)
+    return placed, rows_that_count(batch)
 
 
 def _in_numpy(own: bool, leaf: Any) -> Any:
