@@ -76,8 +76,9 @@ class Stream:
         self.like: Batch | None = None
         self.kind: Any = None
         self.peeked: Ready | None = None
+        self.fresh = False  # whether no batch was asked for but the one that was looked at
         self.start(*begin)
-        self.peeked = self._next()
+        self.peeked, self.fresh = self._next(), True
         if self.like is None:
             raise self._too_few()
         self.example: Batch = self.send(self.like)[0] if self.peeked is None else self.peeked[0]
@@ -87,8 +88,10 @@ class Stream:
         jax.eval_shape(step, state, *self.example)
 
     def start(self, epoch: int, done: int = 0) -> None:
-        if (epoch, done) == (self.epoch, self.made) and self.peeked is not None:
-            return  # its first batch was looked at before
+        # What is left of the first epoch was looked at before; that may be no batch, if it was made whole.
+        looked_at, self.fresh = self.fresh and (epoch, done) == (self.epoch, self.made), False
+        if looked_at:
+            return
         self.close()
         self.epoch, self.made = epoch, done
         batches = self._after(done)

@@ -79,7 +79,7 @@ class Stop(Exception):
 @pytest.mark.parametrize(
     ("name", "stop"),
     [
-        ("IterDataset", 5), ("DataLoader", 6), ("iterator", 8),
+        ("IterDataset", 5), ("DataLoader", 6), ("iterator", 6), ("iterator", 8),
         *(deep(name, stop) for name in STREAMS for stop in (3, 5, 6, 8)),
     ],
 )  # fmt: skip

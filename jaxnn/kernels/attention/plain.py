@@ -74,6 +74,8 @@ def weights(p: Problem, given: Operands) -> tuple[jax.Array, jax.Array, jax.Arra
     # its reduction: so XLA fuses product, maximum and exponential on CPUs.
     start = jnp.asarray(_lowest(p) / 2, p.wide)
     largest = jnp.expand_dims(lax.reduce(lax.stop_gradient(scores), start, lax.max, (3,)), 3)
+    if not isinstance(p.keys, int) or p.keys == 1:
+        largest = jnp.maximum(largest, start)  # of one value XLA makes that value, without the start
     values = jnp.exp(scores - largest)
     total = jnp.sum(values, axis=-1, keepdims=True)
     empty = total == 0
