@@ -4,6 +4,7 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -56,7 +57,7 @@ def attention_pool(x: ArrayLike, kernel: ArrayLike, *, lengths: ArrayLike | None
     flat = array.reshape(array.shape[0], positions, channels)
     scores = widened(dense(flat, kernel))
     # Not −∞: that would be the step to blame under jax.debug_infs.
-    scores = jnp.where(real, scores, jnp.full_like(scores, jnp.finfo(scores.dtype).min))
+    scores = jnp.where(real, scores, jnp.full_like(scores, np.finfo(scores.dtype).min))
     most = lax.stop_gradient(jnp.max(scores, axis=1, keepdims=True))
     most = jnp.where(jnp.isfinite(most), most, jnp.zeros_like(most))
     shares = jnp.where(real, jnp.exp(scores - most), jnp.zeros_like(scores))
