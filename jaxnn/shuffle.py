@@ -42,6 +42,33 @@ def bits_of_epoch(key: Key, epoch: int, n: int) -> jax.Array:
     return bits(jax.random.fold_in(key, epoch), n)
 
 
+class Orders:
+    """The order of ``n`` examples in each epoch, which ``jax.random.fold_in(key, epoch)`` draws.
+
+    The device draws, the host sorts. Who asks for the next order before the last steps of an epoch, and for
+    its places after they were dispatched, has it sorted while the device makes them.
+    """
+
+    def __init__(self, key: Key, n: int):
+        self._key, self._n = key, n
+        self._asked: tuple[int, jax.Array | None] = (0, None)
+        self._known: tuple[int, np.ndarray | None] = (0, None)
+
+    def ask(self, epoch: int) -> None:
+        """Lets the device draw."""
+        self._asked = epoch, bits_of_epoch(self._key, epoch, self._n)
+
+    def of(self, epoch: int) -> np.ndarray:
+        """The order of an epoch, counted from 1: (n,)."""
+        if self._known[0] != epoch:
+            if self._asked[0] != epoch:
+                self.ask(epoch)
+            assert self._asked[1] is not None
+            self._known = epoch, ordered(self._asked[1])
+        assert self._known[1] is not None
+        return self._known[1]
+
+
 def ordered(rounds: jax.Array) -> np.ndarray:
     """The order (n,) that bits (rounds, n) give: sorted by each row in turn, ties as they stood before."""
     order = np.arange(rounds.shape[1])

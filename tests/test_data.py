@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnn as nn
-from jaxnn.shuffle import bits, ordered, permutation
+from jaxnn.shuffle import Orders, bits, ordered, permutation
 from tests.support import assert_close
 
 
@@ -71,6 +71,17 @@ def test_the_order_is_that_of_jax(n):
     key = jax.random.key(n)
     np.testing.assert_array_equal(permutation(key, n), jax.random.permutation(key, n))
     assert bits(key, n).shape == (0 if n == 1 else 1 if n < 1626 else 2, n)
+
+
+def test_the_order_of_an_epoch_is_the_same_asked_for_early_or_not():
+    key, n = jax.random.key(3), 50
+    early, late = Orders(key, n), Orders(key, n)
+    for epoch in (1, 2, 2, 5, 4):  # a run may begin with any, and read one twice
+        early.ask(epoch)
+        expected = jax.random.permutation(jax.random.fold_in(key, epoch), n)
+        np.testing.assert_array_equal(early.of(epoch), expected)
+        np.testing.assert_array_equal(late.of(epoch), expected)
+        early.ask(epoch + 1)
 
 
 def test_equal_bits_keep_the_order_of_the_round_before():

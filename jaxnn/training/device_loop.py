@@ -16,7 +16,7 @@ from jaxnn.data import length
 from jaxnn.distribution.place import placed
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.params import Key
-from jaxnn.shuffle import bits_of_epoch, ordered
+from jaxnn.shuffle import Orders
 from jaxnn.training.batch import Batch
 from jaxnn.training.source import Block, CheckedStep
 from jaxnn.training.step import TrainState
@@ -67,7 +67,8 @@ class DeviceLoop:
         limit: int | None = None,
         sharding: Sharding | None = None,
     ):
-        self.n, self.batch_size, self.key = length(data), batch_size, key
+        self.n, self.batch_size = length(data), batch_size
+        self.orders = Orders(key, self.n)
         self.steps = -(-self.n // batch_size)
         self.limit = min(self.steps, MOST if limit is None else limit)
         if sharding is None:
@@ -82,7 +83,6 @@ class DeviceLoop:
         self.next = self.steps  #: step of the epoch
         self.epoch = 0
         self.order: Any = None
-        self.coming: Any = None  #: order of the next epoch, once the last steps of this one are under way
         self.running: Any = None  #: a result of the latest block, to wait for
         self.ready: float | None = None  #: when the one before it was ready
 
@@ -99,20 +99,21 @@ class DeviceLoop:
             self.limit, self.program = 1, jax.jit(self._single(step), donate_argnums=0)
 
     def start(self, epoch: int, done: int = 0) -> None:
-        known = epoch == self.epoch + 1 and self.coming is not None
-        self.order = self.coming if known else self._ordered(bits_of_epoch(self.key, epoch, self.n))
-        self.epoch, self.next, self.coming = epoch, done, None
+        # Of all batches, one behind the other; the first rows fill up the last batch.
+        rows = np.resize(self.orders.of(epoch), self.steps * self.batch_size)
+        self.order = jnp.asarray(rows, jnp.int32)
+        self.epoch, self.next = epoch, done
 
     def advance(self, state: TrainState) -> tuple[TrainState, Block] | None:
         if self.next == self.steps:
             return None
         start, stop = self.next, min(self.next + self.size, self.steps)
-        # Before the last steps the device draws the next order, which is sorted here while it makes them.
-        drawn = bits_of_epoch(self.key, self.epoch + 1, self.n) if stop == self.steps else None
+        if stop == self.steps:
+            self.orders.ask(self.epoch + 1)
         idle = self.running is None or self.running.is_ready()
         state, scores, broken = self.program(state, self.data, self.order, np.int32(start), np.int32(stop))
-        if drawn is not None:
-            self.coming = self._ordered(drawn)
+        if stop == self.steps:
+            self.orders.of(self.epoch + 1)  # sorted while the device makes the last steps
         self._resize(idle)
         self.next, self.running = stop, broken
         counts = np.minimum(self.n - np.arange(start, stop) * self.batch_size, self.batch_size)
@@ -122,11 +123,7 @@ class DeviceLoop:
         return self._taken(self.data, self.order, self.next - 1)
 
     def close(self) -> None:
-        self.data = self.order = self.coming = None
-
-    def _ordered(self, bits: jax.Array) -> jax.Array:
-        """The rows of an epoch's batches, one behind the other; the first fill up the last batch."""
-        return jnp.asarray(np.resize(ordered(bits), self.steps * self.batch_size), jnp.int32)
+        self.data = self.order = None
 
     def _resize(self, idle: bool) -> None:
         """Waits for the block before the one just dispatched; by its time the size of the next is chosen.

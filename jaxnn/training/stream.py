@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnn.data import is_array, length, minibatches
+from jaxnn.data import is_array, length
 from jaxnn.distribution.place import own_rows
 from jaxnn.distribution.sharding import Sharding
 from jaxnn.ops.checks import refusal, shown
 from jaxnn.params import Key
-from jaxnn.shuffle import permutation
+from jaxnn.shuffle import Orders
 from jaxnn.training.batch import Batch, filled, rows_of, rows_that_count
 from jaxnn.training.in_turn import CHEAP, in_turn
-from jaxnn.training.over_devices import counted, crosses_processes
+from jaxnn.training.over_devices import counted
 from jaxnn.training.prefetch import as_array, on_device, prefetch
 from jaxnn.training.source import Block, CheckedStep
 from jaxnn.training.step import TrainState
@@ -186,14 +186,14 @@ def alone(batch: Batch, *, own: bool = False) -> tuple[Batch, int]:
     On a CPU that is a NumPy array of the batch's ``own``: a program reads it as fast as one that was put on
     the device, which takes as long as a small step.
     """
-    if jax.default_backend() == "cpu":
-        placed = jax.tree.map(partial(_in_numpy, own), batch)
-    else:
+    if jax.default_backend() != "cpu":
         placed = on_device(batch)
+    else:
+        placed = batch if own else jax.tree.map(_in_numpy, batch)
     return placed, rows_that_count(batch)
 
 
-def _in_numpy(own: bool, leaf: Any) -> Any:
+def _in_numpy(leaf: Any, *, own: bool = False) -> Any:
     """An array in the dtype that it has in JAX: a copy, unless it is our own.
 
     Whoever gave it may write the next batch into it.
@@ -246,27 +246,28 @@ def fitted(owner: str, batch: Batch, like: Batch) -> Batch:
 
 
 def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = None) -> Batches:
-    """The shuffled minibatches of arrays that don't fit on the device; in several processes its rows of them.
+    """The shuffled minibatches of arrays that don't fit on the device, in the dtypes that they have in JAX.
 
-    All processes have the same arrays, and draw the same order.
+    In several processes those of the rows that this one holds: all have the same arrays, and draw the same
+    order.
     """
-    n = length(data)
+    n, (arrays, tree) = length(data), jax.tree.flatten(data)
+    orders = Orders(key, n)
+    own = np.arange(batch_size) if sharding is None else own_rows(sharding, batch_size)
+    padded = n % batch_size != 0
 
     def batches(epoch: int) -> Iterator[Batch]:
-        order = jax.random.fold_in(key, epoch)
-        for (x, y), mask in minibatches(data, batch_size, key=order):
-            yield Batch(x, y, mask if n % batch_size else None)
-
-    def own(epoch: int) -> Iterator[Batch]:
-        assert sharding is not None
-        order = permutation(jax.random.fold_in(key, epoch), n)
-        mine = own_rows(sharding, batch_size)
+        order = orders.of(epoch)
         for start in range(0, n, batch_size):
-            rows = start + mine
-            x, y = jax.tree.map(lambda array: array[order[rows % n]], data)  # noqa: B023
-            yield Batch(x, y, rows < n if n % batch_size else None)
+            if start + batch_size >= n:
+                orders.ask(epoch + 1)
+            places = start + own
+            rows = order[places % n if padded else places]
+            x, y = jax.tree.unflatten(tree, [_in_numpy(array[rows], own=True) for array in arrays])
+            yield Batch(x, y, places < n if padded else None)
+        orders.of(epoch + 1)  # sorted while the device makes the last steps
 
-    return own if crosses_processes(sharding) else batches
+    return batches
 
 
 def is_in_memory(data: Any) -> bool:
