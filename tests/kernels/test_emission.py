@@ -14,6 +14,7 @@ from jax.interpreters import mlir
 import jaxnn.kernels.lowering.primitive as primitive
 from jaxnn.kernels.convolution import primitives as convolution
 from jaxnn.kernels.lowering.emission import emit
+from jaxnn.kernels.lowering.places import split
 from tests.kernels.test_convolution import CHOSEN, operands
 from tests.kernels.test_forms import EVERY_FORM, named, value_and_gradients
 from tests.kernels.test_forms import operands as arrays_of
@@ -83,6 +84,10 @@ OPERATIONS = {
     "many side by side": lambda x, y: lax.concatenate([x, y] * 11, 1),
     "padding": lambda x, y: lax.pad(x, np.float32(1), [(1, -1, 2), (0, 0, 0)]),
     "parts": lambda x, y: (*lax.split(x, (1, 2), 0), lax.slice(y, (0, 1), (3, 4), (2, 1)), lax.rev(x, (1,))),
+    "places": lambda x, y: (
+        lax.dynamic_slice(x, (np.int32(0), np.int32(1)), (3, 2)),
+        *split(y, 2, 1),
+    ),
     "products": lambda x, y: (x @ y.T, jnp.einsum("ab,ab->b", x, y), jnp.sum(x, 0), lax.is_finite(x)),
     "shapes": lambda x, y: (x.T, x.reshape(2, 6), x[None, 0], jnp.broadcast_to(x, (2, 3, 4))),
     "loops": lambda x, y: (

@@ -24,6 +24,7 @@ from jaxnn.kernels.lowering.fusion import materialized, materialized_in_reverse
 from jaxnn.kernels.lowering.linear_map import with_transpose
 from jaxnn.kernels.lowering.meaning import MEANINGS, given_flops, plain_program
 from jaxnn.kernels.lowering.operation import apply
+from jaxnn.kernels.lowering.places import place, sliced
 from jaxnn.kernels.matrix_product import matrix_product
 from jaxnn.kernels.normalisation.moments import Scope
 from jaxnn.kernels.normalisation.rows import moments
@@ -152,6 +153,7 @@ EXAMPLES = {
     "jaxnn_broadcast": (lambda x: broadcast(x[:, 2:3], (1,), x), 0),
     "jaxnn_materialized": (materialized, 0),
     "jaxnn_materialized_in_reverse": (materialized_in_reverse, 0),
+    "jaxnn_place": (lambda x: sliced(x, place(1), 2, 2), 0),
     "jaxnn_sum": (lambda x: sum_over(x, (1,)), 2 * 6 * 4),
 }
 

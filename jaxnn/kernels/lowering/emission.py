@@ -231,6 +231,14 @@ def _slice(
     return _one(made, hlo.slice(values[0], _ints(start_indices), _ints(limit_indices), _ints(strides)))
 
 
+@_rule(lax.dynamic_slice_p)
+def _dynamic_slice(context: Any, types: Any, values: Any, *, slice_sizes: Any) -> Any:
+    if len({t.dtype for t in types[1:]}) > 1:
+        return None
+    made = _shaped(types[0], slice_sizes)
+    return _one(made, hlo.dynamic_slice(values[0], values[1:], _ints(slice_sizes)))
+
+
 @_rule(lax.split_p)
 def _split(context: Any, types: Any, values: Any, *, sizes: Any, axis: int) -> Any:
     (x,), results, made = types, [], []

@@ -25,7 +25,8 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     if multiplier > 1:
         kernels = (_every(kernel, i, multiplier) for i in range(multiplier))
         return interleaved([forward(x, kernel, s) for kernel in kernels], s.rank + 1)
-    x = padded_copy(x, s) if prod(s.window) > _PADDED else padded(x, s)
+    stored = prod(s.window) > _PADDED and max(map(max, s.padding)) > 0
+    x = padded_copy(x, s) if stored else padded(x, s)
     kernel = lax.reshape(kernel, (prod(s.window), kernel.shape[-1]))
     places = np.arange(prod(s.window)).reshape(s.window)
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings
+from jaxnn.kernels.lowering.places import split
 
 
 def forward(dense: Dense, x: jax.Array, kernel: jax.Array, s: Settings, m: int) -> jax.Array:
@@ -43,9 +44,7 @@ def kernel_gradient(dense: Dense, x: jax.Array, y: jax.Array, s: Settings, m: in
 
 def _split(a: jax.Array, parts: int) -> list[jax.Array]:
     """Equal parts of the last axis."""
-    if parts == 1:
-        return [a]
-    return list(lax.split(a, (a.shape[-1] // parts,) * parts, a.ndim - 1))
+    return split(a, parts, a.ndim - 1)
 
 
 def _own(a: jax.Array, one: int, other: int) -> jax.Array:

@@ -82,14 +82,21 @@ def _unfolded(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _phases(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
-    return phases.one_by_one(partial(raw, UNGUARDED, p), kernel, y, p.settings)
+    # Sums of shifted products take a padded copy each; other forms leave the padding to XLA's convolution.
+    stored = _strided(p) and all(form.name == "depthwise" for form, _ in _parts(p))
+    return phases.one_by_one(partial(raw, UNGUARDED, p), kernel, y, p.settings, stored=stored)
 
 
 def _phases_zeros(p: Problem) -> bool:
     """Whether the form of any phase multiplies by zeros: all phases share one guard."""
+    return any(form.zeros(part) for form, part in _parts(p))
+
+
+def _parts(p: Problem) -> list[tuple[Form, Problem]]:
+    """The convolution of each phase, and its form."""
     groups = p.settings.groups
     parts = (p.of(s, p.c_out // groups, p.c_in * groups) for s in phases.settings(p.settings))
-    return any(choose(UNGUARDED, part).zeros(part) for part in parts)
+    return [(choose(UNGUARDED, part), part) for part in parts]
 
 
 def _exact(kernel: jax.Array, y: jax.Array, s: Settings, dtype: jnp.dtype, *, devices: int) -> jax.Array:

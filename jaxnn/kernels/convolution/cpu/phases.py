@@ -14,7 +14,7 @@ from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings, fit, interleaved, swap_channels
 from jaxnn.kernels.lowering.fusion import materialized
-from jaxnn.kernels.padding import padded
+from jaxnn.kernels.padding import padded, padded_copy
 
 #: A convolution by whatever form suits it.
 Forward = Callable[[jax.Array, jax.Array, Settings], jax.Array]
@@ -27,10 +27,17 @@ class Phase(NamedTuple):
     settings: Settings
 
 
-def one_by_one(forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], one convolution per phase, interleaved."""
-    kernel = swap_channels(kernel, s.groups)
-    phases = [_computed(forward, kernel, y, s, phase) for phase in _phases(s)]
+def one_by_one(
+    forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings, *, stored: bool = False
+) -> jax.Array:
+    """x[n, s·i + d·j − low, c] += y[n, i, o] · kernel[j, c, o], one convolution per phase, interleaved.
+
+    With ``stored`` the padded y is written out once for all phases, for a form that would do it for each.
+    """
+    kernel, chosen = swap_channels(kernel, s.groups), _phases(s)
+    if stored:
+        y, chosen = _stored(y, chosen)
+    phases = [_computed(forward, kernel, y, s, phase) for phase in chosen]
     for axis, step in reversed(list(enumerate(s.strides, start=1))):
         rows = range(0, len(phases), step)
         phases = [interleaved(phases[row : row + step], axis) for row in rows]
@@ -64,6 +71,31 @@ def _phase(phase: tuple[int, ...], s: Settings) -> Phase | None:
     return Phase(
         tuple(taps), Settings(s.out, window, one, tuple(padding), tuple(dilation), s.groups, s.precision)
     )
+
+
+def _stored(y: jax.Array, phases: list[Phase | None]) -> tuple[jax.Array, list[Phase | None]]:
+    """y with all zeros that any phase reads around it, and the phases of that, which crop it."""
+    read = [phase.settings.padding for phase in phases if phase is not None]
+    common = tuple(
+        (max(0, *(low for low, _ in pairs)), max(0, *(high for _, high in pairs)))
+        for pairs in zip(*read, strict=True)
+    )
+
+    def of_stored(phase: Phase | None) -> Phase | None:
+        if phase is None:
+            return None
+        space, padding = phase.settings.space, phase.settings.padding
+        return phase._replace(
+            settings=phase.settings._replace(
+                space=tuple(n + low + high for n, (low, high) in zip(space, common, strict=True)),
+                padding=tuple(
+                    (low - more_low, high - more_high)
+                    for (low, high), (more_low, more_high) in zip(padding, common, strict=True)
+                ),
+            )
+        )
+
+    return padded_copy(y, dict(enumerate(common, 1))), list(map(of_stored, phases))
 
 
 def _sizes(s: Settings) -> list[int]:
