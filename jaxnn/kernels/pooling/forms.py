@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.kernels.choice import Form
-from jaxnn.kernels.dtypes import widened
+from jaxnn.kernels.dtypes import accumulator, widened
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
 from jaxnn.kernels.pooling import blocks, by_axis, plain, sums
@@ -35,6 +35,9 @@ class Settings(NamedTuple):
 SHORT = f"windows of at most {MOST_SLICES} values on some axis"
 TILES = f"windows of at most {MOST_SLICES} values that tile the input"
 UNDILATED = "windows of one size without dilation, on axes that are not sharded explicitly"
+FEW_SIDE_BY_SIDE = (
+    "if padded, on one axis, of 4 bytes or more a value and at most 8 channels, or 16 in windows of at most 4"
+)
 UNSHARDED = "axes that are not sharded explicitly"
 
 
@@ -120,9 +123,25 @@ def _plain_extremes(p: Problem, x: jax.Array) -> jax.Array:
     return plain.extremes(x, p.settings.axes, p.settings.smallest)
 
 
+def _few_side_by_side(p: Problem) -> bool:
+    """Padding inside a loop keeps it from being vectorised: of so few channels lax's windows are faster."""
+    x = p.types[0]
+    (_, windows), *others = p.settings.axes
+    if others or not isinstance(windows, Windows) or accumulator(x.dtype) != x.dtype:
+        return False
+    channels = x.shape[-1]
+    if not (isinstance(channels, int) and isinstance(windows.size, int)):
+        return False  # symbolic
+    narrow = channels <= 8 or (channels <= 16 and windows.window <= 4)
+    return narrow and (windows.low > 0 or windows.reach > 0)
+
+
 _PLAIN = Form("lax", _plain_extremes, _undilated, needs=UNDILATED)
 EXTREMES: Forms = {
-    "cpu": (*_both(_extremes, _prepared), _PLAIN),
+    "cpu": (
+        _PLAIN._replace(pays=_few_side_by_side, when=FEW_SIDE_BY_SIDE),
+        *_both(_extremes, _prepared),
+    ),
     DEFAULT: (_PLAIN, *_both(_extremes, _as_it_is)),
 }
 FIRSTS: Forms = {"cpu": _both(_firsts, _prepared), DEFAULT: _both(_firsts, _as_it_is)}
