@@ -38,10 +38,10 @@ _MANY, _ALIASED = 4096, {True: 64, False: 256}
 _ENOUGH, _LARGE = 512, 1 << 19
 
 #: When forms pay, in words.
-NARROW_DY = f"at most {NARROW} outputs and at least {_TIMES_AS_LONG} times as many features, one device"
+NARROW_DY = f"2 to {NARROW} outputs and at least {_TIMES_AS_LONG} times as many features, one device"
 SLOW_X = (
-    f"fewer features than outputs, at most {_FEW} rows, or a multiple of {_ALIASED[False]} features "
-    f"({_ALIASED[True]} from {_MANY:,} rows on), one device"
+    f"several outputs: fewer features than outputs, at most {_FEW} rows, or a multiple of "
+    f"{_ALIASED[False]} features ({_ALIASED[True]} from {_MANY:,} rows on), one device"
 )
 
 
@@ -91,7 +91,7 @@ def _of_rows(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> jax.Array
 
 
 def _of_transposed_dy(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> jax.Array:
-    return narrow_gradient(x, dy, precision)
+    return transposed_gradient(x, dy, precision).T
 
 
 def _of_transposed_x(x: jax.Array, dy: jax.Array, precision: Any, **_: Any) -> jax.Array:
@@ -108,10 +108,10 @@ def _transposes(which: str, p: Problem) -> bool:
     return _one_device(p) and _to_transpose(prod(rows), features, outputs) == which
 
 
-def narrow_gradient(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
-    """``(..., F), (..., O) → (F, O)`` for small O, as (dyᵀ · x)ᵀ."""
+def transposed_gradient(x: jax.Array, dy: jax.Array, precision: Any) -> jax.Array:
+    """``(..., F), (..., O) → (O, F)`` for small O, as dyᵀ · x: the transpose of the gradient."""
     x, dy = _rows(x), _rows(dy)
-    return materialized(product(materialized(dy.T), x.astype(dy.dtype), precision)).T
+    return materialized(product(materialized(dy.T), x.astype(dy.dtype), precision))
 
 
 def _rows(a: jax.Array) -> jax.Array:
@@ -119,13 +119,16 @@ def _rows(a: jax.Array) -> jax.Array:
 
 
 def is_narrow(features: int, outputs: int) -> bool:
-    """Whether transposing dy, which has ``outputs`` columns, is cheaper than what lax does with x."""
-    return outputs <= NARROW and _TIMES_AS_LONG * outputs <= features
+    """Whether transposing dy, which has ``outputs`` columns, is cheaper than what lax does with x.
+
+    A single column is a vector, which XLA multiplies with rows in either order: as fast without a copy.
+    """
+    return 1 < outputs <= NARROW and _TIMES_AS_LONG * outputs <= features
 
 
 def _to_transpose(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] | None:
     work = rows * features * outputs
-    if not isinstance(work, int):  # a symbolic size
+    if not isinstance(work, int) or outputs == 1:  # a symbolic size; a vector
         return None
     if work >= _FEWEST_FOR_DY and is_narrow(features, outputs):
         return "dy"

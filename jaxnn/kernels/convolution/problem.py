@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels import padding
-from jaxnn.kernels.matrix_product import gradient, is_narrow, narrow_gradient, product
+from jaxnn.kernels.matrix_product import gradient, is_narrow, product, transposed_gradient
 from jaxnn.kernels.spans import Pairs, dilated
 
 
@@ -138,10 +138,19 @@ def times(rows: jax.Array, matrix: jax.Array, s: Settings) -> jax.Array:
     return product(rows, matrix, s.precision)
 
 
-def summed_products(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
-    """``(…, A), (…, B) → (A, B)``: a sum over all places, the transpose of ``times`` in its matrix."""
-    form = narrow_gradient if is_narrow(x.shape[-1], y.shape[-1]) else gradient
-    return form(x, y, s.precision)
+def summed_products(
+    x: jax.Array, y: jax.Array, s: Settings, of_x: Sequence[int], of_y: Sequence[int]
+) -> jax.Array:
+    """``(…, A), (…, B) → (*of_x, *of_y)``: a sum over all places, the transpose of ``times`` in its matrix.
+
+    A is the product of the sizes ``of_x``, B of ``of_y``.
+    """
+    if not is_narrow(x.shape[-1], y.shape[-1]):
+        return lax.reshape(gradient(x, y, s.precision), (*of_x, *of_y))
+    # Reshaped first: transpositions that follow each other are one copy, with a reshape between them two.
+    transposed = lax.reshape(transposed_gradient(x, y, s.precision), (*of_y, *of_x))
+    first = len(of_y)
+    return lax.transpose(transposed, (*range(first, transposed.ndim), *range(first)))
 
 
 def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:

@@ -41,6 +41,13 @@ UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
 UNFOLDED_KERNEL_FEW = 8
 #: *Up to this many output channels, if there are twice as many input channels, XLA is nearly idle.
 UNFOLDED_NARROW = 16
+#: *In the convolution itself: the most floats, and the most input channels.
+UNFOLDED_NARROW_FLOATS, UNFOLDED_NARROW_CHANNELS = 200_000, 16
+#: *In the kernel's gradient XLA's convolution has the batch for its input channels and those of x for its
+#: batch. It is nearly idle if there are few of the first and many of the second: if the output channels times
+#: the batch are fewer than this many times the input channels. (If they are as many, both forms take as long,
+#: but XLA's convolution takes a third of the time to compile.)
+UNFOLDED_KERNEL_NARROW = 2
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
 UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
@@ -85,6 +92,7 @@ NARROW = (
     f"up to {UNFOLDED_NARROW} output channels and twice as many input channels, "
     f"at least {UNFOLDED_CHANNELS[0]}"
 )
+NARROW_KERNEL = f"fewer output channels times batch than {UNFOLDED_KERNEL_NARROW} times the input channels"
 CHUNKS = (
     f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
     "on one device"
@@ -206,6 +214,17 @@ def narrow(p: Problem) -> bool:
         and max(2 * p.c_out, UNFOLDED_CHANNELS[0]) <= p.c_in
         and small(p, UNFOLDED_FLOATS[0])
     )
+
+
+def narrow_in_forward(p: Problem) -> bool:
+    """Whether XLA's convolution is nearly idle, and adding up rows of the window is not more work."""
+    few = unfolded.is_by_rows(p.settings) and p.c_in <= UNFOLDED_NARROW_CHANNELS
+    return few and narrow(p) and p.batch * unfolded_floats(p) <= UNFOLDED_NARROW_FLOATS
+
+
+def narrow_in_kernel(p: Problem) -> bool:
+    """Whether XLA's kernel gradient, a convolution of another shape, is nearly idle too."""
+    return narrow(p) and p.batch * p.c_out < UNFOLDED_KERNEL_NARROW * p.c_in
 
 
 def small(p: Problem, least: int = 0) -> bool:

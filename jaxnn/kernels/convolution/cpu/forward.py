@@ -145,8 +145,8 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 
 
 def unfolded_pays(p: Problem) -> bool:
-    narrow = unfolded.is_by_rows(p.settings) and p.c_in <= on.UNFOLDED_CHANNELS[1] and on.narrow(p)
-    return (on.tiles(p) and on.small(p)) or on.few_taps(p) or narrow or on.many(p)
+    tiles = on.tiles(p) and on.small(p)
+    return tiles or on.few_taps(p) or on.narrow_in_forward(p) or on.many(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -167,7 +167,8 @@ FORWARD = (
         needs=on.TWO_AXES,
         when=f"{on.SMALL}: {on.TILES}; "
         f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, *on.UNFOLDED_CHANNELS)}; {on.NARROW} and "
-        f"at most {on.UNFOLDED_CHANNELS[1]}, at a stride of 1; {on.MANY}",
+        f"at most {on.UNFOLDED_NARROW_CHANNELS}, at a stride of 1, and at most {on.UNFOLDED_NARROW_FLOATS:,} "
+        f"floats; {on.MANY}",
     ),
     *(
         guarded(form, lax_forms.forward)

@@ -35,7 +35,7 @@ def _by_tap(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _unfolded_pays(p: Problem) -> bool:
     few = p.c_in <= on.UNFOLDED_KERNEL_FEW and on.few_taps(p)
-    return on.tiles(p) or few or on.narrow(p) or on.many_in_kernel(p)
+    return on.tiles(p) or few or on.narrow_in_kernel(p) or on.many_in_kernel(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -129,7 +129,7 @@ KERNEL_GRADIENT = (
         needs=on.TWO_AXES,
         when=f"{on.TILES}, on one device; {on.SMALL}: "
         f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, on.UNFOLDED_CHANNELS[0], on.UNFOLDED_KERNEL_FEW)}; "
-        f"{on.NARROW}; {on.MANY}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
+        f"{on.NARROW}, {on.NARROW_KERNEL}; {on.MANY}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
     ),
     *(
         guarded(form, lax_forms.kernel_gradient)

@@ -13,8 +13,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[0, c, o] = Σ_n Σ_i x[n, s·i − low, c] · y[n, i, o]."""
-    kernel = summed_products(_only_tap(x, s), y, s)
-    return lax.reshape(kernel, (*s.window, *kernel.shape))
+    return summed_products(_only_tap(x, s), y, s, (*s.window, x.shape[-1]), y.shape[-1:])
 
 
 def _only_tap(x: jax.Array, s: Settings) -> jax.Array:

@@ -58,12 +58,12 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
     c_in, c_out = x.shape[-1], y.shape[-1]
     if not is_by_rows(s):
-        return lax.reshape(summed_products(_unfolded(x, s), y, s), (*s.window, c_in, c_out))
+        return summed_products(_unfolded(x, s), y, s, (*s.window, c_in), (c_out,))
     # The transpose: each row of the window meets the y it contributed to, and zeros on lines it doesn't read.
     before = [row * s.dilation[0] for row in range(s.window[0])]
     y = _beside([y] * len(before), [(lines, s.span[0] - 1 - lines) for lines in before])
-    kernel = summed_products(_unfolded(x, _line(s)), y, s)
-    kernel = lax.reshape(kernel, (*s.window[1:], c_in, s.window[0], c_out))
+    of_x, of_y = (*s.window[1:], c_in), (s.window[0], c_out)
+    kernel = summed_products(_unfolded(x, _line(s)), y, s, of_x, of_y)
     return lax.transpose(kernel, (s.rank, *range(s.rank), s.rank + 1))
 
 
