@@ -51,22 +51,20 @@ class Orders:
 
     def __init__(self, key: Key, n: int):
         self._key, self._n = key, n
-        self._asked: tuple[int, jax.Array | None] = (0, None)
-        self._known: tuple[int, np.ndarray | None] = (0, None)
+        self._drawn: dict[int, jax.Array] = {}
+        self._known: dict[int, np.ndarray] = {}
 
     def ask(self, epoch: int) -> None:
         """Lets the device draw."""
-        self._asked = epoch, bits_of_epoch(self._key, epoch, self._n)
+        self._drawn = {epoch: bits_of_epoch(self._key, epoch, self._n)}
 
     def of(self, epoch: int) -> np.ndarray:
         """The order of an epoch, counted from 1: (n,)."""
-        if self._known[0] != epoch:
-            if self._asked[0] != epoch:
+        if epoch not in self._known:
+            if epoch not in self._drawn:
                 self.ask(epoch)
-            assert self._asked[1] is not None
-            self._known = epoch, ordered(self._asked[1])
-        assert self._known[1] is not None
-        return self._known[1]
+            self._known = {epoch: ordered(self._drawn.pop(epoch))}
+        return self._known[epoch]
 
 
 def ordered(rounds: jax.Array) -> np.ndarray:

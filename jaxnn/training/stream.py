@@ -49,7 +49,8 @@ class Stream:
       send: puts a batch on the devices; how many of its rows count, if this process knows it.
       place: what ``self.place`` was when those steps had been made.
       once: whether all epochs come from one iterator.
-      own: whether the batches are ``Batch``, of arrays that nobody else has, and known to be alike.
+      own: whether the batches are ``Batch``, known to be alike, of arrays that nobody else has, in the dtypes
+        that they have in JAX.
       at_hand: whether they are read from memory.
     """
 
@@ -262,7 +263,7 @@ def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = 
             if start + batch_size >= n:
                 orders.ask(epoch + 1)
             places = start + own
-            rows = order[places % n if padded else places]
+            rows = order[places % n]
             x, y = jax.tree.unflatten(tree, [_in_numpy(array[rows], own=True) for array in arrays])
             yield Batch(x, y, places < n if padded else None)
         orders.of(epoch + 1)  # sorted while the device makes the last steps

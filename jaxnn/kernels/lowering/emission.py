@@ -43,6 +43,11 @@ def can_emit(context: mlir.LoweringRuleContext) -> bool:
     )
 
 
+def platforms(context: mlir.LoweringRuleContext) -> tuple[str, ...]:
+    """Those that the program is written for."""
+    return tuple(context.platforms or context.module_context.platforms)
+
+
 def emit(function: Callable[..., Any], context: mlir.LoweringRuleContext, values: Sequence[Any]) -> list[Any]:
     """The values of the program that ``function``, of arrays, gives for these."""
     trace = _Emission(context)

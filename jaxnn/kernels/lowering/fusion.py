@@ -15,7 +15,7 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import func
 from jax.interpreters import ad, batching, mlir
 
-from jaxnn.kernels.lowering.emission import RULES
+from jaxnn.kernels.lowering.emission import RULES, platforms
 from jaxnn.kernels.lowering.meaning import MEANINGS, Meaning
 
 
@@ -53,8 +53,7 @@ def kept_call(context: Any, x: Any) -> Any:
 
 
 def _emitted(context: Any, types: Any, values: Any) -> Any:
-    on_cpu = tuple(context.platforms or context.module_context.platforms) == ("cpu",)
-    return (types, [kept_call(context, *values)]) if on_cpu else None
+    return (types, [kept_call(context, *values)]) if platforms(context) == ("cpu",) else None
 
 
 def _identity(name: str) -> Primitive:

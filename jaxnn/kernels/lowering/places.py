@@ -16,7 +16,7 @@ from jax.extend.core import Primitive
 from jax.extend.mlir.dialects import stablehlo as hlo
 from jax.interpreters import mlir
 
-from jaxnn.kernels.lowering.emission import RULES
+from jaxnn.kernels.lowering.emission import RULES, platforms
 from jaxnn.kernels.lowering.fusion import kept_call
 from jaxnn.kernels.lowering.meaning import MEANINGS, Meaning
 
@@ -61,8 +61,7 @@ def _type(*, n: int) -> ShapedArray:
 
 
 def _emitted(context: Any, types: Any, values: Any, *, n: int) -> Any:
-    on_cpu = tuple(context.platforms or context.module_context.platforms) == ("cpu",)
-    return [_type(n=n)], [_kept(context, n) if on_cpu else _constant(n)]
+    return [_type(n=n)], [_kept(context, n) if platforms(context) == ("cpu",) else _constant(n)]
 
 
 _place = Primitive("jaxnn_place")

@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jaxnn.kernels.choice import Form, choose
-from jaxnn.kernels.lowering.emission import RULES, can_emit, emit
+from jaxnn.kernels.lowering.emission import RULES, can_emit, emit, platforms
 from jaxnn.kernels.lowering.meaning import MEANINGS, Flops, Meaning
 
 #: The key of the list for every platform that has none of its own.
@@ -203,12 +203,12 @@ def _lowering(kernel: Kernel, forms: Sequence[Form]) -> Callable[..., Any]:
 
 def _within_a_form(kernel: Kernel, context: Any, types: Any, values: Any, **params: Any) -> Any:
     """Writes the primitive as a part of another's form."""
-    platforms = context.platforms or context.module_context.platforms
-    if len(platforms) > 1:
+    platform, *others = platforms(context)
+    if others:
         return None
     made, several = kernel.primitive, kernel.primitive.multiple_results
     results, _ = made.abstract_eval(*types, **params)
-    written = _lowering(kernel, kernel.on(platforms[0]))(context.replace(avals_in=types), *values, **params)
+    written = _lowering(kernel, kernel.on(platform))(context.replace(avals_in=types), *values, **params)
     return results if several else [results], written
 
 
