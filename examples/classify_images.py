@@ -91,7 +91,9 @@ def draw(data: Images, result: nn.Fit, predicted: np.ndarray, out: Path) -> list
         for p, t in zip(predicted[shown], y[shown], strict=True)
     ]
     mistakes = "mistake" if wrong.sum() == 1 else "mistakes"
-    heading = f"{wrong.sum():,} {mistakes} in {len(y):,} test images; those shown are framed"
+    heading = f"{wrong.sum():,} {mistakes} in {len(y):,} test images"
+    if wrong.any():
+        heading += "; those shown are framed"
     kernel = result.params.weights["fine"]["conv_0"]["kernel"]
     figures = {
         "learning_curves": plots.learning_curves(result.history),
