@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxnn.kernels.explain import operations
 from jaxnn.ops import norm
 from jaxnn.ops.standardize import feature_statistics, standardize
 from tests.derivatives import check_derivatives
@@ -239,6 +240,18 @@ def test_a_norm_of_many_rows_writes_no_array_of_its_size_but_the_result():
     x, scale = jnp.ones((8192, 64), jnp.float32), jnp.ones(64, jnp.float32)
     compiled = jax.jit(norm.layer_norm).lower(x, scale, scale).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
+
+
+def test_a_gradient_sums_x_twice_for_its_moments_and_twice_in_reverse():
+    x, scale, bias = jnp.ones((8, 4, 4, 3)), jnp.ones(3), jnp.ones(3)
+
+    def loss(*operands):
+        y, mean, var, _ = norm.batch_norm_train(*operands)
+        return jnp.sum(jnp.square(y)), (mean, var)
+
+    program = jax.make_jaxpr(jax.grad(loss, (0, 1, 2), has_aux=True))(x, scale, bias)
+    names = [eqn.primitive.name for eqn in operations(program.jaxpr) if eqn.invars[0].aval.shape == x.shape]
+    assert names.count("jaxnn_sum") == 4
 
 
 def test_the_statistics_of_a_far_batch_are_right_to_a_thousandth():

@@ -99,15 +99,20 @@ def test_an_interrupt_returns_no_such_params_either():
         fit(nn.dense(1), optax.sgd(jnp.nan), loss)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32, jnp.float64])
-def test_the_largest_numbers_are_finite(dtype):
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64, jnp.complex64])
+@pytest.mark.parametrize("together", [0, TOGETHER])
+def test_the_largest_numbers_are_finite(dtype, together):
     with jax.enable_x64(dtype == jnp.float64):
-        weights = {"a": jnp.full(3, jnp.finfo(dtype).max, dtype), "none": jnp.zeros((0, 2), dtype)}
+        largest = jnp.finfo(dtype).max
+        weights = {"a": jnp.full(3, largest, dtype), "none": jnp.zeros((0, 2), dtype)}
+        weights["large"] = jnp.full((2, 3, TOGETHER), -largest, dtype)
         params = nn.Params({**weights, "whole": jnp.arange(3)}, {"least": jnp.array(jnp.inf, dtype)})
-        broken = breakage(params)
+        broken = breakage(params, together)
         assert not broken(params)
         for bad in (jnp.inf, -jnp.inf, jnp.nan):
             assert broken(params._replace(weights={**weights, "a": jnp.array([0, bad, 1], dtype)}))
+            large = weights["large"].at[1, 2, 5].set(bad)
+            assert broken(params._replace(weights={**weights, "large": large}))
 
 
 def test_large_arrays_are_searched_too():

@@ -10,7 +10,7 @@ import jax
 from jax import lax
 
 from jaxnn.kernels.dtypes import widened
-from jaxnn.kernels.normalisation.moments import Scope, centred, mean, reciprocal_root_tangent
+from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, mean, reciprocal_root_tangent
 from jaxnn.kernels.normalisation.rows import moments
 from jaxnn.kernels.reduction import broadcast
 
@@ -43,17 +43,48 @@ def _normalised(
     epsilon: jax.Array,
     real: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    middle, rest, var = moments(x, scope, real)
-    wide = widened(x)
-    y = lax.mul(centred(wide, middle, rest, scope), broadcast(_gain(scale, var, epsilon), scope.axes, wide))
-    return y if bias is None else lax.add(y, bias), middle, var
+    of_x = moments(x, scope, real)
+    return _by(scope, of_x, x, scale, bias, epsilon, real), of_x.mean, of_x.var
 
 
 @_normalised.defjvp
 def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
-    x, scale, bias, epsilon, real = primals
+    x, *_, real = primals
     scope = scope._replace(in_derivative=True)
-    middle, rest, var = moments(x, scope, real)
+    of_x = moments(x, scope, real)
+    y, *means = _by(scope, of_x, *primals), of_x.mean, of_x.var
+    return (y, *means), _along(scope, of_x, primals, tangents)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _by(
+    scope: Scope,
+    of_x: Moments,
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    epsilon: jax.Array,
+    real: jax.Array | None,
+) -> jax.Array:
+    """``x`` normalised by its moments. Its derivative in x counts how they change; they have none."""
+    wide = widened(x)
+    rests = centred(wide, of_x.mean, of_x.rest, scope)
+    y = lax.mul(rests, broadcast(_gain(scale, of_x.var, epsilon), scope.axes, wide))
+    return y if bias is None else lax.add(y, bias)
+
+
+@_by.defjvp
+def _by_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
+    of_x, *others = primals
+    return _by(scope, *primals), _along(scope, of_x, others, tangents[1:])[0]
+
+
+def _along(
+    scope: Scope, of_x: Moments, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The change of y, E[x] and Var[x] along ``tangents``."""
+    x, scale, bias, epsilon, real = primals
+    middle, rest, var = of_x
 
     # What is computed from x here is computed again in reverse mode, where x is read anyway, not stored.
     @partial(jax.checkpoint, prevent_cse=False)
@@ -75,7 +106,7 @@ def _normalised_jvp(scope: Scope, primals: Any, tangents: Any) -> Any:
         y = lax.add(lax.mul(d_wide, over(gain)), lax.mul(rests, over(d_gain)))
         return lax.add(y, over(shared)), d_mean, d_var
 
-    return _normalised(scope, *primals), linear(x, tangents[:-1])
+    return linear(x, tangents[:-1])
 
 
 def _gain(scale: jax.Array | None, var: jax.Array, epsilon: jax.Array) -> jax.Array:
