@@ -12,11 +12,11 @@ from jax.nn.initializers import Initializer
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxnn.kernels.dtypes import accumulator
+from jaxnn.kernels.matrix_product import WHOLE, matrix_product
 from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.initialisers import UNIT_ROWS
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks
-from jaxnn.ops.dense import dense
 from jaxnn.params import Key, Params, Weights, fold_name
 from jaxnn.sequences import each_step
 
@@ -151,4 +151,4 @@ def _scores(table: jax.Array, x: ArrayLike) -> jax.Array:
             f"attend: the last axis of x must be the embedding's {table.shape[1]} features, got shape "
             f"{queries.shape}"
         )
-    return dense(queries, table.T)
+    return matrix_product(queries, table.T, WHOLE).astype(queries.dtype)

@@ -24,7 +24,7 @@ def dense(
       kernel: ``(F, O)``, of the dtype of ``x``. PyTorch stores its transpose.
       bias: ``(O,)`` or None.
       implementation: the form of the kernel's gradient, by name; None chooses by platform and sizes. The
-        product itself has one form.
+        form of the product itself is always chosen.
 
     Raises:
       ValueError: a kernel that is not a matrix or whose number of rows is not that of x's features; a form

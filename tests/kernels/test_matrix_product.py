@@ -48,6 +48,47 @@ def test_product_and_gradients(shape, outputs, jit):
     assert_close((y, *pull(dy)), exact, terms=max(rows.shape[0], *matrix.shape))
 
 
+@pytest.mark.parametrize(
+    ("shape", "outputs", "dtype", "form"),
+    [
+        ((1, 256), 512, jnp.float32, "halves"),
+        ((256,), 512, jnp.float32, "halves"),
+        ((1, 1, 1024), 128, jnp.float32, "halves"),
+        ((1, 256), 511, jnp.float32, "whole"),
+        ((1, 257), 512, jnp.float32, "whole"),
+        ((2, 256), 512, jnp.float32, "whole"),
+        ((1, 256), 512, jnp.bfloat16, "whole"),
+    ],
+)
+def test_a_row_times_a_large_matrix_is_multiplied_in_halves(shape, outputs, dtype, form):
+    x, matrix, _ = (jnp.asarray(a, dtype) for a in drawn(shape, outputs))
+    (choice,) = nn.kernels.explain(matrix_product, x, matrix, platform="cpu")
+    assert choice.form == form
+    wide = [np.asarray(a, np.float64) for a in (x, matrix)]
+    assert_close(jax.jit(matrix_product)(x, matrix), wide[0] @ wide[1], terms=shape[-1])
+
+
+def test_halves_copy_nothing_of_the_matrix():
+    x, matrix, _ = drawn((1, 512), 512)
+
+    def steps(x, matrix):
+        return jax.lax.fori_loop(0, 3, lambda _, x: jnp.tanh(matrix_product(x, matrix)), x)
+
+    halves = jax.jit(steps).lower(x, matrix).compile()
+    assert halves.memory_analysis().temp_size_in_bytes < matrix.nbytes / 8
+
+
+def test_a_transposed_matrix_is_left_whole():
+    """As the scores of an embedding are; a reshape in between would keep XLA from reading it as it lies."""
+    layer = nn.embedding(1024, 256)
+    params = layer.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 1), jnp.int32))
+    scores = jax.jit(nn.attend)
+    x = rng_array(1, 256)
+    table = params.weights["embedding"]
+    assert scores.lower(params, x).compile().memory_analysis().temp_size_in_bytes < table.nbytes / 8
+    assert_close(scores(params, x), x.astype(np.float64) @ np.asarray(table, np.float64).T, terms=256)
+
+
 @pytest.mark.parametrize("sizes", [X_TRANSPOSED[0], DY_TRANSPOSED[0]])
 def test_every_derivative_is_that_of_the_plain_product(sizes):
     """Second derivatives too, in all four orders of the modes."""
