@@ -16,7 +16,8 @@ from jaxnn.combinators.location import describe
 from jaxnn.layer import Layer, constructor
 from jaxnn.lifting import LayerLike, given_layer
 from jaxnn.ops import checks
-from jaxnn.sequences import with_lengths
+from jaxnn.ops.sequences import checked_lengths, real_only
+from jaxnn.sequences import Sequences, with_lengths
 
 Merge = Literal["concat", "sum"] | Callable[[tuple[Any, ...]], Any]
 
@@ -44,7 +45,8 @@ def serial(*layers: LayerLike, **named: LayerLike) -> Layer:
 def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: LayerLike) -> Layer:
     """Layers in a row, added to their input: y = x + f(x), or shortcut(x) + f(x).
 
-    Shapes: any → the same; with ``shortcut``: any → what both give. Of ``(x, lengths)`` the arrays are added.
+    Shapes: any → the same; with ``shortcut``: any → what both give. Of ``(x, lengths)`` the arrays are added,
+    and past the ends the sum is 0.
 
     Args:
       *layers: as for ``serial``.
@@ -69,7 +71,7 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, **named: Lay
         skip = x if shortcut is None else f.shortcut(x)
         y = chain(f, parts, x)
         if (sequences := with_lengths(y)) and (skipped := with_lengths(skip)):
-            skip, y = skipped.x, sequences.x
+            skip, y = _real(skipped), sequences.x
         if not _alike(skip, y):
             raise ValueError(
                 f"residual: the layers give {describe(y)} but the shortcut {describe(skip)}; the two must be "
@@ -139,6 +141,13 @@ def split(*layers: LayerLike, **named: LayerLike) -> Layer:
         return tuple(f[part](x) for part, x in zip(parts, xs, strict=True))
 
     return composite("split", flow, parts)
+
+
+def _real(given: Sequences) -> Any:
+    """The array of an input that no layer has seen: 0 past the ends."""
+    if given.lengths is None:
+        return given.x
+    return real_only(given.x, checked_lengths("residual", given.lengths, given.x))
 
 
 def chain(f: Parts, parts: Mapping[str, Layer], x: Any) -> Any:

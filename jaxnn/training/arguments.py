@@ -81,7 +81,7 @@ def pair(owner: str, name: str, value: Any) -> int:
     return length(value, f"{owner}: {name}")
 
 
-def gives_batches(data: Any, sized: bool = True) -> bool:
+def gives_batches(data: Any, sized: bool = False) -> bool:
     """Whether ``data`` is not a pair of arrays but an iterable of batches, or a function that returns one.
 
     A list of tuples is a pair of trees where the size of a batch is given (``sized``), else batches.
@@ -94,11 +94,14 @@ def gives_batches(data: Any, sized: bool = True) -> bool:
 
 
 def scored(owner: str, name: str, data: Any, *, again: bool = False) -> None:
-    """Raises unless ``data`` are a pair of arrays or an iterable, one that starts ``again`` if it must."""
-    if not isinstance(data, Iterable) or not gives_batches(data):
+    """Raises unless ``data`` are a pair of arrays or give batches: ``again``, after each epoch, if asked."""
+    if not gives_batches(data) or not (again or isinstance(data, Iterable)):
         pair(owner, name, data)
     elif again and isinstance(data, Iterator):
-        rule = "arrays, or an iterable that can be gone through again after each epoch"
+        rule = (
+            "arrays, or an iterable that can be gone through again after each epoch, or a function of the "
+            "epoch that gives one"
+        )
         raise TypeError(refusal(owner, name, rule, data))
 
 

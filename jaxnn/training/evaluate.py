@@ -87,7 +87,7 @@ def evaluate(
       net: the layer.
       params: its parameters.
       data: ``(inputs, targets)``, pytrees of arrays of one length; or an iterable of batches, as ``fit`` has
-        them.
+        them, such as a list of tuples.
       metrics: functions ``metric(prediction, target)`` by name, each one value per example or a scalar; see
         ``make_step`` for the shapes.
       batch_size: rows at a time; more than there are means all at once. The last batch is padded and the

@@ -85,7 +85,7 @@ def fit(
       steps_per_epoch: of batches only: how many make an epoch. Without it an epoch ends with the iterable. An
         iterator, which can't start again, goes on where the last epoch has ended.
       params: where to start from; without it, ``net.init``. They are copied, not consumed.
-      validation: data of the same form, to be scored after each epoch.
+      validation: data of any of these forms, to be scored after each epoch; no iterator, which ends once.
       metrics: functions of the form of ``loss``, by name, reported beside it. No name is ``loss`` or
         ``epoch``, or starts with ``val_``.
       accumulate: each batch goes through the net in this many pieces, see ``make_step``: the memory of a
@@ -151,6 +151,8 @@ def fit(
         arguments.of_layer(owner, layer, params, None if streams else data[0])
         arguments.finite(owner, params)
     if validation is not None:
+        if batch_size is not None and isinstance(validation, list) and len(validation) == 2:
+            validation = tuple(validation)  # a pair, as data of this form are
         arguments.scored(owner, "validation", validation, again=True)
     functions = {"loss": loss, **metrics}
     names = [*functions, *(() if validation is None else (f"val_{name}" for name in functions))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGTERM
@@ -53,17 +53,22 @@ class Validation(NamedTuple):
     def require_fitting(self, params: Params) -> None:
         """Raises, before the first epoch, if the data cannot be scored after it."""
         try:
-            batch, _ = next(batches(self.data, self.batch_size, self.sharding))
+            batch, _ = next(batches(self._of(1), self.batch_size, self.sharding))
             jax.eval_shape(self.scores, params, *batch)
         except Exception as error:
             raise ValueError(
                 f"fit: validation must fit the net, the loss and the metrics: {error}"
             ) from error
 
-    def __call__(self, params: Params, names: Sequence[str], pause: Callable[[], None]) -> dict[str, float]:
+    def __call__(
+        self, params: Params, names: Sequence[str], epoch: int, pause: Callable[[], None]
+    ) -> dict[str, float]:
         """By the names of the scores, with ``val_`` in front."""
-        found = means(self.scores, params, self.data, self.batch_size, pause, self.sharding)
+        found = means(self.scores, params, self._of(epoch), self.batch_size, pause, self.sharding)
         return {f"val_{name}": found[name] for name in names}
+
+    def _of(self, epoch: int) -> Any:
+        return self.data if isinstance(self.data, Iterable) else self.data(epoch)
 
 
 @dataclass
@@ -190,7 +195,7 @@ class Run:
             self.pause()
         means = self.scores.means()
         if self.validate is not None:
-            means |= self.validate(self.params, self.names, self.pause)
+            means |= self.validate(self.params, self.names, self.epoch, self.pause)
         for name, value in means.items():
             self.history.setdefault(name, []).append(value)
         epoch, reason = self.epoch, None

@@ -72,6 +72,7 @@ TYPICAL = [
     Entry("global_avg_pool", lambda: nn.global_avg_pool),
     Entry("attention_pool", lambda: nn.attention_pool(heads=2, kernel_init=ones)),
     Entry("embedding", lambda: nn.embedding(7, 3), ids=True),
+    Entry("residual", lambda: nn.residual(nn.lstm(C))),
     Entry(
         "net",
         lambda: nn.serial(

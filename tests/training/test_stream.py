@@ -107,7 +107,40 @@ def test_a_validation_of_batches_is_that_of_arrays():
     assert_close(fit((X, Y), batch_size=4, validation=Loader(cut(3))).history["val_loss"], arrays)
     params, metrics = nn.dense(1).init(KEY, X), {"error": optax.squared_error}
     expected = nn.evaluate(nn.dense(1), params, (X, Y), metrics)
-    assert_close(nn.evaluate(nn.dense(1), params, iter(cut(4)), metrics), expected)
+    for batches in (iter(cut(4)), cut(4), cut(5)):
+        assert_close(nn.evaluate(nn.dense(1), params, batches, metrics), expected)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_validation_may_have_every_form_of_data(size):
+    """Two batches, of five, look like a pair of pairs: data in batches say what a list is."""
+    epochs = []
+
+    def function(epoch):
+        epochs.append(epoch)
+        return iter(cut(size))
+
+    expected = fit(cut(), validation=(X, Y)).history
+    assert_close(fit(cut(), validation=cut(size)).history, expected)
+    assert_close(fit(cut(), validation=function).history, expected)
+    assert epochs == [1, 1, 2]  # it is looked at before the first epoch
+    assert_close(fit(cut(), validation=[X, Y]).history, expected)
+
+
+def test_a_list_of_two_tuples_beside_a_batch_size_is_a_pair():
+    net = nn.serial(lambda pair: pair[0] + pair[1], nn.dense(1))
+
+    def loss(prediction, targets):
+        return optax.squared_error(prediction, targets[0] + targets[1])
+
+    def history(form):
+        data = form([(X, X), (Y, Y)])
+        result = nn.fit(
+            net, optax.sgd(0.1), loss, data, key=KEY, epochs=1, batch_size=5, validation=data, progress=False
+        )
+        return result.history
+
+    assert history(list) == history(tuple)
 
 
 def test_batches_are_read_ahead_and_the_thread_ends():
@@ -289,7 +322,8 @@ LESS = "an iterator ends once and for all: pass a function of the epoch that mak
         (
             (X, Y),
             {"batch_size": 4, "validation": iter(cut())},
-            "validation must be arrays, or an iterable that can be gone through again after each epoch, got",
+            "validation must be arrays, or an iterable that can be gone through again after each epoch, or a "
+            "function of the epoch that gives one, got",
         ),
         ((X, Y), {"batch_size": 4, "accumulate": 3}, "accumulate must divide batch_size 4, got 3"),
     ],
