@@ -124,6 +124,10 @@ def in_pieces(layer: Layer, params: Params, room: int) -> Step:
     return lambda x, carry: (layer.apply(params, x), ())
 
 
+#: An attribute of functions that make layers.
+MAKES_LAYERS = "makes_layers"
+
+
 def constructor(function: Callable[P, Layer]) -> Callable[P, Layer]:
     """A function that makes layers, each of which then knows by what call it was made."""
 
@@ -131,6 +135,7 @@ def constructor(function: Callable[P, Layer]) -> Callable[P, Layer]:
     def make(*args: P.args, **kwargs: P.kwargs) -> Layer:
         return replace(function(*args, **kwargs), made=Made(make, args, kwargs))
 
+    vars(make)[MAKES_LAYERS] = True
     return make
 
 

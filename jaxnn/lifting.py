@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from jaxnn.layer import Layer, stateless
+from jaxnn.layer import MAKES_LAYERS, Layer, stateless
 from jaxnn.made import Made
 from jaxnn.ops import checks
 from jaxnn.sequences import each_step, of_whole
@@ -39,7 +39,17 @@ def given_layer(owner: str, argument: str, layer: LayerLike) -> Layer:
     """``as_layer`` of what was given to the function ``owner`` as ``argument``."""
     if isinstance(layer, Layer):
         return layer
-    checks.function(owner, argument, layer, "a Layer or a function of one array")
+    rule = "a Layer or a function of one array"
+    if isinstance(layer, tuple | list):
+        raise TypeError(
+            f"{checks.refusal(owner, argument, rule, layer)}; nn.serial(*layers) makes one layer of several"
+        )
+    checks.function(owner, argument, layer, rule)
+    if hasattr(layer, MAKES_LAYERS):
+        raise TypeError(
+            f"{checks.refusal(owner, argument, rule, layer)}, which makes a layer: call it first, as in "
+            f"nn.{_function_name(layer)}(...)"
+        )
     function, name = layer, _function_name(layer)
     if address := _address(function):  # pickled by this address, not as code
         lifted = _of_known(name, *address, checks.array if _is_activation(layer) else checks.arrays)

@@ -455,6 +455,8 @@ def test_a_name_that_no_file_can_have_is_refused(tmp_path, monkeypatch, name, er
         with pytest.raises(error, match=f"^{call}: {sentence}"):
             function()
     assert sorted(x.name for x in tmp_path.iterdir()) == ["circle", "file"]
+    with pytest.raises(TypeError, match=r"^save: path must be a str or os.PathLike.*, got dict"):
+        save({}, "net.npz")  # in the wrong order
 
 
 @pytest.mark.parametrize(

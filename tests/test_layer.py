@@ -104,6 +104,18 @@ def test_plain_functions_are_layers():
         as_layer(3)
 
 
+def test_what_makes_a_layer_is_called_first():
+    sentence = (
+        r"serial: a layer must be .* got the function batch_norm, which makes a layer: call it first, as "
+    )
+    with pytest.raises(TypeError, match=sentence + r"in nn.batch_norm\(...\)"):
+        nn.serial(nn.dense(4), nn.batch_norm)
+    with pytest.raises(
+        TypeError, match=r"fit: net must be .*; nn.serial\(\*layers\) makes one layer of several"
+    ):
+        nn.fit([nn.dense(4), nn.relu], None, None, None, key=None, epochs=1)
+
+
 def test_keys_fold_in_names(key):
     """Inserting a layer does not reshuffle the others; two names give two keys."""
     short = nn.serial(nn.dense(4), head=nn.dense(2)).init(key, (1, 4))

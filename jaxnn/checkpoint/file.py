@@ -22,7 +22,7 @@ from jaxnn.checkpoint.archive import Archive, Fault, Writer, shown
 from jaxnn.checkpoint.leaves import Stored, described, dtype_name, fits, placement, plain, stored
 from jaxnn.checkpoint.paths import ENDING, flatten, nest, root_of
 from jaxnn.checkpoint.placing import arrays_of
-from jaxnn.checkpoint.replace import FilePath, reading, replacing
+from jaxnn.checkpoint.replace import FilePath, checked, reading, replacing
 
 Tree = TypeVar("Tree")
 
@@ -64,6 +64,7 @@ def save(path: FilePath, params: Any) -> None:
     ...     nn.checkpoint.load(f"{folder}/net.npz", like=params).weights["kernel"].shape
     (4, 3)
     """
+    checked("save", path)
     if safetensors.is_name(path):
         return safetensors.write(path, params)
     leaves, empty = flatten(params)

@@ -130,14 +130,14 @@ def add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
 def _check_channels(op: str, x: jax.Array, kernel: jax.Array, bias: jax.Array | None, groups: int) -> None:
     if kernel.ndim != x.ndim:
         raise ValueError(
-            f"{op}: kernel must be (*window, C_in // groups, C_out), {x.ndim} axes for x of shape {x.shape}, "
-            f"got shape {kernel.shape}"
+            f"{op}: x must be (N, *space, C) and kernel (*window, C_in // groups, C_out), of as many axes, "
+            f"got shapes {x.shape} and {kernel.shape}"
         )
     c_in, c_out = kernel.shape[-2] * groups, kernel.shape[-1]
     if x.shape[-1] != c_in:
         raise ValueError(
             f"{op}: x must have {c_in} channels for a kernel of shape {kernel.shape} with groups={groups}, "
-            f"got {x.shape[-1]} in shape {x.shape}"
+            f"got {x.shape[-1]} in shape {x.shape}" + "; channels come last" * (x.shape[1] == c_in)
         )
     checks.groups_divide(op, groups, "output channels", c_out)
     checks.one_per_channel(op, "bias", bias, c_out)

@@ -152,14 +152,14 @@ def _check_channels(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, gro
     op = "conv_transpose"
     if kernel.ndim != x.ndim:
         raise ValueError(
-            f"{op}: kernel must be (*window, C_in, C_out // groups), {x.ndim} axes for x of shape {x.shape}, "
-            f"got shape {kernel.shape}"
+            f"{op}: x must be (N, *space, C) and kernel (*window, C_in, C_out // groups), of as many axes, "
+            f"got shapes {x.shape} and {kernel.shape}"
         )
     c_in, block = kernel.shape[-2:]
     if x.shape[-1] != c_in:
         raise ValueError(
             f"{op}: x must have {c_in} channels for a kernel of shape {kernel.shape}, got {x.shape[-1]} in "
-            f"shape {x.shape}"
+            f"shape {x.shape}" + "; channels come last" * (x.shape[1] == c_in)
         )
     checks.groups_divide(op, groups, "channels of x", c_in)
     checks.one_per_channel(op, "bias", bias, block * groups)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.combinators.location import describe
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.ops import checks
 from jaxnn.training.per_step import Steps
@@ -86,7 +87,13 @@ def score(
     scores = {}
     for name, function in functions.items():
         seen = (prediction, target, inputs) if isinstance(function, with_inputs) else (prediction, target)
-        found = function(*seen)
+        try:
+            found = function(*seen)
+        except Exception as error:
+            error.add_note(
+                f"in {name}, given prediction {describe(prediction)} and target {describe(target)}"
+            )
+            raise
         if isinstance(found, Steps):
             totals, counts = (_sum(name, rows, mask) for rows in found)
             scores[name] = totals / jnp.where(counts == 0, jnp.ones_like(counts), counts)

@@ -224,14 +224,21 @@ X, KERNEL = np.ones((1, 5, 5, 4), np.float32), np.ones((3, 3, 4, 6), np.float32)
             X,
             KERNEL[0],
             {},
-            r"conv: kernel must be \(\*window, C_in // groups, C_out\), 4 axes for x of shape",
+            r"conv: x must be \(N, \*space, C\) and kernel \(\*window, C_in // groups, C_out\), of as many "
+            r"axes, got shapes \(1, 5, 5, 4\) and \(3, 4, 6\)",
         ),
         (
             X[..., :3],
             KERNEL,
             {},
             r"conv: x must have 4 channels for a kernel of shape \(3, 3, 4, 6\) with groups=1, got 3 in "
-            r"shape \(1, 5, 5, 3\)",
+            r"shape \(1, 5, 5, 3\)$",
+        ),
+        (
+            np.moveaxis(X, -1, 1),
+            KERNEL,
+            {},
+            r"conv: x must have 4 channels .* got 5 in shape \(1, 4, 5, 5\); channels come last$",
         ),
         (X, KERNEL, {"groups": 2}, r"conv: x must have 8 channels .* with groups=2, got 4"),
         (

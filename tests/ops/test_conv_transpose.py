@@ -261,7 +261,7 @@ X, KERNEL = np.ones((1, 3, 3, 4), np.float32), np.ones((3, 3, 4, 6), np.float32)
             X,
             KERNEL[0],
             {},
-            r"conv_transpose: kernel must be \(\*window, C_in, C_out // groups\), 4 axes for x",
+            r"conv_transpose: x must be \(N, \*space, C\) and kernel \(\*window, C_in, C_out // groups\), of",
         ),
         (X[..., :3], KERNEL, {}, r"conv_transpose: x must have 4 channels .* \(3, 3, 4, 6\), got 3 in shape"),
         (

@@ -190,3 +190,12 @@ def test_weights_of_examples_come_with_the_target(key):
     rows = optax.softmax_cross_entropy_with_integer_labels(net.apply(state.params, x), labels)
     _, scores = nn.make_step(net, optimizer, weighted)(state, x, (labels, weights))
     assert scores["loss"] == pytest.approx(float((rows * weights).mean()), rel=1e-6)
+
+
+def test_an_error_of_a_loss_says_what_it_was_given():
+    x, y = np.ones((4, 3), np.float32), np.zeros((4, 1), np.int32)
+    with pytest.raises(ValueError, match=r"in loss, given prediction float32\[2,2\] and target int32\[2,1\]"):
+        nn.fit(
+            nn.dense(2), optax.sgd(0.1), optax.softmax_cross_entropy_with_integer_labels, (x, y),
+            key=jax.random.key(0), epochs=1, batch_size=2, progress=False,
+        )  # fmt: skip
