@@ -235,6 +235,23 @@ def test_reparametrised_layers_load_in_old_and_new_spelling():
         assert_close(load_state_dict(net, params, state_dict), params)
 
 
+def test_entries_stand_in_the_order_of_pytorch():
+    """A module's own parameters before those of its parametrisations; the projection after the biases."""
+
+    def names(layer, x):
+        return list(to_state_dict(nn.serial(m=layer), random_params(nn.serial(m=layer), x)))
+
+    weight, row, steps = "m.parametrizations.weight", jnp.ones((2, 3)), jnp.ones((2, 5, 3))
+    assert names(nn.dense(4), row) == ["m.weight", "m.bias"]
+    assert names(nn.weight_norm(nn.dense(4)), row) == ["m.bias", f"{weight}.original0", f"{weight}.original1"]
+    assert names(nn.spectral_norm(nn.dense(4)), row) == [
+        "m.bias", f"{weight}.original", f"{weight}.0._u", f"{weight}.0._v",
+    ]  # fmt: skip
+    assert names(nn.lstm(4, projection=2), steps) == [
+        f"m.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+    ]
+
+
 def test_a_separable_convolution_is_two_modules():
     net = nn.separable_conv(5, 3)
     there = to_state_dict(net, random_params(net, jnp.ones(IMAGE)))

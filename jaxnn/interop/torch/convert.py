@@ -96,24 +96,23 @@ def _product(kind: str) -> Pair:
 
     def save(slots: Slots, flat: int | None, xp: Any) -> dict[str, Any]:
         kernel = slots.weights["kernel"]
+        bias = {name: slots.weights[name] for name in ("bias",) if name in slots.weights}
         if isinstance(kernel, Mapping):
             direction = _kernel_out(kind, kernel["direction"], flat, xp)
             shape = (-1, *(1,) * (direction.ndim - 1))
-            entries = {
+            return bias | {
                 "parametrizations.weight.original0": xp.reshape(kernel["magnitude"], shape),
                 "parametrizations.weight.original1": direction,
             }
-        elif slots.vectors:
+        if slots.vectors:
             u = slots.vectors["kernel"]
             image = xp.reshape(kernel, (-1, kernel.shape[-1])).astype(u.dtype) @ u
-            entries = {
+            return bias | {
                 "parametrizations.weight.original": _kernel_out(kind, kernel, flat, xp),
                 "parametrizations.weight.0._u": u,
                 "parametrizations.weight.0._v": _in_their_order(kind, kernel, image, flat, xp),
             }
-        else:
-            entries = {"weight": _kernel_out(kind, kernel, flat, xp)}
-        return entries | {name: slots.weights[name] for name in ("bias",) if name in slots.weights}
+        return {"weight": _kernel_out(kind, kernel, flat, xp)} | bias
 
     def load(entries: Arrays, slots: Slots, flat: int | None, xp: Any) -> Slots:
         weights = {name: entries[name] for name in ("bias",) if name in slots.weights}
@@ -202,14 +201,14 @@ def _save_recurrent(slots: Slots, flat: int | None, xp: Any) -> dict[str, Any]:
         "weight_ih": xp.transpose(weights["input_kernel"]),
         "weight_hh": xp.transpose(weights["recurrent_kernel"]),
     }
-    if "projection_kernel" in weights:
-        entries["weight_hr"] = xp.transpose(weights["projection_kernel"])
     if "bias" in weights:
         second = xp.zeros_like(weights["bias"])
         if "recurrent_bias" in weights:
             r_and_z = second[: 2 * second.shape[0] // 3]
             second = xp.concatenate([r_and_z, weights["recurrent_bias"]])
         entries |= {"bias_ih": weights["bias"], "bias_hh": second}
+    if "projection_kernel" in weights:
+        entries["weight_hr"] = xp.transpose(weights["projection_kernel"])
     return entries
 
 
