@@ -14,7 +14,7 @@ import jaxnn as nn
 from jaxnn.kernels.choice import always, choose
 from jaxnn.kernels.convolution import lax as plain
 from jaxnn.kernels.convolution import primitives as convolution
-from jaxnn.kernels.convolution.cpu import batches, conditions
+from jaxnn.kernels.convolution.cpu import batches, canonical, conditions, unfolded
 from jaxnn.kernels.convolution.forms import FORMS
 from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
@@ -99,7 +99,7 @@ CHOSEN = {
         "lax": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
         "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
         "banded": (Settings((28, 28), (5, 5), (1, 1), ((2, 2),) * 2, (1, 1)), 1, 6, 100),
-        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 4, 8, 4),
+        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 3, 8, 4),
         "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 32, 2),
     },
     "input_gradient": {
@@ -116,28 +116,75 @@ CHOSEN = {
         "by_tap": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 4, 4, 4),
         "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
-        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 4, 8, 4),
-        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 32, 2),
+        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 1, 8, 4),
+        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 32, 8),
     },
 }
 
 
-#: Problems for which unfolding is chosen since it writes little: tiles, few taps, few outputs of many inputs.
+#: Passes for which unfolding is chosen since it writes little.
 UNFOLDED = {
-    "tiles": (Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 2),
-    "few taps": (Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 4),
-    "narrow": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 16, 4, 2),
+    "whole image": ("forward", Settings((4, 4), (4, 4), (1, 1), ((0, 0),) * 2, (1, 1)), 32, 64, 2),
+    "few channels by rows": ("forward", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 16, 4, 2),
+    "two outputs": ("forward", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 2, 2),
+    "few taps": ("forward", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 4),
+    "tiles": ("kernel_gradient", Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 2),
+    "small batch": ("kernel_gradient", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 24, 2),
 }
 
 
-@pytest.mark.parametrize("which", ["forward", "kernel_gradient"])
 @pytest.mark.parametrize("kind", UNFOLDED)
-def test_windows_are_unfolded_where_that_writes_little(which, kind):
-    s, c_in, c_out, n = UNFOLDED[kind]
-    a, b = operands(s, c_in, c_out, n)[which]
+def test_windows_are_unfolded_where_that_writes_little(kind):
+    which, s, c_in, c_out, n = UNFOLDED[kind]
+    problem = problem_of(which, *operands(s, c_in, c_out, n)[which], s)
     forms = FORMS["cpu"][which]
-    assert choose(forms, problem_of(which, a, b, s)).name == "unfolded"
-    assert choose(forms, problem_of(which, a, b, s, devices=2)).name != "unfolded"
+    assert choose(forms, problem).name == "unfolded"
+    for other in ({"devices": 2}, {"batch": 10**6}) if kind != "tiles" else ({"devices": 2},):
+        assert choose(forms, problem._replace(**other)).name != "unfolded", other
+
+
+def test_what_unfolding_writes_is_the_least_of_two_ways():
+    s = Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    assert unfolded.is_by_rows(s, 16, 16)
+    assert unfolded.floats(s, 16, 16) == 64 * (3 * 16 + 3 * 16)
+    assert not unfolded.is_by_rows(s, 3, 16)
+    assert unfolded.floats(s, 3, 16) == 64 * 9 * 3
+    assert not unfolded.is_by_rows(s._replace(strides=(2, 2)), 16, 16)
+    # Of one line of outputs, three would be computed.
+    assert not unfolded.is_by_rows(s._replace(space=(3, 8), padding=((0, 0), (1, 1))), 16, 16)
+
+
+def test_an_image_smaller_than_the_window_is_padded_before_the_convolution():
+    """XLA would swap the two, and take ten times as long."""
+    s = Settings((4, 4), (5, 5), (1, 1), ((2, 3), (-1, 3)), (1, 1))
+    kernel = rng_array(5, 5, 3, 4)
+    for space, shape in ((4, "2x9x6x3"), (6, "2x6x8x3")):
+        at = s._replace(space=(space, space))
+        x = rng_array(2, space, space, 3)
+        function = jax.jit(lambda x, k, at=at: canonical.forward(x, k, at))
+        text = function.lower(x, kernel).as_text()
+        (line,) = (line for line in text.splitlines() if "stablehlo.convolution" in line)
+        assert f"(tensor<{shape}xf32>, " in line
+        assert_close(function(x, kernel), plain.forward(x, kernel, at, jnp.float32))
+
+
+def test_the_kernel_gradient_of_more_outputs_than_inputs():
+    """y is the window there, and larger than the image."""
+    check(Settings((4, 5), (3, 2), (1, 1), ((2, 2), (3, 1)), (1, 2)), 3, 4)
+    check(Settings((3, 3), (3, 3), (1, 1), ((3, 2), (1, 3)), (1, 1)), 5, 8)
+    check(Settings((3, 4), (2, 3), (1, 1), ((2, 3), (5, 5)), (1, 1)), 3, 2)
+
+
+def test_one_window_is_one_product():
+    s = Settings((4, 4), (4, 4), (1, 1), ((0, 0),) * 2, (1, 1))
+    for which in PASSES:
+        a, b = operands(s, 32, 64, 2)[which]
+        problem = problem_of(which, a, b, s)
+        form = choose(FORMS["cpu"][which], problem)
+        assert form.name == ("stamps" if which == "input_gradient" else "unfolded")
+        text = jax.jit(lambda a, b, form=form, p=problem: form.compute(p, a, b)).lower(a, b).as_text()
+        assert "stablehlo.convolution" not in text
+        assert "stablehlo.dot_general" in text
 
 
 @pytest.mark.parametrize("which", PASSES)
@@ -146,7 +193,7 @@ def test_many_channels_are_unfolded_where_xla_leaves_cores_idle(which):
     problem = problem_of(which, *operands(s, 64, 64, 32)[which], s)
     before = jax.__version_info__ < conditions.UNFOLDED_BELOW
     assert (choose(FORMS["cpu"][which], problem).name == "unfolded") == before
-    for other in ({"c_out": 256}, {"c_out": 16}, {"devices": 2}, {"batch": 2}):
+    for other in ({"c_out": 256}, {"c_out": 16}, {"c_in": 16}, {"devices": 2}):
         assert choose(FORMS["cpu"][which], problem._replace(**other)).name != "unfolded", other
 
 
@@ -238,7 +285,7 @@ def test_a_batch_is_cut_into_chunks_only_on_one_device():
     spread = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
     with patch.object(batches, "FLOATS", x.size // 2), patch.object(conditions, "CHUNK_FLOATS", x.size // 4):
         alone, apart = (jax.jit(kernel_gradient_of_tiles).lower(a, kernel) for a in (x, spread))
-    assert alone.as_text().count("stablehlo.while") == 2  # of the values too
+    assert alone.as_text().count("stablehlo.while") == 1
     assert apart.as_text().count("stablehlo.while") == 0
     assert_close(apart.compile()(spread, kernel), alone.compile()(x, kernel), terms=40 * 16)
 

@@ -4,20 +4,32 @@ XLA brings other convolutions into that layout at the top level of a program onl
 naive nest of loops; so transposes and flips are written out here.
 """
 
+from math import prod
+
 import jax
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, channels_last, pad, swap_channels
+from jaxnn.kernels.padding import padded_copy
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
-    """The convolution for which XLA is fast. Negative padding is cropped beforehand."""
-    crop = tuple(pair if min(pair) < 0 else (0, 0) for pair in s.padding)
+    """The convolution for which XLA is fast. Negative padding is cropped beforehand.
+
+    If the window has more values than the image, XLA swaps the two, and has only naive loops for the result.
+    So the image is padded beforehand: then it has as many.
+    """
+    swapped = prod(kernel.shape[:-2]) > prod(x.shape[1:-1])
+    if swapped:
+        x = padded_copy(x, dict(enumerate(s.padding, 1)))
+    else:
+        x = pad(x, tuple(pair if min(pair) < 0 else (0, 0) for pair in s.padding))
+    pairs = [(0, 0) if swapped or min(pair) < 0 else pair for pair in s.padding]
     return lax.conv_general_dilated(
-        pad(x, crop),
+        x,
         kernel,
         s.strides,
-        [(0, 0) if min(pair) < 0 else pair for pair in s.padding],
+        pairs,
         rhs_dilation=s.dilation,
         dimension_numbers=channels_last(s.rank),
         precision=s.precision,

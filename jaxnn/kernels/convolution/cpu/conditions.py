@@ -33,21 +33,17 @@ ODD_SLOW = 16, 32
 #: channels there.
 BLOCK_KERNEL_CHANNELS, BLOCK_KERNEL_BATCH = 15, 16
 
-#: *Unfolding a problem that is small: the fewest and the most floats that are written out.
-UNFOLDED_FLOATS = 4_000, 1_000_000
-#: *The most taps, and the fewest and most input channels, at which that beats XLA's convolution.
+#: *The most taps, and the fewest and most input channels, at which unfolding beats XLA's convolution whatever
+#: the outputs are.
 UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
-#: *The same for the kernel's gradient: the most input channels.
-UNFOLDED_KERNEL_FEW = 8
-#: *Up to this many output channels, if there are twice as many input channels, XLA is nearly idle.
-UNFOLDED_NARROW = 16
-#: *In the convolution itself: the most floats, and the most input channels.
-UNFOLDED_NARROW_FLOATS, UNFOLDED_NARROW_CHANNELS = 200_000, 16
-#: *In the kernel's gradient XLA's convolution has the batch for its input channels and those of x for its
-#: batch. It is nearly idle if there are few of the first and many of the second: if the output channels times
-#: the batch are fewer than this many times the input channels. (If they are as many, both forms take as long,
-#: but XLA's convolution takes a third of the time to compile.)
-UNFOLDED_KERNEL_NARROW = 2
+#: *Up to this many output channels, which XLA computes side by side, it is nearly idle, whatever comes in.
+UNFOLDED_OUTPUTS = 2
+#: *The kernel's gradient: fewer input channels are slowly put side by side. XLA's convolution has the batch
+#: for its input channels there, those of x for its batch and the taps for its places. It is nearly idle if
+#: there are few of the first and many of the second: if the output channels times the batch are fewer than
+#: this many times the input channels. (Up to twice as many, unfolding takes 0.8 of the time, but three times
+#: as long to compile.)
+UNFOLDED_KERNEL_CHANNELS, UNFOLDED_KERNEL_TIMES = 4, 2
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
 UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
@@ -87,18 +83,20 @@ DEPTHWISE = "groups of one input channel"
 FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
 THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
 TILES = f"windows side by side, their lines a multiple of {TILE_LINE} values"
-FEW_TAPS = "up to {} taps of {} to {} input channels"
-NARROW = (
-    f"up to {UNFOLDED_NARROW} output channels and twice as many input channels, "
-    f"at least {UNFOLDED_CHANNELS[0]}"
+LITTLE = (
+    f"by rows, {FEW} or up to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
+    "{} to {} input channels at a stride of 1".format(*UNFOLDED_CHANNELS)
 )
-NARROW_KERNEL = f"fewer output channels times batch than {UNFOLDED_KERNEL_NARROW} times the input channels"
+LITTLE_OF_KERNEL = (
+    f"at least {UNFOLDED_KERNEL_CHANNELS} input channels or by rows, and fewer output channels times batch "
+    f"than {UNFOLDED_KERNEL_TIMES} times the input channels"
+)
 CHUNKS = (
     f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
     "on one device"
 )
 MANY = f"JAX below 0.11, {UNFOLDED_PAIRS[0]:,} to {UNFOLDED_PAIRS[1]:,} pairs of channels, {CHUNKS}"
-SMALL = f"up to {UNFOLDED_FLOATS[1]:,} floats written, on one device"
+SMALL = f"up to {batches.FLOATS:,} floats written, on one device"
 
 
 def one_group(p: Problem) -> bool:
@@ -194,7 +192,7 @@ def many(p: Problem) -> bool:
     """Whether XLA's convolution of many channels leaves cores idle."""
     least, most = UNFOLDED_PAIRS
     slow = jax.__version_info__ < UNFOLDED_BELOW and least <= p.c_in * p.c_out <= most
-    short = unfolded.is_by_rows(p.settings) or p.taps <= UNFOLDED_TAPS
+    short = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) or p.taps <= UNFOLDED_TAPS
     return slow and short and chunks_pay(p)
 
 
@@ -203,30 +201,27 @@ def many_in_kernel(p: Problem) -> bool:
     return p.c_in * p.c_out >= UNFOLDED_KERNEL_PAIRS and many(p)
 
 
-def few_taps(p: Problem) -> bool:
-    few, many = UNFOLDED_CHANNELS
-    return p.taps <= UNFOLDED_FEW_TAPS and few <= p.c_in <= many and small(p, UNFOLDED_FLOATS[0])
+def one_window(p: Problem) -> bool:
+    """Whether a window is the whole image, so that unfolding copies nothing."""
+    return small(p) and unfolded.are_tiles(p.settings) and max(p.settings.out) == 1
 
 
-def narrow(p: Problem) -> bool:
-    return (
-        p.c_out <= UNFOLDED_NARROW
-        and max(2 * p.c_out, UNFOLDED_CHANNELS[0]) <= p.c_in
-        and small(p, UNFOLDED_FLOATS[0])
-    )
+def little(p: Problem) -> bool:
+    """Whether XLA's convolution is nearly idle, or has so few taps that unfolding costs little."""
+    few_taps, by_rows = p.taps <= UNFOLDED_FEW_TAPS, unfolded.is_by_rows(p.settings, p.c_in, p.c_out)
+    if not small(p) or not (few_taps or by_rows):
+        return False
+    fewest, most = UNFOLDED_CHANNELS
+    beside = few_taps and max(p.settings.strides) == 1 and fewest <= p.c_in <= most
+    return few_channels(p) or beside or (by_rows and p.c_out <= UNFOLDED_OUTPUTS)
 
 
-def narrow_in_forward(p: Problem) -> bool:
-    """Whether XLA's convolution is nearly idle, and adding up rows of the window is not more work."""
-    few = unfolded.is_by_rows(p.settings) and p.c_in <= UNFOLDED_NARROW_CHANNELS
-    return few and narrow(p) and p.batch * unfolded_floats(p) <= UNFOLDED_NARROW_FLOATS
+def little_in_kernel(p: Problem) -> bool:
+    """The same for the kernel's gradient, a convolution of another shape."""
+    wide = p.c_in >= UNFOLDED_KERNEL_CHANNELS or unfolded.is_by_rows(p.settings, p.c_in, p.c_out)
+    return small(p) and wide and p.batch * p.c_out < UNFOLDED_KERNEL_TIMES * p.c_in
 
 
-def narrow_in_kernel(p: Problem) -> bool:
-    """Whether XLA's kernel gradient, a convolution of another shape, is nearly idle too."""
-    return narrow(p) and p.batch * p.c_out < UNFOLDED_KERNEL_NARROW * p.c_in
-
-
-def small(p: Problem, least: int = 0) -> bool:
-    """Whether what unfolding writes out stays in the cache, and is at least so much."""
-    return p.devices == 1 and least <= p.batch * unfolded_floats(p) <= UNFOLDED_FLOATS[1]
+def small(p: Problem) -> bool:
+    """Whether what unfolding writes out stays in the cache."""
+    return p.devices == 1 and p.batch * unfolded_floats(p) <= batches.FLOATS

@@ -145,8 +145,7 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 
 
 def unfolded_pays(p: Problem) -> bool:
-    tiles = on.tiles(p) and on.small(p)
-    return tiles or on.few_taps(p) or on.narrow_in_forward(p) or on.many(p)
+    return on.one_window(p) or on.little(p) or on.many(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -165,10 +164,7 @@ FORWARD = (
         on.unfolded_fits,
         unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.SMALL}: {on.TILES}; "
-        f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, *on.UNFOLDED_CHANNELS)}; {on.NARROW} and "
-        f"at most {on.UNFOLDED_NARROW_CHANNELS}, at a stride of 1, and at most {on.UNFOLDED_NARROW_FLOATS:,} "
-        f"floats; {on.MANY}",
+        when=f"{on.SMALL}: windows as large as the image; {on.LITTLE}; {on.MANY}",
     ),
     *(
         guarded(form, lax_forms.forward)

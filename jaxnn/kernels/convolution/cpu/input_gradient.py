@@ -22,11 +22,14 @@ def _strided(p: Problem) -> bool:
 
 def _stamps_fit(p: Problem) -> bool:
     s = p.settings
-    return on.one_group(p) and all(k <= step for k, step in zip(s.span, s.strides, strict=True))
+    axes = zip(s.span, s.strides, s.out, strict=True)
+    return on.one_group(p) and all(k <= step or n == 1 for k, step, n in axes)
 
 
 def _stamps_pay(p: Problem) -> bool:
-    return _strided(p) and on.whole_pieces(p)
+    # Padding would have to be cut off by another copy.
+    several = _strided(p) or p.taps > 1
+    return several and not any(map(any, p.settings.padding)) and on.whole_pieces(p)
 
 
 def _stamps(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -62,8 +65,9 @@ def _dilated(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _swapped(p: Problem) -> Problem:
-    """The convolution from y to x."""
-    return p._replace(c_in=p.c_out, c_out=p.c_in)
+    """The convolution from y to x; with a stride, as many places as y has stand for those of all phases."""
+    settings = p.settings if _strided(p) else phases.settings(p.settings)[0]
+    return p._replace(settings=settings, c_in=p.c_out, c_out=p.c_in)
 
 
 def _unfolded_pays(p: Problem) -> bool:
@@ -116,7 +120,8 @@ INPUT_GRADIENT = (
                 _stamps_fit,
                 _stamps_pay,
                 needs="one group and windows that do not overlap",
-                when=f"a stride above 1, lines of a window a multiple of {on.TILE_LINE} values",
+                when="a stride above 1 or several taps, no padding, lines of a window a multiple of "
+                f"{on.TILE_LINE} values",
             ),
             Form(
                 "dilated",

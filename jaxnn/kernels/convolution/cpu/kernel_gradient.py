@@ -34,8 +34,7 @@ def _by_tap(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    few = p.c_in <= on.UNFOLDED_KERNEL_FEW and on.few_taps(p)
-    return on.tiles(p) or few or on.narrow_in_kernel(p) or on.many_in_kernel(p)
+    return on.tiles(p) or on.little_in_kernel(p) or on.many_in_kernel(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -43,7 +42,7 @@ def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
         return unfolded.kernel_gradient(cast(x, p.wide), cast(y, p.wide), p.settings)
 
     kernel = batches.summed(chunk, x, y, on.unfolded_floats(p))
-    if unfolded.multiplies_by_zeros(p.settings):
+    if unfolded.multiplies_by_zeros(p.settings, p.c_in, p.c_out):
         wide = cast(x, p.wide), cast(y, p.wide)
         kernel = repaired(kernel, lambda: canonical.kernel_gradient(*wide, p.settings))
     return cast(kernel, p.dtype)
@@ -81,7 +80,8 @@ def _blocked_fits(p: Problem) -> bool:
 def _blocked_pays(p: Problem) -> bool:
     # Devices would sum the gradient of the whole block's kernel, which is several times as large.
     few = p.known and p.batch <= on.BLOCK_KERNEL_BATCH and p.c_out <= on.BLOCK_KERNEL_CHANNELS
-    return few and p.devices == 1
+    # The kernel of a block has zeros between the taps of a dilated one too.
+    return few and p.devices == 1 and max(p.settings.dilation) == 1
 
 
 def _blocked(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -102,7 +102,7 @@ DENSE = (
         _blocked_pays,
         needs=on.LINE,
         when=f"at most {on.BLOCK_KERNEL_BATCH} examples, {on.BLOCK_KERNEL_CHANNELS} output channels, "
-        "on one device",
+        "no dilation, on one device",
     ),
     Form("canonical", _canonical, on.one_group, needs="one group"),
 )
@@ -127,9 +127,8 @@ KERNEL_GRADIENT = (
         on.unfolded_fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.TILES}, on one device; {on.SMALL}: "
-        f"{on.FEW_TAPS.format(on.UNFOLDED_FEW_TAPS, on.UNFOLDED_CHANNELS[0], on.UNFOLDED_KERNEL_FEW)}; "
-        f"{on.NARROW}, {on.NARROW_KERNEL}; {on.MANY}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
+        when=f"{on.TILES}, on one device; {on.SMALL}: {on.LITTLE_OF_KERNEL}; "
+        f"{on.MANY}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
     ),
     *(
         guarded(form, lax_forms.kernel_gradient)

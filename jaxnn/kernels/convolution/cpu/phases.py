@@ -154,8 +154,9 @@ def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     order = [axis for i in range(1, s.rank + 1) for axis in (i, s.rank + i)]
     # Materialized before padding: a pad fused with a transposition would be a loop of branches.
     x = materialized(lax.transpose(x, (0, *order, x.ndim - 1)))
-    gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, s.strides, s.dilation, strict=True)]
+    steps = [max(k, step) for k, step in zip(s.span, s.strides, strict=True)]
+    gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, steps, s.dilation, strict=True)]
     x = padded(x, {2 * i: gap for i, gap in enumerate(gaps, 1)})
-    sizes = [size * step for size, step in zip(out, s.strides, strict=True)]
+    sizes = [size * step for size, step in zip(out, steps, strict=True)]
     x = lax.reshape(x, (n, *sizes, kernel.shape[-2]))
     return fit(x, [-low for low, _ in s.padding], s.space)

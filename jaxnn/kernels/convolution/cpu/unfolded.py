@@ -33,19 +33,17 @@ _FEW_PARTS, _WIDE = 3, 32
 
 def floats(s: Settings, c_in: int, c_out: int) -> int:
     """How many floats are written out per example."""
-    if is_by_rows(s):
-        return prod(s.out) * (prod(s.window[1:]) * c_in + s.window[0] * c_out)
-    return prod(s.out) * prod(s.window) * c_in
+    return prod(s.out) * _per_place(s, c_in, c_out)[is_by_rows(s, c_in, c_out)]
 
 
-def multiplies_by_zeros(s: Settings) -> bool:
+def multiplies_by_zeros(s: Settings, c_in: int, c_out: int) -> bool:
     """Whether ``kernel_gradient`` multiplies lines of x by zeros, where a row of the window skips them."""
-    return is_by_rows(s)
+    return is_by_rows(s, c_in, c_out)
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """y[n, i, o] = Σ_j Σ_c x[n, s·i + d·j − low, c] · kernel[j, c, o]."""
-    if not is_by_rows(s):
+    if not is_by_rows(s, *kernel.shape[-2:]):
         return times(_unfolded(x, s), lax.reshape(kernel, (prod(kernel.shape[:-1]), kernel.shape[-1])), s)
     rows, c_out = s.window[0], kernel.shape[-1]
     by_row = lax.transpose(kernel, (*range(1, s.rank + 1), 0, s.rank + 1))
@@ -57,7 +55,7 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
 def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     """kernel[j, c, o] = Σ_n Σ_i x[n, s·i + d·j − low, c] · y[n, i, o]."""
     c_in, c_out = x.shape[-1], y.shape[-1]
-    if not is_by_rows(s):
+    if not is_by_rows(s, c_in, c_out):
         return summed_products(_unfolded(x, s), y, s, (*s.window, c_in), (c_out,))
     # The transpose: each row of the window meets the y it contributed to, and zeros on lines it doesn't read.
     before = [row * s.dilation[0] for row in range(s.window[0])]
@@ -67,17 +65,25 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     return lax.transpose(kernel, (s.rank, *range(s.rank), s.rank + 1))
 
 
-def is_by_rows(s: Settings) -> bool:
+def is_by_rows(s: Settings, c_in: int, c_out: int) -> bool:
     """Whether the first axis of the window is not unfolded; the results of its rows are added up afterwards.
 
-    So x is written out once per column of the window and y once per row, instead of x once per tap.
+    So x is written out once per column of the window and y once per row, instead of x once per tap. Of few
+    input channels that is more, and of a single line most of it isn't used.
     """
-    return s.window[0] > 2 and s.strides[0] == 1
+    whole, by_rows = _per_place(s, c_in, c_out)
+    return s.window[0] > 2 and s.strides[0] == 1 < s.out[0] and by_rows <= whole
+
+
+def _per_place(s: Settings, c_in: int, c_out: int) -> tuple[int, int]:
+    """Floats that are written out per place of y, if windows are unfolded as a whole and if by rows."""
+    return prod(s.window) * c_in, prod(s.window[1:]) * c_in + s.window[0] * c_out
 
 
 def are_tiles(s: Settings) -> bool:
-    """Whether windows lie side by side: unfolding them is one transposition."""
-    return s.window == s.strides and max(s.dilation) == 1
+    """Whether windows lie side by side, or there is one per axis: unfolding them is one transposition."""
+    axes = zip(s.window, s.strides, s.out, strict=True)
+    return max(s.dilation) == 1 and all(k == step or n == 1 for k, step, n in axes)
 
 
 def _line(s: Settings) -> Settings:
