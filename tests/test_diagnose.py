@@ -181,7 +181,10 @@ def test_other_things_that_are_not_finite():
     broken = diagnosis(net, params=params)
     assert broken.warnings == ("dense_1: its weights hold values that are not finite.",)
     lost = diagnosis(net, target=TARGET * np.nan)
-    assert lost.warnings == ("The loss is nan, though the net gives finite values.",)
+    assert lost.warnings == (
+        "The loss is nan, though the net gives finite values: the targets may hold NaN, or labels that are "
+        "none of the classes.",
+    )
     assert isnan(lost.loss)
     root = nn.serial(nn.dense(4), nn.relu, lambda x: jnp.sqrt(x), nn.dense(3))
     (sentence,) = diagnosis(root).warnings

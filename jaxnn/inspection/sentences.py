@@ -37,7 +37,10 @@ def _not_finite(rows: Sequence[Reading], loss: float, finite_input: bool) -> Ite
             yield f"{row.path}: {percent(row.not_finite)} of its values are not finite, the first in the net."
             return
     if not isfinite(loss):
-        yield f"The loss is {loss}, though the net gives finite values."
+        yield (
+            f"The loss is {loss}, though the net gives finite values: the targets may hold NaN, or labels "
+            "that are none of the classes."
+        )
         return
     backwards = [row for row in reversed(rows) if not all(map(isfinite, _gradients(row)))]
     if backwards:

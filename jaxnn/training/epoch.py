@@ -24,7 +24,7 @@ class NotFinite(FloatingPointError):
     def __init__(self, fault: str, cause: str = ""):
         super().__init__(
             f"fit: {fault}; {cause}a lower learning rate, clipped gradients (optax.clip_by_global_norm) or "
-            "standardised inputs may help"
+            f"standardised inputs may help{'' if cause else '; find_nan=True tells where it starts'}"
         )
         self.fault = fault
 

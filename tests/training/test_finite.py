@@ -195,3 +195,20 @@ def test_looking_changes_nothing():
         fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, find_nan=find) for find in (False, True)
     )
     assert looked.history == plain.history
+
+
+def test_labels_that_are_none_of_the_classes_are_named():
+    def run(find_nan):
+        loss = optax.softmax_cross_entropy_with_integer_labels
+        data = np.ones((4, 3), np.float32), np.array([1, 2, 3, 4])
+        run = {"key": jax.random.key(0), "epochs": 1, "batch_size": 4, "progress": False}
+        return nn.fit(nn.dense(4), optax.sgd(0.1), loss, data, find_nan=find_nan, **run)
+
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is NaN at step 1 .*; find_nan=True tells where it starts$"
+    ):
+        run(False)
+    with pytest.raises(
+        FloatingPointError, match=r"labels that are none of the classes; a lower learning rate.*help$"
+    ):
+        run(True)
