@@ -300,14 +300,24 @@ def test_a_prime_number_of_small_images_is_not_cut():
     assert "stablehlo.while" not in jax.jit(kernel_gradient_of_tiles).lower(x, kernel).as_text()
 
 
+def test_the_gradient_of_several_outputs_per_channel_is_made_of_shifted_products():
+    s = Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 4)
+    pairs = operands(s, 4, 8)
+    text = jax.jit(lambda *pair: convolution.input_gradient(*pair, s, jnp.float32)).lower(
+        *pairs["input_gradient"]
+    )
+    assert "convolution" not in text.as_text()
+
+
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make
-#: shifted products, with one and with more outputs per channel; and that have too many outputs for these.
+#: shifted products, with one and with more outputs or inputs per group; and that have too many for these.
 @pytest.mark.parametrize(
     ("groups", "c_in", "c_out"),
     [
         (3, 16, 2),
         (9, 2, 3),
         (5, 1, 3),
+        (5, 3, 1),
         *(deep(*one) for one in ((6, 8, 1), (80, 2, 1), (5, 1, 1), (4, 1, 6))),
     ],
 )

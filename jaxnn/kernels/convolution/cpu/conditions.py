@@ -54,8 +54,8 @@ CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
 #: The fewest floats for which a round of such a loop pays where windows lie side by side.
 CHUNK_FLOATS = 200_000
 
-#: Depthwise: the most outputs per channel, and the most taps that are written out one by one.
-DEPTHWISE_MULTIPLIER, DEPTHWISE_TAPS = 4, 64
+#: Depthwise: the most pairs of channels in a group, and the most taps that are written out one by one.
+DEPTHWISE_PAIRS, DEPTHWISE_TAPS = 4, 64
 #: Groups: input channels from which a dense convolution pays, and the most dense convolutions.
 GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
 #: *Up to this many multiplications, lax's grouped convolution takes less time than preparing the kernel.
@@ -80,8 +80,9 @@ LINE = (
     f"2 to {BLOCK_OUTPUTS}"
 )
 DEPTHWISE = "groups of one input channel"
+DEPTHWISE_FORWARD = f"{DEPTHWISE}, or of one output channel"
 FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
-THIN = f"at most {DEPTHWISE_MULTIPLIER} outputs per channel and {DEPTHWISE_TAPS} taps"
+THIN = f"at most {DEPTHWISE_PAIRS} pairs of channels in a group, and {DEPTHWISE_TAPS} taps"
 TILES = f"windows side by side, their lines a multiple of {TILE_LINE} values"
 LITTLE = (
     f"by rows, {FEW} or up to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
@@ -122,8 +123,12 @@ def depthwise_fits(p: Problem) -> bool:
     return has_groups(p) and p.c_in == 1
 
 
+def depthwise_forward_fits(p: Problem) -> bool:
+    return depthwise_fits(p) or (has_groups(p) and p.c_out == p.settings.groups)
+
+
 def depthwise_pays(p: Problem) -> bool:
-    return p.c_out // p.settings.groups <= DEPTHWISE_MULTIPLIER and p.taps <= DEPTHWISE_TAPS
+    return p.c_in * p.c_out // p.settings.groups <= DEPTHWISE_PAIRS and p.taps <= DEPTHWISE_TAPS
 
 
 def places(p: Problem) -> int:

@@ -20,8 +20,14 @@ _CHANNELS = 64
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
-    """y[n, i, c] = Σ_j x[n, s·i + d·j − low, c] · kernel[j, 0, c]: one fused loop."""
-    multiplier = kernel.shape[-1] // s.groups
+    """y[n, i, c] = Σ_j x[n, s·i + d·j − low, c] · kernel[j, 0, c]: one fused loop.
+
+    Of a group with several inputs and one output, as in the gradient of several outputs, the sum over them.
+    """
+    inputs, multiplier = kernel.shape[-2], kernel.shape[-1] // s.groups
+    if inputs > 1:
+        kernels = (lax.slice_in_dim(kernel, i, i + 1, axis=s.rank) for i in range(inputs))
+        return reduce(lax.add, [forward(_every(x, i, inputs), k, s) for i, k in enumerate(kernels)])
     if multiplier > 1:
         kernels = (_every(kernel, i, multiplier) for i in range(multiplier))
         return interleaved([forward(x, kernel, s) for kernel in kernels], s.rank + 1)

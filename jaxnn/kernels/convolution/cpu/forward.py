@@ -136,7 +136,9 @@ def _grouped_pays(p: Problem) -> bool:
     return not p.known or on.places(p) * p.taps * p.c_in * p.c_out > on.GROUPED_LEAST
 
 
-_DEPTHWISE = Form("depthwise", _depthwise, on.depthwise_fits, on.depthwise_pays, on.DEPTHWISE, on.THIN)
+_DEPTHWISE = Form(
+    "depthwise", _depthwise, on.depthwise_forward_fits, on.depthwise_pays, on.DEPTHWISE_FORWARD, on.THIN
+)
 _GROUPED = Form("grouped", _grouped, on.has_groups, needs="several groups", zeros=_grouped_zeros)
 #: Forms for one and for several groups, not yet guarded either. One of them fits and pays everywhere.
 UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
