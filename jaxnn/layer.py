@@ -40,7 +40,7 @@ class Apply(Protocol):
 class Train(Protocol):
     """``train(params, x, key=None) -> (y, state)``: training, with batch statistics and dropout."""
 
-    def __call__(self, params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]: ...
+    def __call__(self, params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]: ...
 
 
 class Visit(Protocol):
@@ -184,7 +184,7 @@ def _stateless(
     def infer(params: Params, x: Any, /) -> Any:
         return apply(params.weights, x)
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         checks.optional_key(name, key)
         return apply(params.weights, x), {}
 
@@ -225,7 +225,7 @@ def stochastic(
     checks.function("stochastic", "train", train)
     still = _stateless("stochastic", name, init, apply, entries)
 
-    def drawn(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def drawn(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         if key is None:
             raise ValueError(
                 f"{name}: train needs a key for its randomness, got None; pass one, as in "

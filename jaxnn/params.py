@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple, TypeGuard
 from zlib import crc32
 
@@ -58,16 +58,16 @@ def checks_params(
     """
 
     @wraps(function)
-    def checked(params: Params, *args: Any) -> Any:
+    def checked(params: Params, *args: Any, **named: Any) -> Any:
         require_params(name, params)
         if entries is not None:
             require_entries(name, state or {}, params.state)
             require_entries(name, entries, params.weights)
-            return function(params, *args)
+            return function(params, *args, **named)
         try:
-            return function(params, *args)
+            return function(params, *args, **named)
         except KeyError as error:
-            missing = _missing(function, params, args)
+            missing = _missing(partial(function, **named), params, args)
             if missing is None:
                 raise
             raise ValueError(f"{name}: params of another net: {missing}") from error

@@ -156,7 +156,7 @@ def each_step(layer: Layer) -> Layer:
     def apply(params: Params, inputs: Any, /) -> Any:
         return over_steps(layer.name, lambda x: layer.apply(params, x), inputs)
 
-    def train(params: Params, inputs: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, inputs: Any, /, key: Key | None = None) -> tuple[Any, State]:
         if not isinstance(inputs, tuple):
             return layer.train(params, inputs, key)
         states = []

@@ -53,7 +53,7 @@ def repeat(layer: LayerLike, n: int) -> Layer:
         x = varying_as(x, (x, params))
         return jax.lax.scan(lambda x, params: (layer.apply(params, x), None), x, params, length=n)[0]
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         require_arguments("repeat", params, x, key)
 
         def step(x: Any, copy: tuple[Params, Key | None]) -> tuple[Any, State]:
@@ -111,7 +111,7 @@ def ensemble(layer: LayerLike, n: int) -> Layer:
         _require_copies("ensemble", n, params)
         return jax.vmap(layer.apply, in_axes=(0, None), axis_size=n)(params, x)
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         require_arguments("ensemble", params, x, key)
         _require_copies("ensemble", n, params)
         members = jax.vmap(layer.train, in_axes=(0, None, 0), axis_size=n)

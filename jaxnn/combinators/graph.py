@@ -137,7 +137,7 @@ class Composite:
         self._check(params)
         return self._named(lambda part, x: call(part, self.parts[part], _own(params, part), x), x)
 
-    def train(self, params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(self, params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         self._check(params)
         checks.optional_key(self.name, key)
         state = dict(params.state)

@@ -61,7 +61,7 @@ def maxout(
     def apply(params: Params, x: Any, /) -> Any:
         return visit(params, x, lambda part, layer, params, x: layer.apply(params, x))
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         checks.optional_key("maxout", key)
         return apply(params, x), {}
 

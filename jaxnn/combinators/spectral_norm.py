@@ -97,7 +97,7 @@ def spectral_norm(layer: LayerLike, *, iterations: int = 1, epsilon: float = 1e-
         move = partial(_iterate, iterations=iterations)
         return at_kernels(is_kernel, move, kernels(params.weights), params.state["vectors"])
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         vectors = moved(params)
         y, state = layer.train(divided(params, vectors), x, key)
         return y, {"state": state, "vectors": vectors}

@@ -62,7 +62,7 @@ def weight_norm(layer: LayerLike) -> Layer:
     def plain(params: Params) -> Params:
         return Params(at_kernels(_is_polar, _cartesian, params.weights, again=True), params.state)
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         return layer.train(plain(params), x, key)
 
     return rewritten(layer, drafted, plain, train)

@@ -35,7 +35,7 @@ def remat(layer: LayerLike) -> Layer:
         require_arguments("remat", params, x)
         return jax.checkpoint(layer.apply)(params, x)
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         require_arguments("remat", params, x, key)
         return jax.checkpoint(layer.train)(params, x, key)
 
@@ -71,7 +71,7 @@ def frozen(layer: LayerLike) -> Layer:
     def narrowed(params: Params, dtype: DTypeLike) -> Params:
         return still(cast_weights(layer, thawed(params), dtype))
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         y, state = layer.train(thawed(params), x, key)
         return y, {"weights": params.state["weights"], "state": state}
 
@@ -119,7 +119,7 @@ def mixed_precision(layer: LayerLike, compute: DTypeLike = jnp.bfloat16) -> Laye
     def apply(params: Params, x: Any, /) -> Any:
         return cast(layer.apply(*narrow(params, x)), float_dtype(x))
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[Any, State]:
         narrow_params, narrow_x = narrow(params, x)
         y, state = layer.train(narrow_params, narrow_x, key)
         if layer.cast:  # weights in the state are fixed, so they stay in their own dtype

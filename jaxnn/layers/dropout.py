@@ -127,7 +127,7 @@ def _dropout(name: str, rate: float, drawn: Any) -> Layer:
         kept = _draws(key, shape, sharding_as(x, shape)) < round((1 - rate) * RESOLUTION)
         return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
-    def drop_all(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+    def drop_all(params: Params, x: Any, /, key: Key | None = None) -> tuple[jax.Array, State]:
         checks.optional_key(name, key)
         return jnp.zeros_like(apply(params.weights, x)), {}
 

@@ -97,7 +97,7 @@ def batch_norm(
 
         return over_steps(name, normalised, inputs)
 
-    def train(params: Params, inputs: Any, key: Key | None = None, /) -> tuple[Any, State]:
+    def train(params: Params, inputs: Any, /, key: Key | None = None) -> tuple[Any, State]:
         checks.optional_key(name, key)
         weights, state = params
         statistics = []

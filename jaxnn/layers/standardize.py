@@ -73,7 +73,7 @@ def standardize(data: ArrayLike | None = None, *, axes: int | Sequence[int] = 0)
         require_entries(name, {"mean": shape, "deviation": shape}, params.state)
         return ops.standardize(x, params.state["mean"], params.state["deviation"])
 
-    def train(params: Params, x: Any, key: Key | None = None, /) -> tuple[jax.Array, State]:
+    def train(params: Params, x: Any, /, key: Key | None = None) -> tuple[jax.Array, State]:
         checks.optional_key(name, key)
         return apply(params, x), params.state
 

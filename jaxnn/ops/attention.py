@@ -42,7 +42,7 @@ def attention(
 
     A query reads key s if all of ``mask``, ``causal``, ``window`` and the lengths allow it. What it doesn't
     read has no influence on it, not even NaN or ∞, neither on values nor on derivatives. A query that reads
-    no key gives zeros, and zero gradients.
+    no key gives zeros, and zero gradients. Scores beyond the range of float32 (values near 1e19) give NaN.
 
     On CPUs long sequences are computed in blocks, with memory linear in T and S, beside a bias or a mask and
     the gradient of a bias, which have its shape. Second derivatives hold all N · H · T · S scores.

@@ -96,6 +96,14 @@ def test_apply_holds_no_random_primitive(entry):
     assert jaxpr.consts == [] or not any(jnp.issubdtype(c.dtype, jax.dtypes.prng_key) for c in jaxpr.consts)
 
 
+@every_layer
+def test_the_key_of_train_may_be_named(entry):
+    layer, params, x, _ = prepared(entry)
+    key = jax.random.key(0)
+    named = jax.eval_shape(lambda params, x, key: layer.train(params, x, key=key), params, x, key)
+    chex.assert_trees_all_equal_shapes_and_dtypes(named, jax.eval_shape(layer.train, params, x, key))
+
+
 @few_layers
 def test_vmap_equals_loop(entry):
     """Over the input, and over the params (an ensemble)."""
