@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.kernels.dtypes import widened
 from jaxnn.params import Key, Params
 from jaxnn.training.score import Scores
 from jaxnn.training.source import CheckedStep
@@ -18,9 +17,7 @@ from jaxnn.training.step import Step, TrainState
 
 #: Arrays of fewer values than this are searched together, in a copy: a separate search of each would take
 #: about 3 ms to compile.
-TOGETHER = 2**13
-#: So many times smaller, no sum over an array overflows.
-SHRUNK = 2.0**-64
+TOGETHER = 2**16
 
 
 def checked(step: Step, start: Params, together: int = TOGETHER) -> CheckedStep:
@@ -64,9 +61,8 @@ def breakage(start: Params, together: int = TOGETHER) -> Callable[[Params], jax.
 @partial(jax.jit, static_argnums=(0, 1))
 def _broken(watched: tuple[bool, ...], together: int, params: Params) -> jax.Array:
     states = [leaf for leaf, watch in zip(jax.tree.leaves(params.state), watched, strict=True) if watch]
-    shrunk = [_shrunk(array) for array in _floats([*jax.tree.leaves(params.weights), *states])]
-    totals = [jnp.sum(array) for array in _joined(shrunk, together)]
-    return reduce(lax.bitwise_or, (~jnp.isfinite(total) for total in totals), jnp.zeros((), bool))
+    flags = map(_is_broken, _joined(_floats([*jax.tree.leaves(params.weights), *states]), together))
+    return reduce(lax.bitwise_or, flags, jnp.zeros((), bool))
 
 
 def _is_finite_here(leaf: Any) -> bool:
@@ -76,29 +72,19 @@ def _is_finite_here(leaf: Any) -> bool:
     return not jnp.issubdtype(leaf.dtype, jnp.inexact) or np.isfinite(np.asarray(leaf)).all()
 
 
-def _shrunk(array: jax.Array) -> jax.Array:
-    """Values whose sum is finite if all of ``array`` are.
-
-    On CPUs a sum takes half the time of a search for the first, and less than the largest absolute value,
-    which XLA loses beside a NaN.
-    """
-    wide = widened(array)
-    return lax.mul(wide, jnp.asarray(SHRUNK, wide.dtype))
+def _is_broken(array: jax.Array) -> jax.Array:
+    # Not by the largest absolute value: XLA's maximum over 65,536 values and more loses a NaN on CPUs. Nor by
+    # a sum: that takes half the time in a loop of steps, but more in a program of one step.
+    return lax.reduce_or(~jnp.isfinite(array), tuple(range(array.ndim)))
 
 
 def _joined(arrays: list[jax.Array], together: int) -> list[jax.Array]:
-    """Arrays with the same sums: one of each dtype, of all small arrays and of the sums of columns."""
-    if not together:
-        return arrays
-    parts = defaultdict(list)
+    """The same values, with small arrays of one dtype joined into one."""
+    small = defaultdict(list)
     for array in arrays:
-        small = array.size < together or array.ndim < 2
-        parts[array.dtype].append(lax.reshape(array, (array.size,)) if small else _columns(array))
-    return [lax.concatenate(part, 0) for part in parts.values()]
-
-
-def _columns(array: jax.Array) -> jax.Array:
-    return jnp.sum(array, tuple(range(array.ndim - 1)))
+        if array.size < together:
+            small[array.dtype].append(lax.reshape(array, (array.size,)))
+    return [a for a in arrays if a.size >= together] + [lax.concatenate(group, 0) for group in small.values()]
 
 
 def _floats(leaves: list[Any]) -> list[jax.Array]:
