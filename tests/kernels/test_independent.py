@@ -67,7 +67,7 @@ FORMS = {
     "dilated": Form((2, 7, 6, 3), (3, 4, 3, 4), DILATED, 1, 2),
     "stamps": Form((2, 6, 6, 4), (2, 2, 4, 4), STAMPS, 0, 3),
     "unfolded": Form((6, 7, 6, 3), (3, 2, 3, 4), UNFOLDED, 1, name="unfolded"),
-    "tiles": Form((2, 6, 7, 4), (3, 3, 4, 4), UNFOLDED, 0, 3),
+    "tiles": Form((2, 6, 7, 4), (3, 3, 4, 4), UNFOLDED, 0, 3, name="unfolded"),
     "unfolded, cropped": Form((6, 9, 6, 3), (3, 2, 3, 4), UNFOLDED, -1, name="unfolded"),
     "small groups": Form((2, 5, 4, 6), (3, 2, 2, 9), GROUPS, 1, groups=3, name="grouped"),
     "small groups, strided": Form((2, 6, 5, 6), (3, 2, 2, 9), GROUPS, 1, 2, groups=3, name="grouped"),
@@ -77,7 +77,7 @@ FORMS = {
     "depthwise, several outputs": Form((2, 6, 5, 4), (3, 3, 1, 8), DEPTHWISE, "SAME", groups=4),
     "depthwise, several inputs": Form((2, 6, 5, 8), (3, 3, 2, 4), DEPTHWISE, "SAME", groups=4),
     "members": Form((3, 8, 8, 3), (3, 2, 3, 40), GROUPS, "SAME", members=4),
-    "members of one channel in a scan": Form((1, 9, 1), (3, 1, 2), GROUPS, "CAUSAL", members=3, looped=True),
+    "members of one channel in a scan": Form((1, 9, 1), (3, 1, 9), GROUPS, "CAUSAL", members=3, looped=True),
     "members of eight channels": Form((1, 4, 4, 8), (3, 3, 8, 8), GROUPS, 1, 2, members=2),
     "members with groups": Form((2, 6, 4), (3, 2, 4), GROUPS, 1, groups=2, members=3),
 }
