@@ -10,7 +10,8 @@ import jax
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, channels_last, pad, swap_channels
-from jaxnn.kernels.padding import padded_copy
+from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.padding import padded
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -21,7 +22,8 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     """
     swapped = prod(kernel.shape[:-2]) > prod(x.shape[1:-1])
     if swapped:
-        x = padded_copy(x, dict(enumerate(s.padding, 1)))
+        # Axis by axis: in the kernel's gradient the last one is the batch, which may be sharded.
+        x = materialized(padded(x, dict(enumerate(s.padding, 1))))
     else:
         x = pad(x, tuple(pair if min(pair) < 0 else (0, 0) for pair in s.padding))
     pairs = [(0, 0) if swapped or min(pair) < 0 else pair for pair in s.padding]
