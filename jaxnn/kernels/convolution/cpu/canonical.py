@@ -11,7 +11,6 @@ from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, channels_last, pad, swap_channels
 from jaxnn.kernels.lowering.fusion import materialized
-from jaxnn.kernels.padding import padded
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -21,17 +20,15 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     So the image is padded beforehand: then it has as many.
     """
     swapped = prod(kernel.shape[:-2]) > prod(x.shape[1:-1])
-    if swapped:
-        # Axis by axis: in the kernel's gradient the last one is the batch, which may be sharded.
-        x = materialized(padded(x, dict(enumerate(s.padding, 1))))
-    else:
-        x = pad(x, tuple(pair if min(pair) < 0 else (0, 0) for pair in s.padding))
-    pairs = [(0, 0) if swapped or min(pair) < 0 else pair for pair in s.padding]
+    beforehand = [swapped or min(pair) < 0 for pair in s.padding]
+    # Axis by axis: in the kernel's gradient the last one is the batch, which may be sharded.
+    x = pad(x, tuple(pair if first else (0, 0) for first, pair in zip(beforehand, s.padding, strict=True)))
+    x = materialized(x) if swapped else x
     return lax.conv_general_dilated(
         x,
         kernel,
         s.strides,
-        pairs,
+        [(0, 0) if first else pair for first, pair in zip(beforehand, s.padding, strict=True)],
         rhs_dilation=s.dilation,
         dimension_numbers=channels_last(s.rank),
         precision=s.precision,
