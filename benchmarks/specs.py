@@ -244,11 +244,12 @@ class Attention(Spec):
     heads: int
     causal: bool = False
 
-    def parts(self, x: Any) -> list[Any]:
-        """Queries, keys and values, each (N, T, heads, D)."""
-        n, t, features = x.shape
-        split = x.reshape(n, t, 3, self.heads, features // (3 * self.heads))
-        return [split[:, :, i] for i in range(3)]
+    def parts(self, thirds: Sequence[Any]) -> list[Any]:
+        """Queries, keys and values, each (N, T, heads, D), of the thirds of x.
+
+        x is cut with the framework's own split: its gradient joins three arrays, that of slices adds them up.
+        """
+        return [a.reshape(*a.shape[:2], self.heads, a.shape[2] // self.heads) for a in thirds]
 
     def joined(self, y: Any) -> Any:
         """The heads side by side: (N, T, heads · D)."""

@@ -165,7 +165,7 @@ def _pool(spec: specs.Pool, _: Any, x: Any, key: Any) -> Any:
 
 def _attention(spec: specs.Attention, _: Any, x: Any, key: Any) -> Any:
     mask = nnx.make_causal_mask(x[:, :, 0], dtype=bool) if spec.causal else None
-    return spec.joined(nnx.dot_product_attention(*spec.parts(x), mask=mask))
+    return spec.joined(nnx.dot_product_attention(*spec.parts(jnp.split(x, 3, -1)), mask=mask))
 
 
 def _dense(spec: specs.Dense, module: Any, x: Any, key: Any) -> Any:

@@ -86,7 +86,7 @@ def layer(spec: specs.Spec) -> Any:
 
 
 def _attention(spec: specs.Attention, x: Any) -> Any:
-    return spec.joined(nn.ops.attention(*spec.parts(x), causal=spec.causal))
+    return spec.joined(nn.ops.attention(*spec.parts(jnp.split(x, 3, -1)), causal=spec.causal))
 
 
 def pack(spec: specs.Spec, weights: Any) -> Any:

@@ -171,7 +171,7 @@ def recurrent(spec: specs.Recurrent, weights: Any, x: Any, key: Any) -> Any:
 
 
 def attention(spec: specs.Attention, weights: Any, x: Any, key: Any) -> Any:
-    return spec.joined(jax.nn.dot_product_attention(*spec.parts(x), is_causal=spec.causal))
+    return spec.joined(jax.nn.dot_product_attention(*spec.parts(jnp.split(x, 3, -1)), is_causal=spec.causal))
 
 
 def _lstm(carry: Any, gates: Any, kernel: Any) -> Any:

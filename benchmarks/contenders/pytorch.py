@@ -128,7 +128,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _attention(spec: specs.Attention, x: Any) -> Any:
-    heads_first = (a.transpose(1, 2) for a in spec.parts(x))
+    heads_first = (a.transpose(1, 2) for a in spec.parts(x.chunk(3, -1)))
     y = functional.scaled_dot_product_attention(*heads_first, is_causal=spec.causal)
     return spec.joined(y.transpose(1, 2))
 
