@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.ops import checks
@@ -92,7 +93,9 @@ def _check_room(name: str, cache: Cache, count: int, lengths: Any) -> None:
     room = cache.room
     known = not isinstance(cache.steps, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer)
     if known and cache.keys.shape[0]:
-        so_far, new = (int(jnp.max(a)) for a in (cache.steps, count if lengths is None else lengths))
+        so_far, new = (
+            int(np.max(np.asarray(a))) for a in (cache.steps, count if lengths is None else lengths)
+        )
         if so_far + min(new, count) > room:
             raise ValueError(
                 f"{name}: the carry is full: it was made for {room} steps, got {new} more after {so_far}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn.initializers import Initializer, normal
 
 from jaxnn.entries import Entries
@@ -151,7 +152,7 @@ def _require_axes(name: str, x: Any) -> None:
 
 def _require_room(name: str, room: int, steps: Any, count: int) -> None:
     """Raises where it is known that there are not enough places."""
-    known = 0 if steps is None or isinstance(steps, jax.core.Tracer) else int(jnp.max(steps))
+    known = 0 if steps is None or isinstance(steps, jax.core.Tracer) else int(np.max(np.asarray(steps)))
     if known + count > room:
         so_far = f" after {known}" if known else ""
         raise ValueError(f"{name}: room must be enough for all steps, {room}, got {count}{so_far}")

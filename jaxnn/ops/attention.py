@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.attention.one_query import one_query
@@ -211,7 +212,7 @@ def _lengths(name: str, lengths: ArrayLike, a: jax.Array) -> jax.Array:
     array = checked_lengths("attention", lengths, a, name)
     if isinstance(array, jax.core.Tracer) or not isinstance(a.shape[1], int):
         return array
-    if array.size and (longest := int(array.max())) > a.shape[1]:
+    if array.size and (longest := int(np.asarray(array).max())) > a.shape[1]:
         raise ValueError(
             f"attention: {name} must be at most {a.shape[1]}, the steps there are, got {longest}"
         )
