@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnn as nn
+from jaxnn.kernels.attention import blocked
 from jaxnn.ops import attention
 from tests.reference import attention as reference
 from tests.support import assert_close, deep, known_answers, plain_jit, rng_array
@@ -113,12 +114,32 @@ def test_several_blocks(settings):
         y, tangent = jax.jvp(function, arrays, tangents)
         return y, tangent, jax.vjp(function, *arrays)[1](probe(y))
 
-    blocked = jax.jit(partial(run, "blocked"))(*arrays)
-    assert_close(blocked, plain_jit(partial(run, "plain"))(*arrays), terms=8000)
+    results = jax.jit(partial(run, "blocked"))(*arrays)
+    assert_close(results, plain_jit(partial(run, "plain"))(*arrays), terms=8000)
     assert_close(
-        blocked[0],
+        results[0],
         reference.attention(*(a.astype(np.float64) for a in arrays), **settings),
     )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"causal": True},
+        {"window": (7, 2), "offset": np.array([6, 3])},
+        {"key_lengths": np.array([29, 18]), "lengths": np.array([23, 11])},
+        deep({}),
+        deep({"causal": True, "lengths": np.array([23, 17]), "offset": 4}),
+        deep({"window": (9, None), "key_lengths": np.array([25, 24])}),
+    ],
+    ids=["causal", "window", "lengths", "full", "causal-lengths", "left"],
+)
+def test_many_blocks_some_of_which_are_read_as_a_whole(settings, monkeypatch):
+    for name in ("QUERIES", "KEYS", "KEYS_IF_SKIPPED", "IF_BOUNDED"):
+        monkeypatch.setattr(blocked, name, 4)
+    arrays = draw(n=2, t=23, s=29, heads=2, kv_heads=2, d=4)
+    y = attention(*arrays, **settings, implementation="blocked")
+    assert_close(y, reference.attention(*(a.astype(np.float64) for a in arrays), **settings), scale=1)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +258,14 @@ def test_what_stands_past_the_ends_is_not_read(form):
 
     clean, dirty = run(list(arrays)), run(spoiled)
     jax.tree.map(np.testing.assert_array_equal, dirty, clean)
+
+
+def test_lengths_that_a_program_holds():
+    """Under ``jit`` what is computed of an array of its own is traced."""
+    q, k, v = draw()
+    lengths = jnp.array([7, 4], jnp.int32)
+    held = jax.jit(lambda q: attention(q, k, v, key_lengths=lengths))(q)
+    assert_close(held, attention(q, k, v, key_lengths=lengths))
 
 
 def test_pieces_with_an_offset_equal_the_whole():

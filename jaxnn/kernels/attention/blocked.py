@@ -4,9 +4,9 @@ For a block of queries the blocks of keys are read one after the other, with a r
 exact softmax in memory that is linear in the lengths. Derivatives compute the weights again from the scores
 and the logarithms of their sums. Blocks of keys that no query of the block reads are skipped.
 
-Each product reads its operands as they lie, rows of the left and columns of the right one: XLA for CPUs has
-no fast product that contracts the rows of its left operand. Keys, and in the gradient also queries, are
-therefore transposed once, before all blocks, and the gradients of keys and values are summed transposed.
+Each product reads its operands as they lie: XLA for CPUs has no fast product that contracts the rows of its
+left operand. In the gradient queries and the cotangent are therefore transposed once, before all blocks, and
+the gradients of keys and values are summed transposed.
 
 Products of one block multiply the weights of keys that are not read, which are 0, by their values, and
 0 · NaN is NaN; with ``exact`` such terms are left out one by one, which is slow.
@@ -155,14 +155,14 @@ def _given(p: Problem, operands: Sequence[jax.Array]) -> Operands:
 
 def _forward(p: Problem, exact: bool, given: Operands) -> tuple[jax.Array, jax.Array]:
     walk = _Walk(p, given)
-    k = _keys_across(given.k)
 
     def block(i: jax.Array) -> tuple[jax.Array, jax.Array]:
-        q = walk.rows(given.q, i) * p.settings.scale
+        q, whole = walk.rows(given.q, i) * p.settings.scale, walk.whole(i)
 
         def step(j: jax.Array, carry: Any) -> Any:
             largest, total, y = carry
-            scores, read = walk.scores(q, k, i, j)
+            read = walk.read(i, j)
+            scores = walk.masked(walk.scores(q, i, j), read, i, j, whole)
             following = jnp.maximum(largest, jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
             shift = jnp.where(following == -jnp.inf, jnp.zeros_like(following), following)
             weights, shrink = jnp.exp(scores - shift), jnp.exp(largest - shift)
@@ -188,7 +188,6 @@ def _tangent(
     logarithms: jax.Array,
 ) -> jax.Array:
     walk = _Walk(p, given)
-    k, d_k = _keys_across(given.k), _keys_across(tangents.k.astype(p.wide))
 
     def block(i: jax.Array) -> jax.Array:
         q = walk.rows(given.q, i) * p.settings.scale
@@ -197,9 +196,10 @@ def _tangent(
 
         def step(j: jax.Array, carry: Any) -> Any:
             d_total, d_y = carry
-            scores, read = walk.scores(q, k, i, j)
+            read = walk.read(i, j)
+            scores = _masked(walk.scores(q, i, j), read)
             weights = jnp.exp(scores - logarithm)
-            d_scores = _scores(p, d_q, walk.across(k, j)) + _scores(p, q, walk.across(d_k, j))
+            d_scores = _scores(p, d_q, walk.columns(given.k, j)) + _scores(p, q, walk.columns(tangents.k, j))
             if tangents.bias is not None:
                 d_scores = d_scores + walk.block(tangents.bias, i, j)
             d_weights = _where(read, weights * d_scores)
@@ -220,20 +220,20 @@ def _gradient(
     p: Problem, exact: bool, given: Operands, y: jax.Array, logarithms: jax.Array, d_y: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     walk = _Walk(p, given)
-    k, v = _keys_across(given.k), _keys_across(given.v)
     all_q, all_d_y = _queries_across(given.q), _queries_across(d_y.astype(p.wide))
 
     def block(carry: Any, i: jax.Array) -> tuple[Any, jax.Array]:
         q, d_y_here = walk.rows(given.q, i) * p.settings.scale, walk.rows(d_y, i)
         q_across, d_y_across = walk.rows_across(all_q, i), walk.rows_across(all_d_y, i)
         logarithm = walk.rows(logarithms, i)
-        common = jnp.sum(d_y_here * walk.rows(y, i), axis=-1, keepdims=True)
+        common = _along_features(d_y_here, walk.rows(y, i))
 
         def step(j: jax.Array, carry: Any) -> Any:
             d_q, d_k, d_v = carry
-            scores, read = walk.scores(q, k, i, j)
+            read = walk.read(i, j)
+            scores = _masked(walk.scores(q, i, j), read)
             weights = jnp.exp(scores - logarithm)
-            d_scores = _where(read, weights * (_scores(p, d_y_here, walk.across(v, j)) - common))
+            d_scores = _where(read, weights * (_scores(p, d_y_here, walk.columns(given.v, j)) - common))
             d_q = d_q + _over_keys(p, d_scores, walk.columns(given.k, j), read, exact=exact)
             d_k = walk.added(d_k, _over_rows(p, q_across, d_scores, read, exact=exact), j)
             d_v = walk.added(d_v, _over_rows(p, d_y_across, weights, read, exact=exact), j)
@@ -242,8 +242,9 @@ def _gradient(
         d_q, *carry = walk.over_keys(i, step, (jnp.zeros_like(q), *carry))
         return tuple(carry), d_q * p.settings.scale
 
-    zeros = jnp.zeros((*given.k.shape[:3], p.features, walk.b.columns * walk.b.column_blocks), p.wide)
-    zeros = zeros + jnp.zeros_like(k[..., :1, :1])  # sharded and varying as the keys
+    # Rows of a multiple of 4 kB would lie in the same sets of the cache, and be slow to transpose: 16 more.
+    zeros = jnp.zeros((*given.k.shape[:3], p.features, walk.b.columns * walk.b.column_blocks + 16), p.wide)
+    zeros = zeros + jnp.sum(jnp.zeros_like(given.k), (3, 4), keepdims=True)  # sharded and varying as the keys
     start = varying_as((zeros, zeros), (given, d_y))
     (d_k, d_v), d_q = lax.scan(block, start, jnp.arange(walk.b.row_blocks, dtype=jnp.int32))
     d_k, d_v = (jnp.swapaxes(a[..., : p.keys], 3, 4) for a in (d_k * p.settings.scale, d_v))
@@ -254,7 +255,6 @@ def _bias_gradient(
     p: Problem, given: Operands, y: jax.Array, logarithms: jax.Array, d_y: jax.Array
 ) -> jax.Array:
     walk = _Walk(p, given)
-    k, v = _keys_across(given.k), _keys_across(given.v)
     assert given.bias is not None
     shape = given.bias.shape
     summed = tuple(axis for axis, size in enumerate(shape) if size == 1)
@@ -262,11 +262,12 @@ def _bias_gradient(
     def block(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
         q, d_y_here = walk.rows(given.q, i) * p.settings.scale, walk.rows(d_y, i)
         logarithm = walk.rows(logarithms, i)
-        common = jnp.sum(d_y_here * walk.rows(y, i), axis=-1, keepdims=True)
+        common = _along_features(d_y_here, walk.rows(y, i))
 
         def step(j: jax.Array, total: jax.Array) -> jax.Array:
-            scores, read = walk.scores(q, k, i, j)
-            d_weights = _scores(p, d_y_here, walk.across(v, j)) - common
+            read = walk.read(i, j)
+            scores = _masked(walk.scores(q, i, j), read)
+            d_weights = _scores(p, d_y_here, walk.columns(given.v, j)) - common
             d_scores = _where(read, jnp.exp(scores - logarithm) * d_weights)
             d_scores = jnp.sum(d_scores, axis=summed, keepdims=True)
             zero = jnp.zeros_like(i)
@@ -305,10 +306,6 @@ class _Walk:
         """Block j of the keys of ``a: (N, K, 1, S, D)``."""
         return self._piece(a, j, 3, 1).astype(self.p.wide)
 
-    def across(self, a: jax.Array, j: jax.Array) -> jax.Array:
-        """Block j of the keys of ``a: (N, K, 1, D, S)``."""
-        return self._piece(a, j, 4, 1)
-
     def rows_across(self, a: jax.Array, i: jax.Array) -> jax.Array:
         """Block i of the queries of ``a: (N, K, D, R, T)``."""
         return self._piece(a, i, 4, 0)
@@ -319,14 +316,14 @@ class _Walk:
         a = a if a.shape[4] == 1 else self._piece(a, j, 4, 1)
         return a if a.dtype == jnp.bool_ else a.astype(self.p.wide)
 
-    def scores(
-        self, q: jax.Array, k: jax.Array, i: jax.Array, j: jax.Array
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """The scores of a block, −∞ where a key is not read, and where one is read (None: everywhere)."""
+    def scores(self, q: jax.Array, i: jax.Array, j: jax.Array) -> jax.Array:
+        """The scores of a block, whether their keys are read or not."""
+        scores = _scores(self.p, q, self.columns(self.given.k, j))
+        return scores if self.given.bias is None else scores + self.block(self.given.bias, i, j)
+
+    def read(self, i: jax.Array, j: jax.Array) -> jax.Array | None:
+        """Where a key of a block is read; None: everywhere."""
         p, given = self.p, self.given
-        scores = _scores(p, q, self.across(k, j))
-        if given.bias is not None:
-            scores = scores + self.block(given.bias, i, j)
         rows, columns = (
             at * size + jnp.arange(size, dtype=jnp.int32)
             for at, size in ((i, self.b.rows), (j, self.b.columns))
@@ -339,7 +336,39 @@ class _Walk:
             if pad:
                 real = jnp.expand_dims(place, axes) < own
                 read = real if read is None else read & real
-        return (scores if read is None else jnp.where(read, scores, -jnp.inf)), read
+        return read
+
+    def masked(
+        self, scores: jax.Array, read: jax.Array | None, i: jax.Array, j: jax.Array, whole: Any
+    ) -> jax.Array:
+        """``scores``, −∞ where a key is not read; blocks that are read as a ``whole`` stay as they are."""
+        if read is None or whole is None:
+            return _masked(scores, read)
+        # A loop of one round or none, since a branch that returns its operand would copy it. What depends on
+        # its counter, which starts at j, is not computed outside of it.
+        partly = (j < whole[0]) | (j >= whole[1])
+        scores = varying_as(scores, self.given)
+        return lax.fori_loop(j, j + partly.astype(j.dtype), lambda j, a: _masked(a, self.read(i, j)), scores)
+
+    def whole(self, i: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+        """The first block of keys that all queries of block i read as a whole, and the one after the last;
+        None if none is known to be.
+        """
+        s, given, b = self.p.settings, self.given, self.b
+        if b.column_blocks == 1 or given.mask is not None:
+            return None
+        first, last = self._places(i)
+        low = jnp.zeros((), jnp.int32)
+        high = jnp.full((), self.p.keys, jnp.int32)
+        if s.left is not None:
+            low = -((s.left - last) // b.columns)
+        if s.right is not None:
+            high = jnp.minimum(high, first + s.right + 1)
+        if given.key_lengths is not None:
+            high = jnp.minimum(high, jnp.min(given.key_lengths))
+        if given.lengths is not None:
+            high = jnp.where((i + 1) * b.rows <= jnp.min(given.lengths), high, 0)
+        return low, high // b.columns
 
     def over_keys(self, i: jax.Array, step: Callable[..., Any], carry: Any) -> Any:
         """``carry`` after the steps of all blocks of keys that a query of block i reads."""
@@ -373,9 +402,7 @@ class _Walk:
     def _bounds(self, i: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The first block of keys that a query of block i reads, and the one after the last."""
         s, given, b = self.p.settings, self.given, self.b
-        first, last = i * b.rows, (i + 1) * b.rows - 1
-        if given.offset is not None:
-            first, last = first + jnp.min(given.offset), last + jnp.max(given.offset)
+        first, last = self._places(i)
         low = jnp.zeros((), jnp.int32)
         high = jnp.full((), b.column_blocks, jnp.int32)
         if s.left is not None:
@@ -388,10 +415,12 @@ class _Walk:
             high = jnp.where(i * b.rows < jnp.max(given.lengths), high, low)
         return low, high
 
-
-def _keys_across(a: jax.Array) -> jax.Array:
-    """(N, K, 1, S, D) → (N, K, 1, D, S), as an array of its own."""
-    return materialized(jnp.swapaxes(a, 3, 4))
+    def _places(self, i: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The places of the first and the last query of block i among the keys."""
+        first, last = i * self.b.rows, (i + 1) * self.b.rows - 1
+        if self.given.offset is not None:
+            first, last = first + jnp.min(self.given.offset), last + jnp.max(self.given.offset)
+        return first, last
 
 
 def _queries_across(a: jax.Array) -> jax.Array:
@@ -400,8 +429,23 @@ def _queries_across(a: jax.Array) -> jax.Array:
 
 
 def _scores(p: Problem, q: jax.Array, k: jax.Array) -> jax.Array:
-    """The products of queries, (N, K, R, T, D), and keys, (N, K, 1, D, S)."""
-    return jnp.einsum("nkrtd,nkids->nkrts", q, k, precision=p.settings.precision)
+    """The products of queries, (N, K, R, T, D), and keys, (N, K, 1, S, D).
+
+    On four axes: of five XLA transposes the keys first.
+    """
+    n, heads, r, t, d = q.shape
+    rows = q.reshape(n, heads, r * t, d)
+    scores = jnp.einsum("nktd,nksd->nkts", rows, k[:, :, 0], precision=p.settings.precision)
+    return scores.reshape(n, heads, r, t, k.shape[3])
+
+
+def _along_features(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Σ a[..., d] · b[..., d], the axis kept; as a sum of products it takes five times as long (JAX 0.10)."""
+    return jnp.expand_dims(jnp.einsum("nkrtd,nkrtd->nkrt", a, b, precision=lax.Precision.HIGHEST), 4)
+
+
+def _masked(scores: jax.Array, read: jax.Array | None) -> jax.Array:
+    return scores if read is None else jnp.where(read, scores, -jnp.inf)
 
 
 def _where(read: jax.Array | None, a: jax.Array) -> jax.Array:

@@ -127,7 +127,9 @@ def gradient_of_weights(p: Problem, *operands: jax.Array) -> tuple[jax.Array, ..
     y, logarithms, d_y = operands[count:]
     lengths = None if given.lengths is None else jnp.expand_dims(given.lengths, 2)
     # The sum over features is taken where they lie: the output needs no other layout.
-    common = jnp.sum(d_y.astype(p.wide) * y.astype(p.wide), axis=3)
+    common = jnp.einsum(
+        "nthd,nthd->nth", d_y.astype(p.wide), y.astype(p.wide), precision=lax.Precision.HIGHEST
+    )
     common, logarithms = (_merged(p, statistics(p, a)) for a in (jnp.swapaxes(common, 1, 2), logarithms))
     d_y = _merged(p, zeros_past(lengths, queries(p, d_y))).astype(p.wide)
     product = partial(jnp.einsum, precision=p.settings.precision)
