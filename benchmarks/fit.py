@@ -4,10 +4,10 @@ python -m benchmarks.fit                    writes results/fit-….json; minutes
 python -m benchmarks.fit --only LSTM        one net
 
 A small MLP, CNN and LSTM are trained in three ways. Scanned: data on the device, many steps per dispatch.
-Unscanned: rows of arrays, one dispatch per step. Streamed: batches from a generator. Each contender is
-compiled in two epochs that do not count; then all take turns, an epoch each. At last a loop over
-``nn.training.prefetch`` is fed by a host that keeps up and by one that takes twice as long as a step, and the
-time waited is counted.
+Unscanned: rows of arrays of the host, for which loops by hand have one dispatch per step. Streamed: batches
+from a generator. Each contender is compiled in two epochs that do not count; then all take turns, an epoch
+each. At last a loop over ``nn.training.prefetch`` is fed by a host that keeps up and by one that takes twice
+as long as a step, and the time waited is counted.
 """
 
 import argparse

@@ -65,9 +65,9 @@ def fit(
     batches of the validation, and returns what was learnt so far; a second one ends it at once, as a
     ``KeyboardInterrupt``.
 
-    Data that fit on the device stay there, and as many steps as take about a tenth of a second are one
-    dispatch. Other data, and those of an iterable, are read and sent while the device computes, one batch per
-    step. The steps are the same, to the bit on CPUs.
+    As many steps as take about a tenth of a second are one dispatch. Data that fit on the device stay there.
+    Other data, and those of an iterable, are read and sent while the device computes, small batches several
+    at a time. The steps leave the same params, to the bit on CPUs.
 
     Args:
       net: the layer to train.
@@ -194,12 +194,14 @@ def fit(
             once = isinstance(data, Iterator)
             if not once and begin[1] == 0:
                 place = None  # a new epoch begins with a new iterator
-            source = Stream(of_iterable(data, steps, place is None), steps, begin, send, place, once)
+            source = Stream(
+                of_iterable(data, steps, place is None), steps, begin, send, find_nan, place, once
+            )
         elif (fits(data, sharding) and not several) if on_device is None else on_device:
             source = DeviceLoop(data, batch_size, order, 1 if find_nan else None, sharding)
         else:
             batches, at_hand = of_arrays(data, batch_size, order, sharding), is_in_memory(data)
-            source = Stream(batches, steps, begin, send, own=True, at_hand=at_hand)
+            source = Stream(batches, steps, begin, send, find_nan, own=True, at_hand=at_hand)
         stack.callback(source.close)
         state = fresh_state(layer, optimizer, fold_name(key, "state"), source.example.x, params, sharding)
         run = Run(

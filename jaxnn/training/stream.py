@@ -1,10 +1,10 @@
-"""One step per batch, over batches that come from outside."""
+"""One step per batch, over batches that come from the host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import jax
@@ -17,22 +17,26 @@ from jaxnn.ops.checks import refusal, shown
 from jaxnn.params import Key
 from jaxnn.shuffle import Orders
 from jaxnn.training.batch import Batch, filled, rows_of, rows_that_count
+from jaxnn.training.dispatch import Dispatch
 from jaxnn.training.in_turn import CHEAP, in_turn
 from jaxnn.training.over_devices import counted
+from jaxnn.training.pages import Place, batch_at, in_numpy, pages, places, rows_of_array, shape_of
 from jaxnn.training.prefetch import as_array, on_device, prefetch
 from jaxnn.training.source import Block, CheckedStep
 from jaxnn.training.step import TrainState
 
 #: ``batches(epoch)``: those of an epoch, counted from 1
 Batches = Callable[[int], Iterable[Any]]
-#: Where an iterator stands that can tell, in what JSON has; None of one that can't.
-Place = dict[str, Any]
-#: A batch on the device, how many of its rows count, if this process knows it, and the place after it.
-Ready = tuple[Batch, int | None, Place | None]
+#: A batch on the device or a page of several, how many rows of each count, if this process knows it, and the
+#: place after the last.
+Ready = tuple[Batch, np.ndarray | None, Place | None]
 
 
 class Stream:
     """One step per batch; the next batches are read and sent to the device meanwhile.
+
+    Small batches of the host go in pages, with as many steps per dispatch as take about a tenth of a second;
+    large ones, those of a device and those of several devices go one by one.
 
     A thread reads ahead. Where there is so little to read that to hand it over takes as long, the loop reads
     in turn, while the device is at work on the steps before: rows of arrays in memory, and batches that were
@@ -47,10 +51,10 @@ class Stream:
       begin: the epoch to begin with, and how many of its steps were made before. So many batches are read
         and dropped, unless ``place`` is given.
       send: puts a batch on the devices; how many of its rows count, if this process knows it.
+      singly: whether each step is to be dispatched alone.
       place: what ``self.place`` was when those steps had been made.
       once: whether all epochs come from one iterator.
-      own: whether the batches are ``Batch``, known to be alike, of arrays that nobody else has, in the dtypes
-        that they have in JAX.
+      own: whether the batches are known to be alike, each a ``Batch`` as ``of_arrays`` makes them.
       at_hand: whether they are read from memory.
     """
 
@@ -60,6 +64,7 @@ class Stream:
         steps: int | None = None,
         begin: tuple[int, int] = (1, 0),
         send: Callable[[Batch], tuple[Batch, int | None]] | None = None,
+        singly: bool = False,
         place: Place | None = None,
         once: bool = False,
         own: bool = False,
@@ -67,11 +72,14 @@ class Stream:
     ):
         self.batches, self.steps, self.own = batches, steps, own
         self.send = partial(alone, own=own) if send is None else send
+        self.singly = singly or send is not None
         self.place, self.restored, self.once = place, place, once
         self.pause: Callable[[], None] = lambda: None
         self.reading: Callable[[bool], None] = lambda begun: None
         self.at_hand = self.in_turn = at_hand
-        self.epoch, self.made = 0, 0
+        self.epoch = self.made = 0
+        self.room = 1  #: places of a page
+        self.dispatch = Dispatch(batch_at, 1)
         self.waited = 0.0
         self.reader: prefetch | in_turn | None = None
         self.like: Batch | None = None
@@ -82,11 +90,17 @@ class Stream:
         self.peeked, self.fresh = self._next(), True
         if self.like is None:
             raise self._too_few()
-        self.example: Batch = self.send(self.like)[0] if self.peeked is None else self.peeked[0]
+        if self.room == 1 and self.peeked is not None:
+            self.example: Batch = self.peeked[0]
+        else:
+            self.example = jax.tree.map(shape_of, self.like)
 
     def prepare(self, step: CheckedStep, state: TrainState) -> None:
         self.step = step
-        jax.eval_shape(step, state, *self.example)
+        if self.room > 1:
+            self.dispatch.prepare(step, state, self.example)
+        else:
+            jax.eval_shape(step, state, *self.example)
 
     def start(self, epoch: int, done: int = 0) -> None:
         # What is left of the first epoch was looked at before; that may be no batch, if it was made whole.
@@ -95,11 +109,11 @@ class Stream:
             return
         self.close()
         self.epoch, self.made = epoch, done
-        batches = self._after(done)
+        batches = self._ready(self._after(done))
         if self.in_turn:
-            self.reader = in_turn(batches, self._ready, lambda begun: self.reading(begun))
+            self.reader = in_turn(batches, self._sent, lambda begun: self.reading(begun))
         else:
-            self.reader = prefetch(batches, put=self._ready)
+            self.reader = prefetch(batches, put=self._sent)
             self.reader.pause = lambda: self.pause()
 
     def advance(self, state: TrainState) -> tuple[TrainState, Block] | None:
@@ -108,11 +122,15 @@ class Stream:
             if self.made == 0 or (self.steps is not None and self.made < self.steps):
                 raise self._too_few()
             return None
-        batch, count, self.place = found
-        counts = np.array([count]) if count is not None else counted(batch)
-        self.example = batch
-        state, scores, broken = self.step(state, *batch)
-        self.made += 1
+        batches, known, self.place = found
+        counts = counted(batches) if known is None else known
+        if self.room > 1:
+            state, scores, broken = self.dispatch(state, batches, 0, len(counts))
+            self.dispatch.wait()
+        else:
+            self.example = batches
+            state, scores, broken = self.step(state, *batches)
+        self.made += len(counts)
         return state, Block(scores, broken, counts)
 
     def latest(self) -> Batch:
@@ -123,8 +141,8 @@ class Stream:
             self.waited += self.reader.waited
             self.reader.close()
             # An iterator stays with the thread that began it.
-            if self.reader.read and not (self.once or self.at_hand):
-                self.in_turn = self.reader.busy < CHEAP * self.reader.read
+            if self.made and not (self.once or self.at_hand):
+                self.in_turn = self.reader.busy < CHEAP * self.made
         self.reader = self.peeked = None
 
     def _after(self, done: int) -> Iterator[tuple[Any, Place | None]]:
@@ -149,7 +167,10 @@ class Stream:
 
     def _remember(self, first: Any) -> None:
         """All batches are to be like this one."""
-        self.like, self.kind = as_batch("fit", first), kind(first)
+        self.like = first if self.own else as_batch("fit", first)
+        self.kind = kind(first)
+        self.room = 1 if self.singly else places(self.like)
+        self.dispatch = Dispatch(batch_at, self.room)
 
     def _next(self) -> Ready | None:
         if self.peeked is not None:
@@ -164,13 +185,29 @@ class Stream:
             + ("; an iterator ends once and for all: pass a function of the epoch that makes one" * self.once)
         )
 
-    def _ready(self, read: tuple[Any, Place | None]) -> Ready:
-        """A batch as it goes to the device; raises unless it is one, and like the first."""
-        item, place = read
-        if self.own or (self.kind is not None and kind(item) == self.kind):
-            return *self.send(Batch(*item)), place
+    def _ready(self, read: Iterator[tuple[Any, Place | None]]) -> Iterator[Ready]:
+        """What is read, as a dispatch takes it; raises at what is no batch, or not like the first."""
+        first = list(islice(read, 1))  # by which it is known how many batches there are in a page
+        batches = ((self._fitted(item), place) for item, place in chain(first, read))
+        if self.room > 1:
+            return (yield from pages(batches, self.room, lambda: self.dispatch.size))
+        for batch, place in batches:
+            sent, count = self.send(batch)
+            yield sent, None if count is None else np.array([count]), place
+
+    def _sent(self, ready: Ready) -> Ready:
+        """Pages as programs take them; on a CPU they read them where they are."""
+        if self.room == 1 or jax.default_backend() == "cpu":
+            return ready
+        return on_device(ready[0]), *ready[1:]
+
+    def _fitted(self, item: Any) -> Batch:
+        if self.own:
+            return item if self.room > 1 else jax.tree.map(in_numpy, item)
+        if self.kind is not None and kind(item) == self.kind:
+            return Batch(*item)
         batch = as_batch("fit", item)
-        return *self.send(fitted("fit", batch, batch if self.like is None else self.like)), place
+        return fitted("fit", batch, batch if self.like is None else self.like)
 
 
 def kind(item: Any) -> tuple[Any, ...] | None:
@@ -190,19 +227,8 @@ def alone(batch: Batch, *, own: bool = False) -> tuple[Batch, int]:
     if jax.default_backend() != "cpu":
         placed = on_device(batch)
     else:
-        placed = batch if own else jax.tree.map(_in_numpy, batch)
+        placed = batch if own else jax.tree.map(in_numpy, batch)
     return placed, rows_that_count(batch)
-
-
-def _in_numpy(leaf: Any, *, own: bool = False) -> Any:
-    """An array in the dtype that it has in JAX: a copy, unless it is our own.
-
-    Whoever gave it may write the next batch into it.
-    """
-    if isinstance(leaf, jax.Array):
-        return leaf
-    dtype = jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype)
-    return np.asarray(leaf, dtype) if own else np.array(leaf, dtype)
 
 
 def as_batch(owner: str, item: Any) -> Batch:
@@ -247,12 +273,12 @@ def fitted(owner: str, batch: Batch, like: Batch) -> Batch:
 
 
 def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = None) -> Batches:
-    """The shuffled minibatches of arrays that don't fit on the device, in the dtypes that they have in JAX.
+    """The shuffled minibatches of arrays that don't fit on the device.
 
     In several processes those of the rows that this one holds: all have the same arrays, and draw the same
     order.
     """
-    n, (arrays, tree) = length(data), jax.tree.flatten(data)
+    n = length(data)
     orders = Orders(key, n)
     own = np.arange(batch_size) if sharding is None else own_rows(sharding, batch_size)
     padded = n % batch_size != 0
@@ -263,8 +289,7 @@ def of_arrays(data: Any, batch_size: int, key: Key, sharding: Sharding | None = 
             if start + batch_size >= n:
                 orders.ask(epoch + 1)
             places = start + own
-            rows = order[places % n]
-            x, y = jax.tree.unflatten(tree, [_in_numpy(array[rows], own=True) for array in arrays])
+            x, y = jax.tree.map(partial(rows_of_array, rows=order[places % n]), data)
             yield Batch(x, y, places < n if padded else None)
         orders.of(epoch + 1)  # sorted while the device makes the last steps
 

@@ -126,17 +126,21 @@ def test_large_arrays_are_searched_too():
 def test_the_scores_wait_on_the_device(monkeypatch):
     """One fetch in fifty steps and one at the end of the epoch: in between nothing waits for the device.
 
-    Where the data are on the device, one per dispatch.
+    Where many steps are one dispatch, one per dispatch.
     """
     looks, get = [], epoch.fetched
     monkeypatch.setattr(epoch, "fetched", lambda tree: looks.append(1) or get(tree))
     x = np.ones((120, 1), np.float32)
     run = {"key": jax.random.key(0), "epochs": 1, "batch_size": 1, "progress": False}
-    nn.fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, (x, x), on_device=False, **run)
+    on_device = [(batch, batch) for batch in jnp.split(jnp.asarray(x), 120)]
+    nn.fit(
+        nn.dense(1), optax.sgd(0.1), optax.squared_error, on_device, key=run["key"], epochs=1, progress=False
+    )
     assert len(looks) == 3
-    looks.clear()
-    nn.fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, (x, x), **run)
-    assert 1 <= len(looks) < 60
+    for settings in ({}, {"on_device": False}):
+        looks.clear()
+        nn.fit(nn.dense(1), optax.sgd(0.1), optax.squared_error, (x, x), **run, **settings)
+        assert 1 <= len(looks) < 60
 
 
 def bent(where):
