@@ -7,7 +7,8 @@ python -m benchmarks.forms --table                     the lists of forms, as do
 
 An operation is a pass of a layer: a convolution, the gradient of its input or of its kernel, the gradient of
 a matrix, a sum, the extreme of each window. Every form that fits gets the same random operands, is compared
-with the plain form, and only then timed. The ratio is its time over that of the chosen form: below 1 another
+with the plain form, and only then timed. A sum is timed within its layer, forward and with the gradients: its
+forms differ in what XLA fuses with them. The ratio is its time over that of the chosen form: below 1 another
 is better. **Regret** is how much longer the chosen form takes than the best: in the mean and at worst, of
 each operation and of all. The least of several noisy times is too small, so the best form is found by one
 half of the rounds and timed by the other.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +33,12 @@ from benchmarks.contenders.jax_programs import rounded
 from benchmarks.record import Row
 from jaxnn.kernels.choice import Form, always
 from jaxnn.kernels.explain import operations
-from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS
+from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS, Kernel
 
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
+#: What is timed within its layer.
+SUM = "jaxnn_sum"
 
 
 def measure(
@@ -62,27 +66,39 @@ def measure(
             seen.add(key)
             if clock() - start >= budget:
                 return
-            if rows := raced(case, operation, rounds, seconds, dtype):
-                yield rows
+            for mode in ("forward", "both") if operation.primitive.name == SUM else ("",):
+                if rows := raced(case, operation, rounds, seconds, dtype, mode):
+                    yield rows
 
 
 def passes(case: Case, dtype: str = "float32") -> list[Any]:
     """The operations of a layer, forward and backward."""
+    if isinstance(case.spec, specs.Embedding):
+        return []
+    programs, weights = of_layer(case, dtype)
+    x = jax.ShapeDtypeStruct(case.shape, jnp.dtype(dtype))
+    return list(operations(jax.make_jaxpr(programs["both"])(weights, x).jaxpr))
+
+
+def of_layer(case: Case, dtype: str) -> tuple[dict[str, Callable[..., Any]], Any]:
+    """Functions of a layer's weights and its input, and such weights."""
     model = ours.build(case.spec, case.shape, jnp.dtype(dtype))
     weights = model.pack(rounded(specs.draw_weights(case.spec, case.shape, np.random.default_rng(0)), dtype))
 
+    def forward(weights: Any, x: Any) -> Any:
+        return model.apply(weights, model.state, x, jax.random.key(0))[0]
+
     def both(weights: Any, x: Any) -> Any:
-        y, back = jax.vjp(lambda w, x: model.apply(w, model.state, x, jax.random.key(0))[0], weights, x)
+        y, back = jax.vjp(forward, weights, x)
         return back(y)
 
-    if isinstance(case.spec, specs.Embedding):
-        return []
-    x = jax.ShapeDtypeStruct(case.shape, jnp.dtype(dtype))
-    return list(operations(jax.make_jaxpr(both)(weights, x).jaxpr))
+    return {"forward": forward, "both": both}, weights
 
 
-def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = "float32") -> list[Row]:
-    """One row per form that fits."""
+def raced(
+    case: Case, operation: Any, rounds: int, seconds: float, dtype: str = "float32", within: str = ""
+) -> list[Row]:
+    """One row per form that fits: of the operation alone, or ``within`` its layer, "forward" or "both"."""
     kernel, platform = KERNELS[operation.primitive.name], jax.default_backend()
     types = tuple(v.aval for v in operation.invars)
     if not all(jnp.issubdtype(t.dtype, jnp.floating) for t in types):
@@ -96,10 +112,21 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = 
     operands = [jnp.asarray(rng.normal(0.5, 1.0, t.shape), t.dtype) for t in types]
     calls, rows, expected = {}, [], None
     template = Row(
-        "forms", operation.primitive.name.removeprefix("jaxnn_"), case.title, "", "forward", "top", dtype
+        "forms",
+        operation.primitive.name.removeprefix("jaxnn_"),
+        case.title,
+        "",
+        within or "forward",
+        "top",
+        dtype,
     )
     for form in reversed(forms):  # the plain form is the last, and the others are compared with it
-        call = compiled(form, problem, operands, template.family)
+        if within:
+            call = compiled_within(case, operation, form.name, within, dtype)
+        else:
+            call = compiled(form, problem, operands)
+        if call is None:
+            return []
         results = [a for a in jax.tree.leaves(call()) if jnp.issubdtype(a.dtype, jnp.floating)]
         got = np.concatenate([np.ravel(np.asarray(result, np.float64)) for result in results])
         expected = got if expected is None else expected
@@ -119,26 +146,32 @@ def raced(case: Case, operation: Any, rounds: int, seconds: float, dtype: str = 
     return rows[::-1]
 
 
-def compiled(form: Form, problem: Any, operands: Sequence[jax.Array], name: str = "") -> Any:
-    """A call of the form, waited for; a sum is of squared differences, as layers sum what is computed.
-
-    Forms of a sum differ in whether that is written out. (XLA's library squares by itself, but nothing else.)
-    """
-
-    def run(*operands: jax.Array) -> Any:
-        if name == "sum":
-            operands = (squared_differences(*operands, problem.params["axes"]),)
-        return form.compute(problem, *operands)
-
-    function = jax.jit(run)
+def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
+    """A call of the form, waited for."""
+    function = jax.jit(lambda *operands: form.compute(problem, *operands))
     function(*operands)
     return lambda: jax.block_until_ready(function(*operands))
 
 
-def squared_differences(x: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """(x − c)², c being the first value along the axes."""
-    first = x[tuple(slice(1) if axis in axes else slice(None) for axis in range(x.ndim))]
-    return jnp.square(x - jnp.broadcast_to(first, x.shape))
+def compiled_within(case: Case, operation: Any, name: str, program: str, dtype: str) -> Any:
+    """A call of a program of the layer, waited for, in which all operations like this one take the form
+    called so; None if it has none.
+    """
+    wanted = (operation.primitive, [v.aval.shape for v in operation.invars], operation.params)
+    chosen, found = Kernel.chosen, []
+
+    def taking(kernel: Kernel, forms: Any, types: Any, params: Any, devices: int) -> Any:
+        form, problem = chosen(kernel, forms, types, params, devices)
+        if (kernel.primitive, [t.shape for t in types], params) == wanted:
+            found.append(form)
+            form = next(form for form in forms if form.name == name)
+        return form, problem
+
+    programs, weights = of_layer(case, dtype)
+    x = jnp.asarray(np.random.default_rng(0).normal(0.5, 1.0, case.shape), dtype)
+    with patch.object(Kernel, "chosen", taking):
+        function = jax.jit(programs[program]).lower(weights, x).compile()
+    return (lambda: jax.block_until_ready(function(weights, x))) if found else None
 
 
 def timed(row: Row, sample: timing.Sample, chosen: timing.Sample | None) -> Row:

@@ -1,5 +1,6 @@
 """Shapes of a file, of known nets and drawn at random; what is said of them at the end."""
 
+from dataclasses import replace
 from math import prod
 
 import jax
@@ -176,7 +177,7 @@ def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(mo
         row.status == "timed" for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows
     )
 
-    def wrong_but_for_the_last(form, problem, operands, name):
+    def wrong_but_for_the_last(form, problem, operands):
         results = form.compute(problem, *operands)
         return lambda: results if form.name == "unfolded" else jax.tree.map(lambda y: y + 1, results)
 
@@ -184,6 +185,24 @@ def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(mo
     (rows, *_) = forms.measure([case], rounds=1, seconds=0.01)
     assert {row.contender: row.status for row in rows} == {"slices": "wrong", "unfolded": "timed"}
     assert all(row.ratio is None for row in rows)
+
+
+def test_a_sum_is_timed_within_its_layer():
+    case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
+    rows = [row for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows]
+    assert {(row.mode, row.contender) for row in rows if row.family == "sum"} == {
+        (mode, form) for mode in ("forward", "both") for form in ("slices", "lax")
+    }
+    assert all(row.status == "timed" for row in rows)
+
+
+def test_a_form_is_taken_within_a_layer_by_all_sums_like_this_one():
+    case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
+    sums = [op for op in forms.passes(case) if op.primitive.name == forms.SUM]
+    operation = next(op for op in sums if op.invars[0].aval.shape == case.shape)
+    assert forms.compiled_within(case, operation, "slices", "forward", "float32")
+    other = replace(case, shape=(2, 9, 2, 3))
+    assert forms.compiled_within(other, operation, "slices", "forward", "float32") is None
 
 
 class Clock:

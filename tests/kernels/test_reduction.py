@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from jaxnn.kernels.reduction import FEWEST_VALUES, broadcast, extreme, sum_over
+from jaxnn.kernels.explain import explain
+from jaxnn.kernels.reduction import FEWEST_FOR_LIBRARY, broadcast, extreme, sum_over
 from tests.support import assert_close, rng_array
 
 SLICED = [
@@ -13,6 +15,7 @@ SLICED = [
     ((5, 64, 30, 9), (1, 2)),
     ((4, 31, 56, 11), (1, 2)),
     ((3, 100, 256), (2,)),
+    ((3, 12, 16, 24), (1, 2)),
 ]
 COLUMNS = [((1, 256), (1,)), ((3, 4, 217), (2,)), ((2, 33), (1,)), ((4, 1000), (1,)), ((65,), (0,))]
 WHOLE = [((8000, 9), (0,)), ((4, 31, 29, 37), (1, 2)), ((3, 4, 8), (1, 2)), ((0, 64, 8), (1,))]
@@ -33,9 +36,31 @@ def test_sums_and_copies(shape, axes):
 def test_a_sum_by_slices_writes_no_array_of_its_size(shape, axes):
     """The summands are computed where they are added up."""
     x = jnp.asarray(rng_array(*shape))
-    assert x.size >= FEWEST_VALUES
+    assert x.size >= FEWEST_FOR_LIBRARY
     compiled = jax.jit(lambda x: sum_over(jnp.exp(x) * x, axes)).lower(x).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "form"),
+    [
+        ((4, 8, 8, 15), (1, 2), "lax"),
+        ((4, 8, 8, 16), (1, 2), "slices"),
+        ((4, 8, 8, 16), (0, 1, 2), "slices"),
+        ((127, 512), (1,), "lax"),
+        ((128, 512), (1,), "slices"),
+    ],
+)
+def test_sums_along_rows_are_cut_from_more_values_on(shape, axes, form):
+    (choice,) = explain(lambda x: sum_over(x, axes), jnp.ones(shape), platform="cpu")
+    assert choice.form == form
+
+
+def test_few_sums_are_fused_with_what_reads_them():
+    """One loop for the slices, one for the rest: no third."""
+    x = jnp.ones((4, 8, 8, 16))
+    text = jax.jit(lambda x: lax.rsqrt(sum_over(x, (1, 2)) + 1)).lower(x).compile().as_text()
+    assert text[text.index("ENTRY") :].count(" fusion(") == 2
 
 
 @pytest.mark.parametrize(("shape", "axes"), COLUMNS)

@@ -254,6 +254,18 @@ def test_a_gradient_sums_x_twice_for_its_moments_and_twice_in_reverse():
     assert names.count("jaxnn_sum") == 4
 
 
+def test_a_group_norm_of_few_values_repeats_no_sums_in_memory():
+    operands = jnp.ones((4, 4, 4, 24)), jnp.ones(24), jnp.ones(24)
+
+    def both(*operands):
+        y, pull = jax.vjp(lambda *operands: norm.group_norm(operands[0], 4, *operands[1:]), *operands)
+        return pull(y)
+
+    program = jax.jit(both).lower(*operands).compile().as_text()
+    # x and the cotangent, both ways, are all that is materialized.
+    assert program[program.index("ENTRY") :].count(" call(") <= 3
+
+
 def test_the_statistics_of_a_far_batch_are_right_to_a_thousandth():
     x = (1e4 + 0.01 * rng_array(512, 3, dtype=np.float64)).astype(np.float32)
     _, mean, var, _ = norm.batch_norm_train(x)

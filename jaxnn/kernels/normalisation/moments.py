@@ -23,6 +23,9 @@ from jaxnn.kernels.reduction import Axes, broadcast, sum_over
 
 #: Means of at most so many deviations keep their digits without a second number.
 FAR = 4
+#: Of fewer values than this, the loops that read the sums of groups find the group of each value themselves:
+#: 1.4 to 2 times as fast as sums repeated in memory, forward and backward; on par forward.
+FEWEST_REPEATED = 1 << 13
 
 
 class Scope(NamedTuple):
@@ -108,7 +111,8 @@ def mean(values: jax.Array, scope: Scope, real: jax.Array | None = None) -> jax.
         values = jnp.where(real, values, jnp.zeros_like(values))
     sums = sum_over(values, scope.axes)
     # Channels are joined after the sum: a reduction to whole rows of channels is many times faster on a CPU.
-    sums = sums if scope.share == 1 else _of_groups(sums, scope.share)
+    few = isinstance(values.size, int) and values.size < FEWEST_REPEATED
+    sums = sums if scope.share == 1 else _of_groups(sums, scope.share, few)
     sums = sums if scope.axis_name is None else lax.psum(sums, scope.axis_name)
     if real is not None:
         return sums / jnp.maximum(counted(values, scope, real), 1)
@@ -117,15 +121,16 @@ def mean(values: jax.Array, scope: Scope, real: jax.Array | None = None) -> jax.
     return lax.div(sums, number(count, values.dtype))
 
 
-def _of_groups(sums: jax.Array, share: int) -> jax.Array:
+def _of_groups(sums: jax.Array, share: int, few: bool) -> jax.Array:
     """The sum of each ``share`` neighbours on the last axis, repeated for each of them: its own transpose."""
 
     def both(sums: jax.Array) -> jax.Array:
         groups = jnp.reshape(sums, (*sums.shape[:-1], sums.shape[-1] // share, share))
         wide = jnp.broadcast_to(jnp.sum(groups, -1, keepdims=True), groups.shape)
+        repeated = jnp.reshape(wide, sums.shape)
         # Within a loop over all of x a quotient would choose the group of each value; and with many groups
         # XLA's library would take over what reads their sums.
-        return materialized(jnp.reshape(wide, sums.shape))
+        return repeated if few else materialized(repeated)
 
     return with_transpose(sums, {}, both, both)
 
