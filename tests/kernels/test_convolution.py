@@ -130,6 +130,8 @@ UNFOLDED = {
     "few taps": ("forward", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 4),
     "tiles": ("kernel_gradient", Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 2),
     "small batch": ("kernel_gradient", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 24, 2),
+    "strides": ("kernel_gradient", Settings((8, 8), (3, 3), (2, 2), ((1, 1),) * 2, (1, 1)), 4, 16, 7),
+    "small window": ("kernel_gradient", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 3, 64, 16),
 }
 
 
@@ -307,6 +309,34 @@ def test_the_gradient_of_several_outputs_per_channel_is_made_of_shifted_products
         *pairs["input_gradient"]
     )
     assert "convolution" not in text.as_text()
+
+
+def test_thin_groups_are_shifted_products_of_up_to_128_terms():
+    s = Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 4)
+    problem = problem_of("forward", *operands(s, 4 * 14, 4, 8)["forward"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["forward"], problem._replace(**other)).name
+
+    assert form() == form(c_in=1, settings=s._replace(window=(11, 11))) == "depthwise"
+    assert form(c_in=15) == form(c_in=1, settings=s._replace(window=(12, 12))) == "grouped"
+    assert form(c_in=1, c_out=32) == "depthwise" != form(c_in=1, c_out=36)
+
+
+def test_small_groups_of_few_places_are_left_to_lax():
+    s = Settings((10, 10), (2, 2), (3, 3), ((0, 0),) * 2, (1, 1), 32)
+    problem = problem_of("forward", *operands(s, 128, 64, 27)["forward"], s)
+    assert choose(FORMS["cpu"]["forward"], problem).name == "grouped"
+    for other in ({"batch": 14}, {"c_in": 8, "batch": 15}):
+        assert choose(FORMS["cpu"]["forward"], problem._replace(**other)).name == "lax", other
+
+
+def test_blocks_in_the_kernel_gradient_need_few_outputs_times_examples():
+    s = Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    problem = problem_of("kernel_gradient", *operands(s, 1, 16, 12)["kernel_gradient"], s)
+    assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "blocked"
+    for other in ({"batch": 13}, {"c_out": 17}, {"devices": 2}, {"settings": s._replace(strides=(1, 2))}):
+        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "canonical", other
 
 
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make

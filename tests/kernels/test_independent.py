@@ -77,7 +77,7 @@ FORMS = {
     "depthwise, several outputs": Form((2, 6, 5, 4), (3, 3, 1, 8), DEPTHWISE, "SAME", groups=4),
     "depthwise, several inputs": Form((2, 6, 5, 8), (3, 3, 2, 4), DEPTHWISE, "SAME", groups=4),
     "members": Form((3, 8, 8, 3), (3, 2, 3, 40), GROUPS, "SAME", members=4),
-    "members of one channel in a scan": Form((1, 9, 1), (3, 1, 9), GROUPS, "CAUSAL", members=3, looped=True),
+    "members of one channel in a scan": Form((1, 9, 1), (15, 1, 9), GROUPS, "CAUSAL", members=3, looped=True),
     "members of eight channels": Form((1, 4, 4, 8), (3, 3, 8, 8), GROUPS, 1, 2, members=2),
     "members with groups": Form((2, 6, 4), (3, 2, 4), GROUPS, 1, groups=2, members=3),
 }

@@ -29,21 +29,21 @@ BAND_CHANNELS, BAND_WINDOW, BAND_MANY_LINES = 16, 5, 2048
 BLOCK_OUTPUTS, BLOCK_CHANNELS, BLOCK_LINE, BLOCK_LEAST = 8, 32, 8, 512
 #: With an odd number of input channels XLA is slow for output channels above the first, up to the second.
 ODD_SLOW = 16, 32
-#: A block in the kernel's gradient: the most output channels; the batch takes the place of the input
-#: channels there.
-BLOCK_KERNEL_CHANNELS, BLOCK_KERNEL_BATCH = 15, 16
+#: *A block in the kernel's gradient: the most output channels times examples, which are XLA's input channels
+#: there, times the last stride, which widens the block's window. Above it takes 0.6 to 1.7 of the time.
+BLOCK_KERNEL_PAIRS = 192
 
 #: *The most taps, and the fewest and most input channels, at which unfolding beats XLA's convolution whatever
 #: the outputs are.
 UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
-#: *Up to this many output channels, which XLA computes side by side, it is nearly idle, whatever comes in.
-UNFOLDED_OUTPUTS = 2
+#: *By rows: the most pairs of channels, with at most as many input channels as above; and the most output
+#: channels, whatever comes in: XLA computes these side by side, and is nearly idle.
+UNFOLDED_FEW_PAIRS, UNFOLDED_OUTPUTS = 150, 2
 #: *The kernel's gradient: fewer input channels are slowly put side by side. XLA's convolution has the batch
-#: for its input channels there, those of x for its batch and the taps for its places. It is nearly idle if
-#: there are few of the first and many of the second: if the output channels times the batch are fewer than
-#: this many times the input channels. (Up to twice as many, unfolding takes 0.8 of the time, but three times
-#: as long to compile.)
-UNFOLDED_KERNEL_CHANNELS, UNFOLDED_KERNEL_TIMES = 4, 2
+#: for its input channels there, those of x for its batch and the taps for its places; strides dilate its
+#: window. It is nearly idle if there are few of the first and many of the second, and slower if dilated: if
+#: the output channels times the batch are fewer than this many times the input channels times the strides.
+UNFOLDED_KERNEL_CHANNELS, UNFOLDED_KERNEL_TIMES = 4, 8
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
 UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
@@ -54,13 +54,15 @@ CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
 #: The fewest floats for which a round of such a loop pays where windows lie side by side.
 CHUNK_FLOATS = 200_000
 
-#: *Depthwise: the most pairs of channels in a group, and the most taps that are written out one by one. With
-#: 8 pairs dense convolutions of groups take 1.2 to 6 times as long, with 16 from 0.55 to 2.8.
-DEPTHWISE_PAIRS, DEPTHWISE_TAPS = 8, 64
+#: *Depthwise: the most outputs of a group, and the most products per value, of all inputs and taps, that are
+#: written out one by one. With 8 outputs of one input dense convolutions of groups take 1.2 to 6 times as
+#: long, with 16 from 0.55 to 2.8; with 65 to 128 products 1.1 to 11 times, with 150 to 400 from 0.15 to 2.
+DEPTHWISE_OUTPUTS, DEPTHWISE_PRODUCTS = 8, 128
 #: Groups: input channels from which a dense convolution pays, and the most dense convolutions.
 GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
-#: *Up to this many multiplications, lax's grouped convolution takes less time than preparing the kernel.
-GROUPED_LEAST = 500_000
+#: *Up to this many multiplications, lax's grouped convolution takes less time than preparing the kernel; with
+#: fewer input channels per group than this, only up to that many places of y over the batch.
+GROUPED_LEAST, GROUPED_CHANNELS, GROUPED_PLACES = 500_000, 8, 128
 #: *The most places of y over the batch at which the gradient of a grouped kernel is faster tap by tap.
 BY_TAP_PLACES = 200
 #: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
@@ -83,15 +85,18 @@ LINE = (
 DEPTHWISE = "groups of one input channel"
 DEPTHWISE_FORWARD = f"{DEPTHWISE}, or of one output channel"
 FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
-THIN = f"at most {DEPTHWISE_PAIRS} pairs of channels in a group, and {DEPTHWISE_TAPS} taps"
+THIN = (
+    f"at most {DEPTHWISE_OUTPUTS} outputs of a group, and {DEPTHWISE_PRODUCTS} taps times inputs of a group"
+)
 TILES = f"windows side by side, their lines a multiple of {TILE_LINE} values"
 LITTLE = (
-    f"by rows, {FEW} or up to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
+    f"by rows, up to {UNFOLDED_CHANNELS[1]} input channels and {UNFOLDED_FEW_PAIRS} pairs of channels, or up "
+    f"to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
     "{} to {} input channels at a stride of 1".format(*UNFOLDED_CHANNELS)
 )
 LITTLE_OF_KERNEL = (
-    f"at least {UNFOLDED_KERNEL_CHANNELS} input channels or by rows, and fewer output channels times batch "
-    f"than {UNFOLDED_KERNEL_TIMES} times the input channels"
+    f"up to {UNFOLDED_FEW_TAPS} taps; at least {UNFOLDED_KERNEL_CHANNELS} input channels or by rows, and "
+    f"fewer output channels times batch than input channels times strides times {UNFOLDED_KERNEL_TIMES}"
 )
 CHUNKS = (
     f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
@@ -129,7 +134,7 @@ def depthwise_forward_fits(p: Problem) -> bool:
 
 
 def depthwise_pays(p: Problem) -> bool:
-    return p.c_in * p.c_out // p.settings.groups <= DEPTHWISE_PAIRS and p.taps <= DEPTHWISE_TAPS
+    return p.c_out // p.settings.groups <= DEPTHWISE_OUTPUTS and p.c_in * p.taps <= DEPTHWISE_PRODUCTS
 
 
 def places(p: Problem) -> int:
@@ -214,18 +219,18 @@ def one_window(p: Problem) -> bool:
 
 def little(p: Problem) -> bool:
     """Whether XLA's convolution is nearly idle, or has so few taps that unfolding costs little."""
-    few_taps, by_rows = p.taps <= UNFOLDED_FEW_TAPS, unfolded.is_by_rows(p.settings, p.c_in, p.c_out)
-    if not small(p) or not (few_taps or by_rows):
-        return False
     fewest, most = UNFOLDED_CHANNELS
-    beside = few_taps and max(p.settings.strides) == 1 and fewest <= p.c_in <= most
-    return few_channels(p) or beside or (by_rows and p.c_out <= UNFOLDED_OUTPUTS)
+    few = p.c_in <= most and p.c_in * p.c_out <= UNFOLDED_FEW_PAIRS
+    by_rows = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) and (few or p.c_out <= UNFOLDED_OUTPUTS)
+    beside = max(p.settings.strides) == 1 and fewest <= p.c_in <= most
+    return small(p) and (by_rows or (p.taps <= UNFOLDED_FEW_TAPS and (beside or few_channels(p))))
 
 
 def little_in_kernel(p: Problem) -> bool:
     """The same for the kernel's gradient, a convolution of another shape."""
     wide = p.c_in >= UNFOLDED_KERNEL_CHANNELS or unfolded.is_by_rows(p.settings, p.c_in, p.c_out)
-    return small(p) and wide and p.batch * p.c_out < UNFOLDED_KERNEL_TIMES * p.c_in
+    idle = p.batch * p.c_out < UNFOLDED_KERNEL_TIMES * p.c_in * prod(p.settings.strides)
+    return small(p) and (p.taps <= UNFOLDED_FEW_TAPS or (wide and idle))
 
 
 def small(p: Problem) -> bool:

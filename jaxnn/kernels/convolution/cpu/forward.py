@@ -133,7 +133,9 @@ def _grouped_zeros(p: Problem) -> bool:
 
 
 def _grouped_pays(p: Problem) -> bool:
-    return not p.known or on.places(p) * p.taps * p.c_in * p.c_out > on.GROUPED_LEAST
+    if not p.known or on.places(p) * p.taps * p.c_in * p.c_out > on.GROUPED_LEAST:
+        return True
+    return p.c_in < on.GROUPED_CHANNELS and on.places(p) >= on.GROUPED_PLACES
 
 
 _DEPTHWISE = Form(
@@ -172,7 +174,11 @@ FORWARD = (
         guarded(form, lax_forms.forward)
         for form in (
             _DEPTHWISE,
-            _GROUPED._replace(pays=_grouped_pays, when=f"more than {on.GROUPED_LEAST:,} multiplications"),
+            _GROUPED._replace(
+                pays=_grouped_pays,
+                when=f"more than {on.GROUPED_LEAST:,} multiplications; fewer than {on.GROUPED_CHANNELS} "
+                f"input channels per group, and at least {on.GROUPED_PLACES} places",
+            ),
             *DENSE,
         )
     ),

@@ -79,7 +79,7 @@ def _blocked_fits(p: Problem) -> bool:
 
 def _blocked_pays(p: Problem) -> bool:
     # Devices would sum the gradient of the whole block's kernel, which is several times as large.
-    few = p.known and p.batch <= on.BLOCK_KERNEL_BATCH and p.c_out <= on.BLOCK_KERNEL_CHANNELS
+    few = p.known and p.batch * p.c_out * p.settings.strides[-1] <= on.BLOCK_KERNEL_PAIRS
     # The kernel of a block has zeros between the taps of a dilated one too.
     return few and p.devices == 1 and max(p.settings.dilation) == 1
 
@@ -101,7 +101,7 @@ DENSE = (
         _blocked_fits,
         _blocked_pays,
         needs=on.LINE,
-        when=f"at most {on.BLOCK_KERNEL_BATCH} examples, {on.BLOCK_KERNEL_CHANNELS} output channels, "
+        when=f"at most {on.BLOCK_KERNEL_PAIRS} output channels times examples times the last stride, "
         "no dilation, on one device",
     ),
     Form("canonical", _canonical, on.one_group, needs="one group"),
