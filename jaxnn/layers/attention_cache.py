@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.ops import checks
-from jaxnn.ops.sequences import places
+from jaxnn.ops.sequences import largest_known, places
 
 
 class Cache(NamedTuple):
@@ -91,11 +90,8 @@ def nan_beyond(cache: Cache, y: jax.Array) -> jax.Array:
 def _check_room(name: str, cache: Cache, count: int, lengths: Any) -> None:
     """Raises where it is known that the carry is full."""
     room = cache.room
-    known = not isinstance(cache.steps, jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer)
-    if known and cache.keys.shape[0]:
-        so_far, new = (
-            int(np.max(np.asarray(a))) for a in (cache.steps, count if lengths is None else lengths)
-        )
+    so_far, new = largest_known(cache.steps), count if lengths is None else largest_known(lengths)
+    if so_far is not None and new is not None:
         if so_far + min(new, count) > room:
             raise ValueError(
                 f"{name}: the carry is full: it was made for {room} steps, got {new} more after {so_far}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jaxnn.layers.attention_cache import Cache
 from jaxnn.ops import checks
-from jaxnn.ops.sequences import checked_lengths, real_only
+from jaxnn.ops.sequences import checked_lengths, largest_known, real_only
 from jaxnn.sequences import as_sequences
 
 
@@ -110,7 +109,7 @@ def _real(name: str, x: jax.Array, lengths: Any, what: str) -> tuple[jax.Array, 
     if lengths is None:
         return x, None
     of_each = checked_lengths(name, lengths, x, what)
-    known = not isinstance(of_each, jax.core.Tracer) and isinstance(x.shape[1], int) and of_each.size
-    if known and (longest := int(np.asarray(of_each).max())) > x.shape[1]:
+    longest = largest_known(of_each)
+    if longest is not None and isinstance(x.shape[1], int) and longest > x.shape[1]:
         raise ValueError(f"{name}: {what} must be at most {x.shape[1]}, the steps there are, got {longest}")
     return real_only(x, of_each), of_each

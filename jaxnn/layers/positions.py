@@ -9,14 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.nn.initializers import Initializer, normal
 
 from jaxnn.entries import Entries
 from jaxnn.layer import Layer, constructor, stateless
 from jaxnn.layers.weights import drawn
 from jaxnn.ops import checks, positions
-from jaxnn.ops.sequences import checked_lengths, places, real_steps
+from jaxnn.ops.sequences import checked_lengths, largest_known, places, real_steps
 from jaxnn.params import Key, Params, Weights, fold_name
 from jaxnn.sequences import as_sequences
 
@@ -152,7 +151,7 @@ def _require_axes(name: str, x: Any) -> None:
 
 def _require_room(name: str, room: int, steps: Any, count: int) -> None:
     """Raises where it is known that there are not enough places."""
-    known = 0 if steps is None or isinstance(steps, jax.core.Tracer) else int(np.max(np.asarray(steps)))
+    known = 0 if steps is None else largest_known(steps) or 0
     if known + count > room:
         so_far = f" after {known}" if known else ""
         raise ValueError(f"{name}: room must be enough for all steps, {room}, got {count}{so_far}")

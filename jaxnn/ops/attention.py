@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnn.kernels.attention.one_query import one_query
@@ -14,7 +13,7 @@ from jaxnn.kernels.attention.primitives import attention as attention_of
 from jaxnn.kernels.attention.primitives import check_implementation, dropped
 from jaxnn.kernels.attention.problem import Settings
 from jaxnn.ops import checks
-from jaxnn.ops.sequences import checked_lengths
+from jaxnn.ops.sequences import checked_lengths, largest_known
 
 #: A window: keys before and after a query's own position; None for all of them.
 Window = int | tuple[int | None, int | None] | None
@@ -210,9 +209,8 @@ def _queries_keys_values(q: ArrayLike, k: ArrayLike, v: ArrayLike) -> tuple[jax.
 
 def _lengths(name: str, lengths: ArrayLike, a: jax.Array) -> jax.Array:
     array = checked_lengths("attention", lengths, a, name)
-    if isinstance(array, jax.core.Tracer) or not isinstance(a.shape[1], int):
-        return array
-    if array.size and (longest := int(np.asarray(array).max())) > a.shape[1]:
+    longest = largest_known(array)
+    if longest is not None and isinstance(a.shape[1], int) and longest > a.shape[1]:
         raise ValueError(
             f"attention: {name} must be at most {a.shape[1]}, the steps there are, got {longest}"
         )

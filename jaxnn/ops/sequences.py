@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnn.ops import checks
@@ -54,6 +55,19 @@ def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array, name: str = "leng
             f"{op}: {name} must be (N,) = {x.shape[:1]}, one for each sequence, got shape {array.shape}"
         )
     return array.astype(jnp.int32)
+
+
+def largest_known(values: Any) -> int | None:
+    """The largest of integers whose values are known while a program is traced.
+
+    None of traced ones, of an array of which other processes hold a part, and of no values.
+    """
+    if isinstance(values, jax.core.Tracer):
+        return None
+    if isinstance(values, jax.Array) and not values.is_fully_addressable:
+        return None
+    known = np.asarray(values)  # under jit a maximum by JAX would be traced
+    return int(known.max()) if known.size else None
 
 
 def _stacked(lengths: Any) -> Any:

@@ -102,6 +102,27 @@ def test_a_carry_that_is_full():
     assert np.isfinite(np.asarray(y)[:, :2]).all()
 
 
+def test_lengths_and_carries_that_a_program_holds():
+    """Under ``jit`` what JAX computes of such an array is traced: no error, and they are still looked at."""
+    _, pieces, params = layers()
+    lengths = jnp.array([2, 1], jnp.int32)
+    _, carry = pieces.apply(params, nn.Sequences(X[:, :6], jnp.array([6, 4], jnp.int32)))
+    places = nn.position_embedding(9, return_carry=True)
+    learnt = places.init(jax.random.key(0), X)
+    _, at = places.apply(learnt, X)
+    for layer, weights, held in ((pieces, params, carry), (places, learnt, at)):
+
+        def run(x, layer=layer, weights=weights, held=held):
+            return layer.apply(weights, nn.Sequences(x, lengths, held))[0]
+
+        assert_close(jax.jit(run)(X[:, :2]), run(X[:, :2]))
+    more = lengths + 3
+    with pytest.raises(ValueError, match="the carry is full"):
+        jax.jit(lambda x: pieces.apply(params, nn.Sequences(x, more, carry)))(X)
+    with pytest.raises(ValueError, match="room must be enough for all steps, 9, got 3 after 7"):
+        jax.jit(lambda x: places.apply(learnt, nn.Sequences(x, carry=at)))(X[:, :3])
+
+
 def test_a_step_leaves_alone_what_it_does_not_read():
     """NaN in another example, or further back than the window."""
     whole, pieces, params = layers(window=(2, None), kv_heads=2)
