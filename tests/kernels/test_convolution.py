@@ -107,7 +107,7 @@ CHOSEN = {
         "dilated": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 3, 64, 2),
         "at_once": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 6, 8, 2),
         "unfolded": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 4, 16, 2),
-        "phases": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 32, 64, 2),
+        "phases": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 64, 64, 2),
     },
     "kernel_gradient": {
         "zeros": (Settings((5,), (3,), (1,), ((0, 0),), (1,)), 2, 2, 0),
@@ -128,6 +128,7 @@ UNFOLDED = {
     "few channels by rows": ("forward", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 16, 4, 2),
     "two outputs": ("forward", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 2, 2),
     "few taps": ("forward", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 4),
+    "strides and dilation": ("forward", Settings((20, 20), (5, 5), (2, 2), ((4, 4),) * 2, (2, 2)), 4, 11, 6),
     "tiles": ("kernel_gradient", Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 2),
     "small batch": ("kernel_gradient", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 24, 2),
     "strides": ("kernel_gradient", Settings((8, 8), (3, 3), (2, 2), ((1, 1),) * 2, (1, 1)), 4, 16, 7),
@@ -329,6 +330,38 @@ def test_small_groups_of_few_places_are_left_to_lax():
     assert choose(FORMS["cpu"]["forward"], problem).name == "grouped"
     for other in ({"batch": 14}, {"c_in": 8, "batch": 15}):
         assert choose(FORMS["cpu"]["forward"], problem._replace(**other)).name == "lax", other
+
+
+def test_small_grouped_kernel_gradients_are_taken_tap_by_tap():
+    s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 8)
+    problem = problem_of("kernel_gradient", *operands(s, 128, 64, 3)["kernel_gradient"], s)
+    assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "by_tap"
+    # Four of the smaller groups are computed together.
+    for other in ({"batch": 4}, {"c_in": 4}, {"c_out": 128}):
+        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "grouped", other
+
+
+def test_xla_dilates_strided_input_gradients_of_few_channels_or_taps():
+    s = Settings((16, 16), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1))
+    problem = problem_of("input_gradient", *operands(s, 32, 9, 2)["input_gradient"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name
+
+    assert form() == form(c_in=8, c_out=33, settings=s._replace(window=(5, 5))) == "dilated"
+    for other in ({"c_in": 33}, {"batch": 65}, *({"settings": s._replace(window=(k, k))} for k in (1, 5))):
+        assert form(**other) == "phases", other
+    assert form(c_in=4, c_out=64) == "dilated" != form(c_in=5, c_out=51) == "at_once"
+    # A stride of 3.
+    s = Settings((16, 16), (5, 5), (3, 3), ((1, 1),) * 2, (1, 1))
+    assert form(settings=s) == "dilated" != form(settings=s, c_out=3) == "at_once"
+
+
+def test_xla_dilates_nothing_of_three_axes():
+    s = Settings((6, 6, 6), (3, 3, 3), (2, 2, 2), ((1, 1),) * 3, (1, 1, 1))
+    problem = problem_of("input_gradient", *operands(s, 2, 4, 2)["input_gradient"], s)
+    for other in ({}, {"c_out": 65}, {"settings": s._replace(strides=(3, 3, 3))}):
+        assert choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name != "dilated", other
 
 
 def test_blocks_in_the_kernel_gradient_need_few_outputs_times_examples():

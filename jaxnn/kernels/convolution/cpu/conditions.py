@@ -63,15 +63,15 @@ GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
 #: *Up to this many multiplications, lax's grouped convolution takes less time than preparing the kernel; with
 #: fewer input channels per group than this, only up to that many places of y over the batch.
 GROUPED_LEAST, GROUPED_CHANNELS, GROUPED_PLACES = 500_000, 8, 128
-#: *The most places of y over the batch at which the gradient of a grouped kernel is faster tap by tap.
-BY_TAP_PLACES = 200
+#: *The gradient of a grouped kernel: the most products per input channel in the dense convolutions of groups
+#: at which it is faster tap by tap. Up to there groups mostly take 0.7 to 3 times as long, above 0.3 to 1.2.
+BY_TAP_PRODUCTS = 8000
 #: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
 AT_ONCE_PAIRS = 1024
-#: *The most channels of x at which XLA's own dilation of y beats all phases at once, and beats phases.
-DILATED_CHANNELS = 4, 8
-#: *From so many phases on (a stride of 3 on two axes) they have few taps each, and it beats both up to this
-#: many channels of x.
-DILATED_PHASES, DILATED_MANY = 9, 32
+#: *XLA's own dilation of y: the most channels of x at which it beats all phases at once; phases; and phases
+#: of up to so many taps each in the mean, where y has up to so many places over the batch. These take 0.8 to
+#: 3.6 times as long, with more taps from 0.05 on, with more places from 0.2 on.
+DILATED_CHANNELS, DILATED_TAPS, DILATED_PLACES = (4, 8, 32), 4, 4096
 #: *Windows that lie side by side are read and written in pieces, the lines of one window: slow ones, unless
 #: they hold a multiple of so many values.
 TILE_LINE = 4
@@ -92,7 +92,8 @@ TILES = f"windows side by side, their lines a multiple of {TILE_LINE} values"
 LITTLE = (
     f"by rows, up to {UNFOLDED_CHANNELS[1]} input channels and {UNFOLDED_FEW_PAIRS} pairs of channels, or up "
     f"to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
-    "{} to {} input channels at a stride of 1".format(*UNFOLDED_CHANNELS)
+    "{} to {} input channels at a stride of 1; ".format(*UNFOLDED_CHANNELS)
+    + f"strides and dilation, {FEW}, several input channels and at least {BLOCK_LEAST} outputs"
 )
 LITTLE_OF_KERNEL = (
     f"up to {UNFOLDED_FEW_TAPS} taps; at least {UNFOLDED_KERNEL_CHANNELS} input channels or by rows, and "
@@ -148,6 +149,11 @@ def groups_together(p: Problem) -> int:
     divisors = (m for m in range(1, groups) if groups % m == 0)
     enough = (m for m in divisors if m * p.c_in >= GROUP_CHANNELS and groups // m <= GROUP_CONVOLUTIONS)
     return next(enough, groups)
+
+
+def products_of_groups(p: Problem) -> int:
+    """How many products each input channel takes part in where groups are computed together."""
+    return places(p) * p.taps * groups_together(p) * p.c_out // p.settings.groups
 
 
 # --- blocks of outputs ---
@@ -223,7 +229,14 @@ def little(p: Problem) -> bool:
     few = p.c_in <= most and p.c_in * p.c_out <= UNFOLDED_FEW_PAIRS
     by_rows = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) and (few or p.c_out <= UNFOLDED_OUTPUTS)
     beside = max(p.settings.strides) == 1 and fewest <= p.c_in <= most
-    return small(p) and (by_rows or (p.taps <= UNFOLDED_FEW_TAPS and (beside or few_channels(p))))
+    few_taps = p.taps <= UNFOLDED_FEW_TAPS and (beside or few_channels(p))
+    return small(p) and (by_rows or few_taps or spread(p))
+
+
+def spread(p: Problem) -> bool:
+    """Whether few channels meet strides and dilation, for which blocks and bands hold mostly zeros."""
+    both = p.c_in > 1 and max(p.settings.strides) > 1 < max(p.settings.dilation)
+    return both and few_channels(p) and places(p) >= BLOCK_LEAST
 
 
 def little_in_kernel(p: Problem) -> bool:

@@ -54,10 +54,12 @@ def _dilated_fits(p: Problem) -> bool:
 
 
 def _dilated_pays(p: Problem) -> bool:
-    if prod(p.settings.strides) >= on.DILATED_PHASES:
-        return p.c_in <= on.DILATED_MANY
-    few, most = on.DILATED_CHANNELS
-    return _strided(p) and p.c_in <= (few if _at_once_pays(p) else most)
+    few, some, many = on.DILATED_CHANNELS
+    short = 1 < p.taps <= on.DILATED_TAPS * prod(p.settings.strides)
+    small = short and p.known and on.places(p) <= on.DILATED_PLACES
+    # XLA has naive loops for a dilated y of three axes.
+    two_axes = _strided(p) and p.settings.rank < 3
+    return two_axes and p.c_in <= (few if _at_once_pays(p) else many if small else some)
 
 
 def _dilated(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -129,8 +131,10 @@ INPUT_GRADIENT = (
                 _dilated_fits,
                 _dilated_pays,
                 needs="one group and no dilation",
-                when="a stride above 1, at most {} channels of x; {} where at_once does not pay; {} from {} "
-                "phases on".format(*on.DILATED_CHANNELS, on.DILATED_MANY, on.DILATED_PHASES),
+                when="a stride above 1 on up to two axes, at most {} channels of x; where at_once does not "
+                "pay {}, or {} with several taps, up to {} per phase, and up to {:,} places of y".format(
+                    *on.DILATED_CHANNELS, on.DILATED_TAPS, on.DILATED_PLACES
+                ),
             ),
             Form(
                 "at_once",

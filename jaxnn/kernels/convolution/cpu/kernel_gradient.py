@@ -25,7 +25,7 @@ def _zeros(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _by_tap_pays(p: Problem) -> bool:
-    few = p.known and p.c_in > 1 and on.places(p) <= on.BY_TAP_PLACES
+    few = p.known and p.c_in > 1 and on.products_of_groups(p) <= on.BY_TAP_PRODUCTS
     return few or p.devices > 1
 
 
@@ -117,7 +117,7 @@ KERNEL_GRADIENT = (
             _by_tap_pays,
             needs="several groups",
             when="several devices; more than one input channel per group and at most "
-            f"{on.BY_TAP_PLACES} places",
+            f"{on.BY_TAP_PRODUCTS:,} products per channel in the dense convolutions",
         ),
         lax_forms.kernel_gradient,
     ),
