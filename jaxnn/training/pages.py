@@ -69,8 +69,8 @@ def pages(
     """The same batches, in pages with places for ``room``, of which the first are taken.
 
     A page has ``size()`` batches, the first ones of an epoch fewer, for which the device would wait. It ends
-    sooner where reading takes long, where a batch has a mask and those before it none, and where an error
-    comes instead of a batch: that is raised once the page before it was taken.
+    sooner where reading takes long, where a batch has a mask and those before it none or one of another
+    kind, and where an error comes instead of a batch: that is raised once the page before it was taken.
     """
     page, read, begun = None, 0, perf_counter()
     try:
@@ -99,12 +99,13 @@ class _Page:
     def __init__(self, like: Batch, room: int):
         leaves = jax.tree.leaves(like)
         self.tree: Any = jax.tree.structure(like)
+        self.kind = _kind(like.mask)
         self.arrays = [empty((room, *leaf.shape), _dtype(leaf)) for leaf in leaves]
         self.counts: list[int] = []
         self.place: Place | None = None
 
     def takes(self, batch: Batch) -> bool:
-        return bool(jax.tree.structure(batch) == self.tree)
+        return bool(jax.tree.structure(batch) == self.tree) and _kind(batch.mask) == self.kind
 
     def add(self, batch: Batch, place: Place | None) -> None:
         for array, leaf in zip(self.arrays, jax.tree.leaves(batch), strict=True):
@@ -114,6 +115,11 @@ class _Page:
 
     def filled(self) -> Filled:
         return jax.tree.unflatten(self.tree, self.arrays), np.array(self.counts), self.place
+
+
+def _kind(mask: Any) -> Any:
+    """What a mask is refused by when a step is traced: a page must not make it one that is not refused."""
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(mask)]
 
 
 def in_numpy(leaf: Any) -> Any:
@@ -150,7 +156,17 @@ def _dtype(leaf: Any) -> np.dtype[Any]:
 def _copied(leaf: Any, to: np.ndarray) -> None:
     if not isinstance(leaf, Rows):
         to[...] = leaf
-    elif leaf.array.dtype == to.dtype and type(leaf.array) in (np.ndarray, np.memmap):
+    elif _takes_rows(leaf.array) and leaf.array.dtype == to.dtype:
         leaf.array.take(leaf.rows, 0, to, "clip")  # "raise" would go through a copy
-    else:  # a class of its own may read its rows in a way of its own
+    else:
         to[...] = leaf.array[leaf.rows]
+
+
+def _takes_rows(array: Any) -> bool:
+    """Whether ``take`` reads no more than the rows that it is asked for.
+
+    Of an array that is not contiguous, such as a transposed one, it makes a copy as a whole. A class of its
+    own may read its rows in a way of its own.
+    """
+    flags = array.flags
+    return type(array) in (np.ndarray, np.memmap) and bool(flags.c_contiguous and flags.aligned)

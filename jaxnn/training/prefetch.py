@@ -50,6 +50,9 @@ class prefetch(Iterator[Any]):  # in lower case, since it is used like a functio
         self.read = 0
         self.pause: Callable[[], None] = lambda: None  #: called a few times a second while ``next`` waits
         self._put = on_device if put is None else put
+        # What `with` sets holds in the thread that set it.
+        config: Any = jax.config
+        self._x64, self._device = config.jax_enable_x64, config.jax_default_device
         self._found: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._room: SimpleQueue[int] = SimpleQueue()  #: so many more batches may be read
         self._ahead, self._taken, self._closed = checks.integer(owner, "ahead", ahead, least=1), 0, False
@@ -92,21 +95,24 @@ class prefetch(Iterator[Any]):  # in lower case, since it is used like a functio
 
     def _fill(self, batches: Iterable[Any]) -> None:
         try:
-            iterator = iter(batches)
-            while not self._closed:
-                for _ in range(self._room.get()):
-                    if self._closed:
-                        return
-                    start = perf_counter()
-                    try:
-                        batch = self._put(next(iterator))
-                    except StopIteration as end:
-                        return self._found.put((False, end))
-                    self.busy += perf_counter() - start
-                    self.read += 1
-                    self._found.put((True, batch))
+            with jax.enable_x64(self._x64), jax.default_device(self._device):
+                self._read(iter(batches))
         except BaseException as error:
             self._found.put((False, error))
+
+    def _read(self, iterator: Iterator[Any]) -> None:
+        while not self._closed:
+            for _ in range(self._room.get()):
+                if self._closed:
+                    return
+                start = perf_counter()
+                try:
+                    batch = self._put(next(iterator))
+                except StopIteration as end:
+                    return self._found.put((False, end))
+                self.busy += perf_counter() - start
+                self.read += 1
+                self._found.put((True, batch))
 
 
 def on_device(batch: Any) -> Any:
@@ -115,5 +121,5 @@ def on_device(batch: Any) -> Any:
 
 
 def as_array(leaf: Any) -> Any:
-    """A JAX array as it is, anything else as NumPy reads it."""
-    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    """A JAX array as it is, and a masked one, which is to be refused; anything else as NumPy reads it."""
+    return leaf if isinstance(leaf, jax.Array | np.ma.MaskedArray) else np.asarray(leaf)

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import tracemalloc
 
 import chex
 import jax
@@ -67,6 +68,16 @@ def test_a_page_ends_where_masks_begin():
     chex.assert_trees_all_equal([b for batches, *_ in found for b in batches], [b for b, _ in given])
 
 
+@pytest.mark.parametrize(
+    "wrong", [np.array([1, 2]), np.array([[True], [False]])], ids=["integers", "a column"]
+)
+def test_a_mask_is_not_made_one_by_those_before_it(wrong):
+    masks = [np.array([True, False])] * 6 + [wrong] * 2
+    found = list(filled([(batch(i, mask), None) for i, mask in enumerate(masks)]))
+    assert [len(counts) for _, counts, _ in found] == [1, 2, 3, 2]
+    chex.assert_trees_all_equal([b.mask for batches, *_ in found for b in batches], masks)
+
+
 def test_a_page_ends_where_reading_takes_long(monkeypatch):
     monkeypatch.setattr(module, "TARGET", 0.05)
 
@@ -116,6 +127,20 @@ def test_rows_of_a_class_of_its_own_are_read_its_way():
 
     rows = np.array([3, 0])
     chex.assert_trees_all_equal(in_numpy(Rows(X.view(Decoded), rows)), 2 * X[rows])
+
+
+def test_rows_of_an_array_that_is_not_contiguous_do_not_copy_the_others(monkeypatch):
+    """Such as pictures whose channels were moved to the end, or a column of records."""
+    rows = np.array([3, 0, 48])
+    shifted = np.frombuffer(b"a" + X.tobytes(), np.uint8)[1:].view(np.float32).reshape(X.shape)
+    for array in (X, np.asfortranarray(X), X[:, ::2], X[::-1], shifted, np.broadcast_to(X[:1], X.shape)):
+        chex.assert_trees_all_equal(in_numpy(Rows(array, rows)), array[rows])
+
+    pictures = np.zeros((2000, 3, 32, 32), np.float32).transpose(0, 2, 3, 1)
+    tracemalloc.start()
+    in_numpy(Rows(pictures, rows))
+    assert tracemalloc.get_traced_memory()[1] < pictures.nbytes / 10
+    tracemalloc.stop()
 
 
 def test_how_many_batches_there_are_in_a_page():

@@ -4,7 +4,9 @@ import signal
 import threading
 import time
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -91,6 +93,24 @@ def test_arrays_of_the_host_in_double_precision():
     one, other = (fit(data, batch_size=5, on_device=on_device) for on_device in (True, False))
     assert one.history == other.history
     assert_close(one.params, other.params)
+
+
+def test_batches_in_double_precision_where_a_context_asks_for_it():
+    """Which holds in the thread that entered it; batches may be read in another."""
+    batches = [(X[i : i + 5].astype(np.float64), Y[i : i + 5].astype(np.float64)) for i in (0, 5)]
+    seen = []
+
+    def read(epoch):
+        for x, y in batches:
+            seen.append(jnp.asarray(x).dtype)
+            yield x, y
+
+    with jax.enable_x64(True):
+        found = [fit(data, epochs=3).params for data in (batches, read)]
+        found.append(fit(iter(batches * 3), epochs=3, steps_per_epoch=2).params)
+    assert set(seen) == {np.dtype(np.float64)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float64)}
+    chex.assert_trees_all_equal(*found)
 
 
 def test_an_epoch_of_its_own_length():
@@ -296,6 +316,11 @@ LESS = "an iterator ends once and for all: pass a function of the epoch that mak
             "data must give inputs and targets of one length, at least one",
         ),
         (lambda e: [(X, np.array(["a"] * 10))], {}, "all that data give must be arrays of numbers, got"),
+        (
+            lambda e: [(np.ma.masked_array(X), Y)],
+            {},
+            "all that data give must be arrays .* got a masked array",
+        ),
         (
             lambda e: [(X, Y), (X[:, :2], Y)],
             {},

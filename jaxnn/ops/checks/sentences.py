@@ -22,7 +22,8 @@ def wrong_kind(owner: str, name: str, rule: str, value: Any) -> TypeError:
 def shown(value: Any) -> str:
     """``value`` as a sentence shows it: short, whatever it is."""
     if isinstance(value, np.ndarray | jax.Array) and has_no_number(value):
-        kind = "a traced" if isinstance(value, jax.core.Tracer) else "an array"
+        whole = "a masked array" if isinstance(value, np.ma.MaskedArray) else "an array"
+        kind = "a traced" if isinstance(value, jax.core.Tracer) else whole
         return f"{kind} {value.dtype}[{','.join(map(str, value.shape))}]"
     text = f"the function {value.__name__}" if isfunction(value) else " ".join(repr(value).split())
     return text if len(text) <= 120 else f"{text[:117]}..."
