@@ -16,6 +16,7 @@ from jaxnn.training import pages as module
 from jaxnn.training.batch import Batch
 from jaxnn.training.dispatch import Dispatch
 from jaxnn.training.pages import ALIGNED, LARGE, MOST, Rows, batch_at, empty, in_numpy, pages, places
+from tests.support import assert_close
 
 X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
 Y = X.sum(axis=1, keepdims=True)
@@ -154,7 +155,7 @@ def test_how_many_batches_there_are_in_a_page():
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("form", ["arrays", "batches"])
 def test_the_params_are_those_of_single_steps(form, padded, sizes):
-    """To the bit: whatever the number of steps in a dispatch, and where an epoch ends."""
+    """To the bit, as users compile: whatever the number of steps in a dispatch, and where an epoch ends."""
     n, size = len(X) - padded, 5
     if form == "arrays":
         data, settings = (X[:n], Y[:n]), {"batch_size": size, "on_device": False}
@@ -166,7 +167,10 @@ def test_the_params_are_those_of_single_steps(form, padded, sizes):
     sizes.clear()
     alone = fit(data, epochs=6, find_nan=True, **settings)
     assert sizes == []
-    chex.assert_trees_all_equal(together.params, alone.params)
+    if jax.config.read("jax_disable_most_optimizations"):
+        assert_close(together.params, alone.params)
+    else:
+        chex.assert_trees_all_equal(together.params, alone.params)
 
 
 def test_batches_of_a_device_go_one_by_one(sizes):
