@@ -8,7 +8,7 @@ import jax
 
 from jaxnn.layers.attention_cache import Cache
 from jaxnn.ops import checks
-from jaxnn.ops.sequences import checked_lengths, largest_known, real_only
+from jaxnn.ops.sequences import lengths_within, real_only
 from jaxnn.sequences import as_sequences
 
 
@@ -108,8 +108,5 @@ def _real(name: str, x: jax.Array, lengths: Any, what: str) -> tuple[jax.Array, 
     """``x`` with zeros past its ends, and the checked lengths."""
     if lengths is None:
         return x, None
-    of_each = checked_lengths(name, lengths, x, what)
-    longest = largest_known(of_each)
-    if longest is not None and isinstance(x.shape[1], int) and longest > x.shape[1]:
-        raise ValueError(f"{name}: {what} must be at most {x.shape[1]}, the steps there are, got {longest}")
+    of_each = lengths_within(name, lengths, x, what)
     return real_only(x, of_each), of_each

@@ -13,7 +13,7 @@ from jaxnn.kernels.attention.primitives import attention as attention_of
 from jaxnn.kernels.attention.primitives import check_implementation, dropped
 from jaxnn.kernels.attention.problem import Settings
 from jaxnn.ops import checks
-from jaxnn.ops.sequences import checked_lengths, largest_known
+from jaxnn.ops.sequences import lengths_within
 
 #: A window: keys before and after a query's own position; None for all of them.
 Window = int | tuple[int | None, int | None] | None
@@ -177,9 +177,9 @@ def _problem(
     if mask is not None:
         extras["mask"] = _mask(mask, full)
     if lengths is not None:
-        extras["lengths"] = _lengths("lengths", lengths, q)
+        extras["lengths"] = lengths_within("attention", lengths, q)
     if key_lengths is not None:
-        extras["key_lengths"] = _lengths("key_lengths", key_lengths, k)
+        extras["key_lengths"] = lengths_within("attention", key_lengths, k, "key_lengths")
     start = None if offset is None else _offset(offset, q)
     if start is not None and (left is not None or right is not None):
         extras["offset"] = start
@@ -205,16 +205,6 @@ def _queries_keys_values(q: ArrayLike, k: ArrayLike, v: ArrayLike) -> tuple[jax.
     if q.shape[2] % k.shape[2]:
         raise ValueError(f"attention: the heads of k must divide those of q, {q.shape[2]}, got {k.shape[2]}")
     return q, k, v
-
-
-def _lengths(name: str, lengths: ArrayLike, a: jax.Array) -> jax.Array:
-    array = checked_lengths("attention", lengths, a, name)
-    longest = largest_known(array)
-    if longest is not None and isinstance(a.shape[1], int) and longest > a.shape[1]:
-        raise ValueError(
-            f"attention: {name} must be at most {a.shape[1]}, the steps there are, got {longest}"
-        )
-    return array
 
 
 def reach(owner: str, window: Any) -> tuple[int | None, int | None]:

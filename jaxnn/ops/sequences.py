@@ -57,6 +57,15 @@ def checked_lengths(op: str, lengths: ArrayLike, x: jax.Array, name: str = "leng
     return array.astype(jnp.int32)
 
 
+def lengths_within(op: str, lengths: ArrayLike, x: jax.Array, name: str = "lengths") -> jax.Array:
+    """``checked_lengths``, which raises too if they are known to be longer than ``x``."""
+    array, steps = checked_lengths(op, lengths, x, name), x.shape[1]
+    longest = largest_known(array)
+    if longest is not None and isinstance(steps, int) and longest > steps:
+        raise ValueError(f"{op}: {name} must be at most {steps}, the steps there are, got {longest}")
+    return array
+
+
 def largest_known(values: Any) -> int | None:
     """The largest of integers whose values are known while a program is traced.
 

@@ -22,12 +22,11 @@ class in_turn(Iterator[Any]):  # in lower case like prefetch, in whose place it 
 
     Attributes:
       busy: seconds that reading has taken so far.
-      read: how many batches were read.
     """
 
     def __init__(self, batches: Iterable[Any], put: Callable[[Any], Any], reading: Callable[[bool], None]):
         self._batches, self._put, self._reading = iter(batches), put, reading
-        self.busy, self.read = 0.0, 0
+        self.busy = 0.0
 
     def __next__(self) -> Any:
         start = perf_counter()
@@ -38,7 +37,6 @@ class in_turn(Iterator[Any]):  # in lower case like prefetch, in whose place it 
             self._reading(False)
         found = self._put(batch)
         self.busy += perf_counter() - start
-        self.read += 1
         return found
 
     @property

@@ -40,8 +40,8 @@ class Rows:
         return len(self.rows), *self.array.shape[1:]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(jax.dtypes.canonicalize_dtype(self.array.dtype))
+    def dtype(self) -> Any:
+        return self.array.dtype
 
 
 def rows_of_array(array: Any, rows: np.ndarray) -> Any:
@@ -54,7 +54,7 @@ def places(like: Batch) -> int:
     leaves = jax.tree.leaves(like)
     if any(isinstance(leaf, jax.Array) for leaf in leaves):
         return 1
-    taken = sum(prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    taken = sum(prod(leaf.shape) * _dtype(leaf).itemsize for leaf in leaves)
     return max(1, min(MOST, BYTES // max(taken, 1)))
 
 

@@ -27,8 +27,8 @@ from jaxnn.training.step import TrainState
 
 #: ``batches(epoch)``: those of an epoch, counted from 1
 Batches = Callable[[int], Iterable[Any]]
-#: A batch on the device or a page of several, how many rows of each count, if this process knows it, and the
-#: place after the last.
+#: A batch or a page of several, how many rows of each count, if this process knows it, and the place after
+#: the last.
 Ready = tuple[Batch, np.ndarray | None, Place | None]
 
 
@@ -186,20 +186,23 @@ class Stream:
         )
 
     def _ready(self, read: Iterator[tuple[Any, Place | None]]) -> Iterator[Ready]:
-        """What is read, as a dispatch takes it; raises at what is no batch, or not like the first."""
+        """What a dispatch takes, still on the host; raises at what is no batch, or not like the first."""
         first = list(islice(read, 1))  # by which it is known how many batches there are in a page
         batches = ((self._fitted(item), place) for item, place in chain(first, read))
         if self.room > 1:
-            return (yield from pages(batches, self.room, lambda: self.dispatch.size))
-        for batch, place in batches:
-            sent, count = self.send(batch)
-            yield sent, None if count is None else np.array([count]), place
+            yield from pages(batches, self.room, lambda: self.dispatch.size)
+        else:
+            yield from ((batch, None, place) for batch, place in batches)
 
     def _sent(self, ready: Ready) -> Ready:
-        """Pages as programs take them; on a CPU they read them where they are."""
-        if self.room == 1 or jax.default_backend() == "cpu":
-            return ready
-        return on_device(ready[0]), *ready[1:]
+        """The same, as programs take it; on a CPU they read pages where they are."""
+        batches, counts, place = ready
+        if self.room == 1:
+            batches, count = self.send(batches)
+            counts = None if count is None else np.array([count])
+        elif jax.default_backend() != "cpu":
+            batches = on_device(batches)
+        return batches, counts, place
 
     def _fitted(self, item: Any) -> Batch:
         if self.own:

@@ -161,8 +161,7 @@ def _forward(p: Problem, exact: bool, given: Operands) -> tuple[jax.Array, jax.A
 
         def step(j: jax.Array, carry: Any) -> Any:
             largest, total, y = carry
-            read = walk.read(i, j)
-            scores = walk.masked(walk.scores(q, i, j), read, i, j, whole)
+            scores, read = walk.scores(q, i, j, whole)
             following = jnp.maximum(largest, jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
             shift = jnp.where(following == -jnp.inf, jnp.zeros_like(following), following)
             weights, shrink = jnp.exp(scores - shift), jnp.exp(largest - shift)
@@ -196,8 +195,7 @@ def _tangent(
 
         def step(j: jax.Array, carry: Any) -> Any:
             d_total, d_y = carry
-            read = walk.read(i, j)
-            scores = _masked(walk.scores(q, i, j), read)
+            scores, read = walk.scores(q, i, j)
             weights = jnp.exp(scores - logarithm)
             d_scores = _scores(p, d_q, walk.columns(given.k, j)) + _scores(p, q, walk.columns(tangents.k, j))
             if tangents.bias is not None:
@@ -230,8 +228,7 @@ def _gradient(
 
         def step(j: jax.Array, carry: Any) -> Any:
             d_q, d_k, d_v = carry
-            read = walk.read(i, j)
-            scores = _masked(walk.scores(q, i, j), read)
+            scores, read = walk.scores(q, i, j)
             weights = jnp.exp(scores - logarithm)
             d_scores = _where(read, weights * (_scores(p, d_y_here, walk.columns(given.v, j)) - common))
             d_q = d_q + _over_keys(p, d_scores, walk.columns(given.k, j), read, exact=exact)
@@ -265,8 +262,7 @@ def _bias_gradient(
         common = _along_features(d_y_here, walk.rows(y, i))
 
         def step(j: jax.Array, total: jax.Array) -> jax.Array:
-            read = walk.read(i, j)
-            scores = _masked(walk.scores(q, i, j), read)
+            scores, read = walk.scores(q, i, j)
             d_weights = _scores(p, d_y_here, walk.columns(given.v, j)) - common
             d_scores = _where(read, jnp.exp(scores - logarithm) * d_weights)
             d_scores = jnp.sum(d_scores, axis=summed, keepdims=True)
@@ -316,10 +312,23 @@ class _Walk:
         a = a if a.shape[4] == 1 else self._piece(a, j, 4, 1)
         return a if a.dtype == jnp.bool_ else a.astype(self.p.wide)
 
-    def scores(self, q: jax.Array, i: jax.Array, j: jax.Array) -> jax.Array:
-        """The scores of a block, whether their keys are read or not."""
-        scores = _scores(self.p, q, self.columns(self.given.k, j))
-        return scores if self.given.bias is None else scores + self.block(self.given.bias, i, j)
+    def scores(
+        self, q: jax.Array, i: jax.Array, j: jax.Array, whole: tuple[jax.Array, jax.Array] | None = None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """The scores of a block, −∞ where a key is not read, and where one is read (None: everywhere).
+
+        ``whole``: bounds of the blocks that are read as a whole, whose scores need no second look.
+        """
+        read, scores = self.read(i, j), _scores(self.p, q, self.columns(self.given.k, j))
+        if self.given.bias is not None:
+            scores = scores + self.block(self.given.bias, i, j)
+        if read is None or whole is None:
+            return _masked(scores, read), read
+        # A loop of one round or none, since a branch that returns its operand would copy it. What depends on
+        # its counter, which starts at j, is not computed outside of it.
+        partly = ((j < whole[0]) | (j >= whole[1])).astype(j.dtype)
+        scores = varying_as(scores, self.given)
+        return lax.fori_loop(j, j + partly, lambda j, a: _masked(a, self.read(i, j)), scores), read
 
     def read(self, i: jax.Array, j: jax.Array) -> jax.Array | None:
         """Where a key of a block is read; None: everywhere."""
@@ -337,18 +346,6 @@ class _Walk:
                 real = jnp.expand_dims(place, axes) < own
                 read = real if read is None else read & real
         return read
-
-    def masked(
-        self, scores: jax.Array, read: jax.Array | None, i: jax.Array, j: jax.Array, whole: Any
-    ) -> jax.Array:
-        """``scores``, −∞ where a key is not read; blocks that are read as a ``whole`` stay as they are."""
-        if read is None or whole is None:
-            return _masked(scores, read)
-        # A loop of one round or none, since a branch that returns its operand would copy it. What depends on
-        # its counter, which starts at j, is not computed outside of it.
-        partly = (j < whole[0]) | (j >= whole[1])
-        scores = varying_as(scores, self.given)
-        return lax.fori_loop(j, j + partly.astype(j.dtype), lambda j, a: _masked(a, self.read(i, j)), scores)
 
     def whole(self, i: jax.Array) -> tuple[jax.Array, jax.Array] | None:
         """The first block of keys that all queries of block i read as a whole, and the one after the last;
