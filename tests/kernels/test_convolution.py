@@ -14,7 +14,7 @@ import jaxnn as nn
 from jaxnn.kernels.choice import always, choose
 from jaxnn.kernels.convolution import lax as plain
 from jaxnn.kernels.convolution import primitives as convolution
-from jaxnn.kernels.convolution.cpu import batches, canonical, conditions, unfolded
+from jaxnn.kernels.convolution.cpu import batches, canonical, conditions, libraries, unfolded
 from jaxnn.kernels.convolution.forms import FORMS
 from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
@@ -96,16 +96,15 @@ CHOSEN = {
         "unfolded": (Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 4, 5, 2),
         "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 16, 32, 4),
-        "lax": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
         "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
         "banded": (Settings((28, 28), (5, 5), (1, 1), ((2, 2),) * 2, (1, 1)), 1, 6, 100),
-        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 3, 8, 4),
+        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 3, 8, 40),
         "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 32, 2),
     },
     "input_gradient": {
         "stamps": (Settings((6, 6), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 4, 8, 2),
         "dilated": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 3, 64, 2),
-        "at_once": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 6, 8, 2),
+        "at_once": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 4, 8, 2),
         "unfolded": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 4, 16, 2),
         "phases": (Settings((8, 8), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 64, 64, 2),
     },
@@ -117,6 +116,7 @@ CHOSEN = {
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 4, 4, 4),
         "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
         "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 1, 8, 4),
+        "by_output": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 16, 2),
         "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 32, 8),
     },
 }
@@ -129,10 +129,21 @@ UNFOLDED = {
     "two outputs": ("forward", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 2, 2),
     "few taps": ("forward", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 4),
     "strides and dilation": ("forward", Settings((20, 20), (5, 5), (2, 2), ((4, 4),) * 2, (2, 2)), 4, 11, 6),
-    "tiles": ("kernel_gradient", Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 2),
-    "small batch": ("kernel_gradient", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 24, 2),
+    "brief tiles": ("forward", Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 16, 64, 4),
+    "brief, few taps": ("forward", Settings((8, 8), (2, 2), (2, 2), ((0, 1),) * 2, (1, 1)), 16, 64, 4),
+    "few channels of x": (
+        "input_gradient",
+        Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)),
+        32,
+        9,
+        2,
+    ),
+    "few floats": ("input_gradient", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 64, 8, 2),
+    "both, backwards": ("input_gradient", Settings((9, 9), (3, 3), (2, 2), ((1, 1),) * 2, (2, 2)), 32, 16, 2),
+    "tiles": ("kernel_gradient", Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 8),
     "strides": ("kernel_gradient", Settings((8, 8), (3, 3), (2, 2), ((1, 1),) * 2, (1, 1)), 4, 16, 7),
     "small window": ("kernel_gradient", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 3, 64, 16),
+    "few places": ("kernel_gradient", Settings((19, 19), (7, 7), (2, 2), ((3, 3),) * 2, (1, 1)), 8, 16, 2),
 }
 
 
@@ -142,7 +153,9 @@ def test_windows_are_unfolded_where_that_writes_little(kind):
     problem = problem_of(which, *operands(s, c_in, c_out, n)[which], s)
     forms = FORMS["cpu"][which]
     assert choose(forms, problem).name == "unfolded"
-    for other in ({"devices": 2}, {"batch": 10**6}) if kind != "tiles" else ({"devices": 2},):
+    # Kernel gradients are summed over chunks of a large batch.
+    large = {"batch": 10**6} if which != "kernel_gradient" or kind == "few places" else {}
+    for other in ({"devices": 2}, *filter(None, [large])):
         assert choose(forms, problem._replace(**other)).name != "unfolded", other
 
 
@@ -171,6 +184,63 @@ def test_an_image_smaller_than_the_window_is_padded_before_the_convolution():
         assert_close(function(x, kernel), plain.forward(x, kernel, at, jnp.float32))
 
 
+#: Convolutions for which XLA is asked for a larger result up to JAX 0.10, so that Eigen computes it, or with
+#: padding: settings, channels, batch and the size asked for.
+LARGER = {
+    "Eigen": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 64, 2, (17, 16)),
+    "Eigen, by columns": (Settings((12, 40), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1)), 32, 64, 8, (10, 41)),
+    "padded": (Settings((40, 40), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1)), 32, 8, 4, (39, 38)),
+    "padded, strided": (Settings((41, 60), (4, 3), (3, 2), ((0, 0),) * 2, (1, 1)), 64, 8, 8, (13, 30)),
+}
+#: And others for which it is not: settings, channels and batch.
+AS_LARGE = {
+    "few channels": (Settings((64, 64), (5, 5), (1, 1), ((0, 0),) * 2, (1, 1)), 16, 16, 8),
+    "padding": (Settings((40, 40), (3, 3), (1, 1), ((0, 0), (1, 1)), (1, 1)), 32, 8, 4),
+    "little": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 56, 2),
+    "little to pad": (Settings((20, 20), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1)), 32, 8, 4),
+    "few outputs": (Settings((64, 64), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 16, 8),
+    "a large kernel": (Settings((32, 32), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 128, 128, 8),
+    "one axis": (Settings((4096,), (9,), (1,), ((0, 0),), (1,)), 64, 64, 8),
+    "a larger result": (Settings((32, 32), (3, 3), (1, 1), ((2, 2),) * 2, (1, 1)), 64, 64, 8),
+}
+
+
+def asked_for(s: Settings, c_in: int, c_out: int, n: int) -> str:
+    """The type of what XLA's convolution gives in the form ``canonical``."""
+    shapes = (n, *s.space, c_in), (*s.window, c_in, c_out)
+    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+    text = jax.jit(lambda x, kernel: canonical.forward(x, kernel, s)).lower(x, kernel).as_text()
+    (line,) = (line for line in text.splitlines() if "stablehlo.convolution" in line)
+    return line.rsplit("tensor<", 1)[1]
+
+
+@pytest.mark.parametrize("which", LARGER)
+def test_xla_is_asked_for_more_than_is_needed_where_its_library_is_slow(which):
+    *problem, larger = LARGER[which]
+    s, c_in, c_out, n = problem
+    size = larger if jax.__version_info__ < (0, 11) else s.out
+    assert asked_for(*problem) == f"{n}x{size[0]}x{size[1]}x{c_out}xf32>"
+    x, kernel = operands(s, c_in, c_out, n)["forward"]
+    result = jax.jit(lambda x, kernel: canonical.forward(x, kernel, s))(x, kernel)
+    assert_close(result, plain.forward(x, kernel, s, jnp.float32))
+
+
+@pytest.mark.parametrize("which", AS_LARGE)
+def test_xla_is_asked_for_what_is_needed_elsewhere(which):
+    s, c_in, c_out, n = AS_LARGE[which]
+    assert asked_for(s, c_in, c_out, n) == "x".join(map(str, (n, *s.out, c_out))) + "xf32>"
+
+
+def test_a_kernel_gradient_of_which_xla_is_asked_for_more():
+    s = Settings((30, 30), (5, 5), (1, 1), ((0, 0),) * 2, (1, 1))
+    x, y = operands(s, 20, 17, 8)["kernel_gradient"]
+    for function in (canonical.kernel_gradient, canonical.kernel_gradient_by_output):
+        with patch.object(libraries, "beyond", wraps=libraries.beyond) as asked:
+            result = jax.jit(lambda x, y, f=function: f(x, y, s))(x, y)
+        assert asked.called
+        assert_close(result, plain.kernel_gradient(x, y, s, jnp.float32))
+
+
 def test_the_kernel_gradient_of_more_outputs_than_inputs():
     """y is the window there, and larger than the image."""
     check(Settings((4, 5), (3, 2), (1, 1), ((2, 2), (3, 1)), (1, 2)), 3, 4)
@@ -192,19 +262,21 @@ def test_one_window_is_one_product():
 
 @pytest.mark.parametrize("which", PASSES)
 def test_many_channels_are_unfolded_where_xla_leaves_cores_idle(which):
-    s = Settings((32, 32), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
-    problem = problem_of(which, *operands(s, 64, 64, 32)[which], s)
+    # Without strides Eigen is asked instead, and with them kernel gradients are unfolded anyway.
+    strides = (1, 1) if which == "kernel_gradient" else (2, 2)
+    s = Settings((32, 32), (3, 3), strides, ((1, 1),) * 2, (1, 1))
+    problem = problem_of(which, *operands(s, 64, 64, 64)[which], s)
     before = jax.__version_info__ < conditions.UNFOLDED_BELOW
     assert (choose(FORMS["cpu"][which], problem).name == "unfolded") == before
-    for other in ({"c_out": 256}, {"c_out": 16}, {"c_in": 16}, {"devices": 2}):
+    other_strides = {"settings": s._replace(strides=(1, 1))} if which != "kernel_gradient" else {}
+    for other in (
+        {"c_out": 256},
+        {"c_out": 16},
+        {"c_in": 16},
+        {"devices": 2},
+        *filter(None, [other_strides]),
+    ):
         assert choose(FORMS["cpu"][which], problem._replace(**other)).name != "unfolded", other
-
-
-def test_with_many_phases_the_input_is_dilated():
-    s, c_in, c_out, n = Settings((10, 10), (4, 4), (3, 3), ((0, 0),) * 2, (1, 1)), 32, 64, 2
-    problem = problem_of("input_gradient", *operands(s, c_in, c_out, n)["input_gradient"], s)
-    assert choose(FORMS["cpu"]["input_gradient"], problem).name == "dilated"
-    assert choose(FORMS["cpu"]["input_gradient"], problem._replace(c_in=33)).name == "phases"
 
 
 @pytest.mark.parametrize(
@@ -324,37 +396,42 @@ def test_thin_groups_are_shifted_products_of_up_to_128_terms():
     assert form(c_in=1, c_out=32) == "depthwise" != form(c_in=1, c_out=36)
 
 
-def test_small_groups_of_few_places_are_left_to_lax():
-    s = Settings((10, 10), (2, 2), (3, 3), ((0, 0),) * 2, (1, 1), 32)
-    problem = problem_of("forward", *operands(s, 128, 64, 27)["forward"], s)
-    assert choose(FORMS["cpu"]["forward"], problem).name == "grouped"
-    for other in ({"batch": 14}, {"c_in": 8, "batch": 15}):
-        assert choose(FORMS["cpu"]["forward"], problem._replace(**other)).name == "lax", other
-
-
-def test_small_grouped_kernel_gradients_are_taken_tap_by_tap():
-    s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 8)
-    problem = problem_of("kernel_gradient", *operands(s, 128, 64, 3)["kernel_gradient"], s)
+def test_grouped_kernel_gradients_of_few_places_are_taken_tap_by_tap():
+    s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 2)
+    problem = problem_of("kernel_gradient", *operands(s, 32, 48, 2)["kernel_gradient"], s)
     assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "by_tap"
-    # Four of the smaller groups are computed together.
-    for other in ({"batch": 4}, {"c_in": 4}, {"c_out": 128}):
+    for other in ({"batch": 3}, {"c_in": 15}, {"c_out": 50}):
         assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "grouped", other
 
 
-def test_xla_dilates_strided_input_gradients_of_few_channels_or_taps():
+def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
     s = Settings((16, 16), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1))
-    problem = problem_of("input_gradient", *operands(s, 32, 9, 2)["input_gradient"], s)
+    problem = problem_of("input_gradient", *operands(s, 32, 64, 2)["input_gradient"], s)
 
     def form(**other):
         return choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name
 
-    assert form() == form(c_in=8, c_out=33, settings=s._replace(window=(5, 5))) == "dilated"
-    for other in ({"c_in": 33}, {"batch": 65}, *({"settings": s._replace(window=(k, k))} for k in (1, 5))):
+    assert form() == form(batch=12) == form(c_in=3) == "dilated"
+    for other in ({"c_in": 63}, {"batch": 13}, {"settings": s._replace(window=(6, 6))}):
         assert form(**other) == "phases", other
-    assert form(c_in=4, c_out=64) == "dilated" != form(c_in=5, c_out=51) == "at_once"
-    # A stride of 3.
-    s = Settings((16, 16), (5, 5), (3, 3), ((1, 1),) * 2, (1, 1))
-    assert form(settings=s) == "dilated" != form(settings=s, c_out=3) == "at_once"
+    # Four channels of x are few, and 16 taps of them too many.
+    assert form(c_in=4, c_out=64) == "at_once" != form(c_in=4, c_out=129) == "phases"
+    assert form(c_in=40, settings=s._replace(window=(1, 1), padding=((0, 0),) * 2)) == "stamps"
+
+
+def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():
+    s = Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    problem = problem_of("kernel_gradient", *operands(s, 32, 16, 2)["kernel_gradient"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
+
+    assert form() == form(devices=2) == "by_output"
+    for other in ({"c_out": 17}, {"settings": s._replace(strides=(2, 2))}):
+        assert form(**other) != "by_output", other
+    # Few taps are unfolded, unless they are many floats.
+    small = s._replace(window=(2, 2))
+    assert form(settings=small) == "unfolded" != form(settings=small, batch=63) == "by_output"
 
 
 def test_xla_dilates_nothing_of_three_axes():
@@ -369,7 +446,7 @@ def test_blocks_in_the_kernel_gradient_need_few_outputs_times_examples():
     problem = problem_of("kernel_gradient", *operands(s, 1, 16, 12)["kernel_gradient"], s)
     assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "blocked"
     for other in ({"batch": 13}, {"c_out": 17}, {"devices": 2}, {"settings": s._replace(strides=(1, 2))}):
-        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "canonical", other
+        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name != "blocked", other
 
 
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make

@@ -53,6 +53,7 @@ class Form:
 
 BANDS, BLOCKS, UNFOLDED = (banded, "forward"), (blocked, "forward"), (unfolded, "forward")
 GROUPS, DEPTHWISE = (grouped, "forward"), (depthwise, "forward")
+BY_OUTPUT = (canonical, "kernel_gradient_by_output")
 PHASES, STAMPS, DILATED = (phases, "at_once"), (phases, "stamps"), (canonical, "input_gradient")
 FORMS = {
     "bands": Form((3, 6, 5, 2), (3, 3, 2, 2), BANDS, "SAME", name="banded"),
@@ -63,9 +64,10 @@ FORMS = {
     "blocks, REFLECT": Form((2, 5, 8, 2), (3, 3, 2, 2), BLOCKS, "REFLECT", name="blocked"),
     "blocks, CIRCULAR": Form((2, 8, 2), (3, 2, 2), BLOCKS, "CIRCULAR", 1, 2, name="blocked"),
     "blocks, CAUSAL": Form((2, 260, 4), (3, 4, 4), BLOCKS, "CAUSAL"),
-    "phases at once": Form((2, 7, 6, 5), (3, 4, 5, 4), PHASES, 1, 2),
+    "phases at once": Form((2, 7, 6, 4), (4, 4, 4, 4), PHASES, 1, 2),
     "dilated": Form((2, 7, 6, 3), (3, 4, 3, 4), DILATED, 1, 2),
     "stamps": Form((2, 6, 6, 4), (2, 2, 4, 4), STAMPS, 0, 3),
+    "by output": Form((2, 6, 5, 4), (3, 2, 4, 2), BY_OUTPUT, 1),
     "unfolded": Form((6, 7, 6, 3), (3, 2, 3, 4), UNFOLDED, 1, name="unfolded"),
     "tiles": Form((2, 6, 7, 4), (3, 3, 4, 4), UNFOLDED, 0, 3, name="unfolded"),
     "unfolded, cropped": Form((6, 9, 6, 3), (3, 2, 3, 4), UNFOLDED, -1, name="unfolded"),

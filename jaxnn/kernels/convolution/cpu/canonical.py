@@ -9,6 +9,7 @@ from math import prod
 import jax
 from jax import lax
 
+from jaxnn.kernels.convolution.cpu import libraries
 from jaxnn.kernels.convolution.problem import Settings, channels_last, pad, swap_channels
 from jaxnn.kernels.lowering.fusion import materialized
 
@@ -24,15 +25,23 @@ def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
     # Axis by axis: in the kernel's gradient the last one is the batch, which may be sharded.
     x = pad(x, tuple(pair if first else (0, 0) for first, pair in zip(beforehand, s.padding, strict=True)))
     x = materialized(x) if swapped else x
-    return lax.conv_general_dilated(
+    pairs = [(0, 0) if first else pair for first, pair in zip(beforehand, s.padding, strict=True)]
+    s = s._replace(space=x.shape[1:-1], window=kernel.shape[:-2], padding=tuple(pairs))
+    further = libraries.beyond(x, kernel, s)
+    if further is not None:
+        axis, places = further
+        low, high = pairs[axis]
+        pairs[axis] = low, high + places * s.strides[axis]
+    y = lax.conv_general_dilated(
         x,
         kernel,
         s.strides,
-        [(0, 0) if first else pair for first, pair in zip(beforehand, s.padding, strict=True)],
+        pairs,
         rhs_dilation=s.dilation,
         dimension_numbers=channels_last(s.rank),
         precision=s.precision,
     )
+    return y if further is None else libraries.cut(y, s)
 
 
 def input_gradient(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
@@ -75,3 +84,18 @@ def kernel_gradient_by_input(x: jax.Array, y: jax.Array, s: Settings) -> jax.Arr
     window = lax.transpose(y, (*space, 0, s.rank + 1))
     transposed = s._replace(strides=s.dilation, padding=pairs, dilation=s.strides)
     return forward(by_channel, window, transposed)
+
+
+def kernel_gradient_by_output(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
+    """The kernel's gradient, without strides, by a convolution whose window is x.
+
+    The channels of y are its batch, so that its windows are fewer where these are, and the channels of x are
+    computed side by side. The result is reversed.
+    """
+    axes = zip(s.space, s.out, s.span, s.padding, strict=True)
+    pairs = tuple((k - 1 - low, n - out + low) for n, out, k, (low, _) in axes)
+    space = tuple(range(1, s.rank + 1))
+    by_channel = lax.transpose(y, (s.rank + 1, *space, 0))
+    window = lax.transpose(x, (*space, 0, s.rank + 1))
+    kernel = forward(by_channel, window, s._replace(strides=s.dilation, padding=pairs, dilation=s.strides))
+    return lax.transpose(lax.rev(kernel, space), (*space, s.rank + 1, 0))

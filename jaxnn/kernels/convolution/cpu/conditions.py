@@ -39,11 +39,22 @@ UNFOLDED_FEW_TAPS, UNFOLDED_CHANNELS = 4, (4, 32)
 #: *By rows: the most pairs of channels, with at most as many input channels as above; and the most output
 #: channels, whatever comes in: XLA computes these side by side, and is nearly idle.
 UNFOLDED_FEW_PAIRS, UNFOLDED_OUTPUTS = 150, 2
-#: *The kernel's gradient: fewer input channels are slowly put side by side. XLA's convolution has the batch
-#: for its input channels there, those of x for its batch and the taps for its places; strides dilate its
-#: window. It is nearly idle if there are few of the first and many of the second, and slower if dilated: if
-#: the output channels times the batch are fewer than this many times the input channels times the strides.
-UNFOLDED_KERNEL_CHANNELS, UNFOLDED_KERNEL_TIMES = 4, 8
+#: *Results so few that starting XLA's convolution takes longer than they do: the most floats unfolded per
+#: place and the most values of y. There unfolding takes 0.5 to 0.7 of the time if windows are tiles. From so
+#: many multiplications on it does if taps are few, up to JAX 0.10 and from 0.11 on, which starts slower.
+BRIEF_FLOATS, BRIEF_VALUES, BRIEF_WORK, BRIEF_TAPS = 64, 2**16, 2**15, (4, 9)
+#: *The gradient of x: the most floats unfolded, with up to so many channels of x; or the most per place.
+#: There unfolding takes 0.8 of the time of phases.
+INPUT_FLOATS, INPUT_CHANNELS, INPUT_FLOATS_PER_PLACE = 128_000, 32, 40
+#: *The kernel's gradient: how many times as many input channels as output channels there are for x to be the
+#: window of the convolution, not y.
+BY_OUTPUT_RATIO = 2
+#: *The kernel's gradient: the most taps per step of the stride at which unfolding beats XLA's convolution,
+#: whose window, y, is dilated there; if taps are more in all, from so many multiplications on. With more taps
+#: per step, where y has few places in a large image: the most places over the batch, the least image, the
+#: fewest floats. Together they take 0.85 of the time with JAX 0.10, 0.8 with 0.12.
+UNFOLDED_STEP_TAPS, UNFOLDED_KERNEL_WORK = 6, 30_000
+SPARSE_PLACES, SPARSE_IMAGE, SPARSE_FLOATS = 3300, 350, 36_000
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
 UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
@@ -51,7 +62,7 @@ UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
 UNFOLDED_KERNEL_PAIRS = 4096
 #: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, in each chunk.
 CHUNKED_WORK, CHUNK_WORK = 150_000_000, 30_000_000
-#: The fewest floats for which a round of such a loop pays where windows lie side by side.
+#: The fewest floats for which a round of such a loop pays in the kernel's gradient.
 CHUNK_FLOATS = 200_000
 
 #: *Depthwise: the most outputs of a group, and the most products per value, of all inputs and taps, that are
@@ -60,18 +71,14 @@ CHUNK_FLOATS = 200_000
 DEPTHWISE_OUTPUTS, DEPTHWISE_PRODUCTS = 8, 128
 #: Groups: input channels from which a dense convolution pays, and the most dense convolutions.
 GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
-#: *Up to this many multiplications, lax's grouped convolution takes less time than preparing the kernel; with
-#: fewer input channels per group than this, only up to that many places of y over the batch.
-GROUPED_LEAST, GROUPED_CHANNELS, GROUPED_PLACES = 500_000, 8, 128
-#: *The gradient of a grouped kernel: the most products per input channel in the dense convolutions of groups
-#: at which it is faster tap by tap. Up to there groups mostly take 0.7 to 3 times as long, above 0.3 to 1.2.
-BY_TAP_PRODUCTS = 8000
+#: *The gradient of a grouped kernel: the most places of y over the batch, and how many times as many output
+#: channels as inputs of a group, at which it is faster tap by tap. There it takes half of the time.
+BY_TAP_PLACES, BY_TAP_RATIO = 240, 3
 #: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
-AT_ONCE_PAIRS = 1024
-#: *XLA's own dilation of y: the most channels of x at which it beats all phases at once; phases; and phases
-#: of up to so many taps each in the mean, where y has up to so many places over the batch. These take 0.8 to
-#: 3.6 times as long, with more taps from 0.05 on, with more places from 0.2 on.
-DILATED_CHANNELS, DILATED_TAPS, DILATED_PLACES = (4, 8, 32), 4, 4096
+AT_ONCE_PAIRS = 2048
+#: *XLA's own dilation of y: the most floats that a window reads of x, and all windows, if x has at most so
+#: many channels and if it has more. There it takes 0.8 to 0.85 of the time of the others.
+DILATED_CHANNELS, DILATED_READ, DILATED_FLOATS = 4, (56, 1000), (800_000, 400_000)
 #: *Windows that lie side by side are read and written in pieces, the lines of one window: slow ones, unless
 #: they hold a multiple of so many values.
 TILE_LINE = 4
@@ -88,22 +95,32 @@ FEW = f"at most {FEW_CHANNELS} channels and {FEW_PAIRS} pairs of them"
 THIN = (
     f"at most {DEPTHWISE_OUTPUTS} outputs of a group, and {DEPTHWISE_PRODUCTS} taps times inputs of a group"
 )
-TILES = f"windows side by side, their lines a multiple of {TILE_LINE} values"
+BRIEF = (
+    f"up to {BRIEF_VALUES:,} values of y and {BRIEF_FLOATS} floats unfolded for each place, of tiles, or of "
+    f"up to {BRIEF_TAPS[0]} taps ({BRIEF_TAPS[1]} from JAX 0.11 on) and at least {BRIEF_WORK:,} products"
+)
 LITTLE = (
     f"by rows, up to {UNFOLDED_CHANNELS[1]} input channels and {UNFOLDED_FEW_PAIRS} pairs of channels, or up "
     f"to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
     "{} to {} input channels at a stride of 1; ".format(*UNFOLDED_CHANNELS)
     + f"strides and dilation, {FEW}, several input channels and at least {BLOCK_LEAST} outputs"
 )
+LITTLE_OF_INPUT = (
+    f"up to {INPUT_FLOATS:,} floats and {INPUT_CHANNELS} channels of x, or up to {INPUT_FLOATS_PER_PLACE} "
+    "taps times channels of y"
+)
 LITTLE_OF_KERNEL = (
-    f"up to {UNFOLDED_FEW_TAPS} taps; at least {UNFOLDED_KERNEL_CHANNELS} input channels or by rows, and "
-    f"fewer output channels times batch than input channels times strides times {UNFOLDED_KERNEL_TIMES}"
+    f"in chunks of up to {batches.FLOATS:,} floats, on one device: up to {UNFOLDED_STEP_TAPS} taps per step "
+    f"of the stride, and as many in all or at least {UNFOLDED_KERNEL_WORK:,} multiplications; of more taps, "
+    f"at least {SPARSE_FLOATS:,} floats of up to {SPARSE_PLACES:,} places of y in images of at least "
+    f"{SPARSE_IMAGE} places"
 )
 CHUNKS = (
     f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
     "on one device"
 )
-MANY = f"JAX below 0.11, {UNFOLDED_PAIRS[0]:,} to {UNFOLDED_PAIRS[1]:,} pairs of channels, {CHUNKS}"
+IDLE = f"JAX below 0.11, {UNFOLDED_PAIRS[0]:,} to {UNFOLDED_PAIRS[1]:,} pairs of channels, {CHUNKS}"
+MANY = f"strides, {IDLE}"
 SMALL = f"up to {batches.FLOATS:,} floats written, on one device"
 
 
@@ -151,11 +168,6 @@ def groups_together(p: Problem) -> int:
     return next(enough, groups)
 
 
-def products_of_groups(p: Problem) -> int:
-    """How many products each input channel takes part in where groups are computed together."""
-    return places(p) * p.taps * groups_together(p) * p.c_out // p.settings.groups
-
-
 # --- blocks of outputs ---
 
 
@@ -191,21 +203,17 @@ def chunks_pay(p: Problem) -> bool:
     return few == p.batch or few * work >= CHUNK_WORK
 
 
-def tiles(p: Problem) -> bool:
-    """Whether windows lie side by side, so that unfolding copies x once."""
-    if p.devices > 1 or not unfolded.are_tiles(p.settings) or not whole_pieces(p):
-        return False
-    floats = unfolded_floats(p)
-    few = batches.examples(p.batch, floats)
-    return floats <= batches.FLOATS and (few >= p.batch or few * floats >= CHUNK_FLOATS)
-
-
 def whole_pieces(p: Problem) -> bool:
     """Whether the lines of a window are quickly copied."""
     return p.c_in * p.settings.window[-1] % TILE_LINE == 0
 
 
 def many(p: Problem) -> bool:
+    """Whether XLA's convolution of many channels leaves cores idle, and its other library can't be asked."""
+    return max(p.settings.strides) > 1 and _idle(p)
+
+
+def _idle(p: Problem) -> bool:
     """Whether XLA's convolution of many channels leaves cores idle."""
     least, most = UNFOLDED_PAIRS
     slow = jax.__version_info__ < UNFOLDED_BELOW and least <= p.c_in * p.c_out <= most
@@ -215,7 +223,17 @@ def many(p: Problem) -> bool:
 
 def many_in_kernel(p: Problem) -> bool:
     """Whether unfolding is not slower than XLA's kernel gradient either."""
-    return p.c_in * p.c_out >= UNFOLDED_KERNEL_PAIRS and many(p)
+    return p.c_in * p.c_out >= UNFOLDED_KERNEL_PAIRS and _idle(p)
+
+
+def brief(p: Problem) -> bool:
+    """Whether the results are fewer than starting XLA's convolution is worth."""
+    values = places(p) * p.c_out
+    floats = unfolded.floats_per_place(p.settings, p.c_in, p.c_out)
+    if p.devices > 1 or floats > BRIEF_FLOATS or values > BRIEF_VALUES:
+        return False
+    few_taps = p.taps <= BRIEF_TAPS[jax.__version_info__ >= UNFOLDED_BELOW]
+    return unfolded.are_tiles(p.settings) or (few_taps and values * p.taps * p.c_in >= BRIEF_WORK)
 
 
 def one_window(p: Problem) -> bool:
@@ -239,11 +257,29 @@ def spread(p: Problem) -> bool:
     return both and few_channels(p) and places(p) >= BLOCK_LEAST
 
 
+def little_in_input(p: Problem) -> bool:
+    """The same for the gradient of x, from whose problem y and x are swapped."""
+    few = p.c_out <= INPUT_CHANNELS and p.batch * unfolded_floats(p) <= INPUT_FLOATS
+    return small(p) and (few or p.taps * p.c_in <= INPUT_FLOATS_PER_PLACE)
+
+
 def little_in_kernel(p: Problem) -> bool:
     """The same for the kernel's gradient, a convolution of another shape."""
-    wide = p.c_in >= UNFOLDED_KERNEL_CHANNELS or unfolded.is_by_rows(p.settings, p.c_in, p.c_out)
-    idle = p.batch * p.c_out < UNFOLDED_KERNEL_TIMES * p.c_in * prod(p.settings.strides)
-    return small(p) and (p.taps <= UNFOLDED_FEW_TAPS or (wide and idle))
+    if not in_chunks(p):
+        return False
+    if p.taps <= UNFOLDED_STEP_TAPS * prod(p.settings.strides):
+        return p.taps <= UNFOLDED_STEP_TAPS or places(p) * p.taps * p.c_in * p.c_out >= UNFOLDED_KERNEL_WORK
+    sparse = places(p) <= SPARSE_PLACES and prod(p.settings.space) >= SPARSE_IMAGE
+    return sparse and places(p) * p.taps * p.c_in >= SPARSE_FLOATS
+
+
+def in_chunks(p: Problem) -> bool:
+    """Whether a round of a loop over the batch, if there is one, is worth it and stays in the cache."""
+    floats = unfolded_floats(p)
+    if p.devices > 1 or floats > batches.FLOATS:
+        return False
+    few = batches.examples(p.batch, floats)
+    return few >= p.batch or few * floats >= CHUNK_FLOATS
 
 
 def small(p: Problem) -> bool:

@@ -132,12 +132,6 @@ def _grouped_zeros(p: Problem) -> bool:
     return m > 1 or choose(DENSE, one).zeros(one)
 
 
-def _grouped_pays(p: Problem) -> bool:
-    if not p.known or on.places(p) * p.taps * p.c_in * p.c_out > on.GROUPED_LEAST:
-        return True
-    return p.c_in < on.GROUPED_CHANNELS and on.places(p) >= on.GROUPED_PLACES
-
-
 _DEPTHWISE = Form(
     "depthwise", _depthwise, on.depthwise_forward_fits, on.depthwise_pays, on.DEPTHWISE_FORWARD, on.THIN
 )
@@ -148,8 +142,8 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 # --- all ---
 
 
-def unfolded_pays(p: Problem) -> bool:
-    return on.one_window(p) or on.little(p) or on.many(p)
+def _unfolded_pays(p: Problem) -> bool:
+    return on.one_window(p) or on.brief(p) or on.little(p) or on.many(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -166,19 +160,15 @@ FORWARD = (
         "unfolded",
         _unfolded,
         on.unfolded_fits,
-        unfolded_pays,
+        _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.SMALL}: windows as large as the image; {on.LITTLE}; {on.MANY}",
+        when=f"{on.SMALL}: windows as large as the image; {on.LITTLE}; {on.BRIEF}; {on.MANY}",
     ),
     *(
         guarded(form, lax_forms.forward)
         for form in (
             _DEPTHWISE,
-            _GROUPED._replace(
-                pays=_grouped_pays,
-                when=f"more than {on.GROUPED_LEAST:,} multiplications; fewer than {on.GROUPED_CHANNELS} "
-                f"input channels per group, and at least {on.GROUPED_PLACES} places",
-            ),
+            _GROUPED,
             *DENSE,
         )
     ),

@@ -10,7 +10,7 @@ from jaxnn.kernels.choice import Form, always, choose
 from jaxnn.kernels.convolution import lax as lax_forms
 from jaxnn.kernels.convolution.cpu import batches, canonical, phases, unfolded
 from jaxnn.kernels.convolution.cpu import conditions as on
-from jaxnn.kernels.convolution.cpu.forward import UNGUARDED, unfolded_pays
+from jaxnn.kernels.convolution.cpu.forward import UNGUARDED
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain, raw
 from jaxnn.kernels.convolution.problem import Problem, Settings
 from jaxnn.kernels.dtypes import cast
@@ -41,7 +41,7 @@ def _at_once_fits(p: Problem) -> bool:
 
 
 def _at_once_pays(p: Problem) -> bool:
-    return p.c_in * prod(p.settings.strides) * p.c_out <= on.AT_ONCE_PAIRS
+    return p.taps > 1 and p.c_in * prod(p.settings.strides) * p.c_out <= on.AT_ONCE_PAIRS
 
 
 def _at_once(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -54,12 +54,11 @@ def _dilated_fits(p: Problem) -> bool:
 
 
 def _dilated_pays(p: Problem) -> bool:
-    few, some, many = on.DILATED_CHANNELS
-    short = 1 < p.taps <= on.DILATED_TAPS * prod(p.settings.strides)
-    small = short and p.known and on.places(p) <= on.DILATED_PLACES
-    # XLA has naive loops for a dilated y of three axes.
-    two_axes = _strided(p) and p.settings.rank < 3
-    return two_axes and p.c_in <= (few if _at_once_pays(p) else many if small else some)
+    # XLA has naive loops for a dilated y of three axes. A single tap has one phase that isn't empty.
+    if not _strided(p) or p.settings.rank > 2 or p.taps == 1 or not p.known:
+        return False
+    read, many = p.taps * p.c_in, p.c_in > on.DILATED_CHANNELS
+    return read <= on.DILATED_READ[many] and on.places(p) * read <= on.DILATED_FLOATS[many]
 
 
 def _dilated(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -74,7 +73,9 @@ def _swapped(p: Problem) -> Problem:
 
 def _unfolded_pays(p: Problem) -> bool:
     back = _swapped(p)
-    return on.many(back) if _strided(p) else unfolded_pays(back)
+    # With strides and no dilation at_once and dilated are faster.
+    few = max(p.settings.dilation) > 1 or not _strided(p)
+    return on.many(back) or (few and (on.one_window(back) or on.little_in_input(back)))
 
 
 def _unfolded(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -131,9 +132,10 @@ INPUT_GRADIENT = (
                 _dilated_fits,
                 _dilated_pays,
                 needs="one group and no dilation",
-                when="a stride above 1 on up to two axes, at most {} channels of x; where at_once does not "
-                "pay {}, or {} with several taps, up to {} per phase, and up to {:,} places of y".format(
-                    *on.DILATED_CHANNELS, on.DILATED_TAPS, on.DILATED_PLACES
+                when="a stride above 1 on up to two axes, several taps; up to {} channels of x, {} floats in "
+                "a window and {:,} in all; or more channels, up to {:,} floats and {:,}".format(
+                    on.DILATED_CHANNELS,
+                    *(n for pair in zip(on.DILATED_READ, on.DILATED_FLOATS, strict=True) for n in pair),
                 ),
             ),
             Form(
@@ -142,7 +144,8 @@ INPUT_GRADIENT = (
                 _at_once_fits,
                 _at_once_pays,
                 needs="one group, a stride and no dilation",
-                when=f"at most {on.AT_ONCE_PAIRS:,} pairs of channels, of x over all phases and of y",
+                when=f"several taps, at most {on.AT_ONCE_PAIRS:,} pairs of channels, of x over all phases "
+                "and of y",
                 zeros=always,
             ),
         )
@@ -153,7 +156,8 @@ INPUT_GRADIENT = (
         on.unfolded_fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when="where it is taken for the convolution from y to x; with a stride, only for many channels",
+        when=f"{on.SMALL}, without strides or with dilation: windows as large as y; {on.LITTLE_OF_INPUT}; "
+        f"{on.MANY}",
     ),
     guarded(Form("phases", _phases, zeros=_phases_zeros), _exact, data=1),
     plain(lax_forms.input_gradient),

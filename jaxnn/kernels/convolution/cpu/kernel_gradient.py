@@ -25,7 +25,7 @@ def _zeros(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _by_tap_pays(p: Problem) -> bool:
-    few = p.known and p.c_in > 1 and on.products_of_groups(p) <= on.BY_TAP_PRODUCTS
+    few = p.known and p.c_in > 1 and on.places(p) <= on.BY_TAP_PLACES and p.c_out <= on.BY_TAP_RATIO * p.c_in
     return few or p.devices > 1
 
 
@@ -33,8 +33,28 @@ def _by_tap(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
     return by_tap.kernel_gradient(x, y, p.settings, p.devices)
 
 
+def _by_output_fits(p: Problem) -> bool:
+    return on.several_taps(p) and max(p.settings.strides) == 1
+
+
+def _by_output_pays(p: Problem) -> bool:
+    # Few taps are unfolded, unless they are too many values.
+    unfolded = on.one_window(p) or (p.taps <= on.UNFOLDED_FEW_TAPS and on.small(p))
+    return p.c_in >= on.BY_OUTPUT_RATIO * p.c_out and not unfolded
+
+
+def _by_output(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    wide = cast(x, p.wide), cast(y, p.wide)
+    return cast(_repaired(p, canonical.kernel_gradient_by_output(*wide, p.settings), *wide), p.dtype)
+
+
+def _repaired(p: Problem, kernel: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The gradient by a form that multiplies values of x that a tap doesn't read by zeros."""
+    return repaired(kernel, lambda: canonical.kernel_gradient(x, y, p.settings))
+
+
 def _unfolded_pays(p: Problem) -> bool:
-    return on.tiles(p) or on.little_in_kernel(p) or on.many_in_kernel(p)
+    return on.one_window(p) or on.little_in_kernel(p) or on.many_in_kernel(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -43,8 +63,7 @@ def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
     kernel = batches.summed(chunk, x, y, on.unfolded_floats(p))
     if unfolded.multiplies_by_zeros(p.settings, p.c_in, p.c_out):
-        wide = cast(x, p.wide), cast(y, p.wide)
-        kernel = repaired(kernel, lambda: canonical.kernel_gradient(*wide, p.settings))
+        kernel = _repaired(p, kernel, cast(x, p.wide), cast(y, p.wide))
     return cast(kernel, p.dtype)
 
 
@@ -116,10 +135,19 @@ KERNEL_GRADIENT = (
             on.has_groups,
             _by_tap_pays,
             needs="several groups",
-            when="several devices; more than one input channel per group and at most "
-            f"{on.BY_TAP_PRODUCTS:,} products per channel in the dense convolutions",
+            when="several devices; more than one input channel per group, at most "
+            f"{on.BY_TAP_RATIO} times as many output channels and {on.BY_TAP_PLACES} places of y",
         ),
         lax_forms.kernel_gradient,
+    ),
+    Form(
+        "by_output",
+        _by_output,
+        _by_output_fits,
+        _by_output_pays,
+        needs="one group, several taps and no strides",
+        when=f"at least {on.BY_OUTPUT_RATIO} times as many input channels as output channels, and more than "
+        f"{on.UNFOLDED_FEW_TAPS} taps or more than {batches.FLOATS:,} floats unfolded",
     ),
     Form(
         "unfolded",
@@ -127,8 +155,8 @@ KERNEL_GRADIENT = (
         on.unfolded_fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.TILES}, on one device; {on.SMALL}: {on.LITTLE_OF_KERNEL}; "
-        f"{on.MANY}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
+        when=f"{on.SMALL}: windows as large as the image; {on.LITTLE_OF_KERNEL}; {on.IDLE}, but from "
+        f"{on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
     ),
     *(
         guarded(form, lax_forms.kernel_gradient)

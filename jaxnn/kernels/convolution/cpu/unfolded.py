@@ -33,7 +33,12 @@ _FEW_PARTS, _WIDE = 3, 32
 
 def floats(s: Settings, c_in: int, c_out: int) -> int:
     """How many floats are written out per example."""
-    return prod(s.out) * _per_place(s, c_in, c_out)[is_by_rows(s, c_in, c_out)]
+    return prod(s.out) * floats_per_place(s, c_in, c_out)
+
+
+def floats_per_place(s: Settings, c_in: int, c_out: int) -> int:
+    """How many floats are written out per place of y."""
+    return _per_place(s, c_in, c_out)[is_by_rows(s, c_in, c_out)]
 
 
 def multiplies_by_zeros(s: Settings, c_in: int, c_out: int) -> bool:
