@@ -229,6 +229,19 @@ def test_few_rows_are_right_however_far(shape, value):
     assert "reduce-window(" not in text
 
 
+@pytest.mark.parametrize("value", [0.0, 1e4, -1e6])
+@pytest.mark.parametrize("shape", [(64, 200), (25, 197), deep((300, 131)), deep((128, 64))])
+def test_rows_that_are_summed_by_slices_are_right_however_far(shape, value):
+    x = (value + rng_array(*shape, dtype=np.float64)).astype(np.float32)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-12)
+    op = jax.jit(partial(norm.layer_norm, epsilon=1e-12))
+    assert_close(op(x), exact, terms=shape[-1])
+    compiled = op.lower(x).compile()
+    assert "conditional(" not in compiled.as_text()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 2
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -123.456])
 def test_many_equal_rows_give_the_bias(value):
     x = jnp.full((4096, 37), value, jnp.float32)

@@ -32,8 +32,8 @@ class Scope(NamedTuple):
     """Which values share a statistic: those along ``axes``.
 
     So do ``share`` neighbours on the last axis, which then is not among ``axes``, and under ``axis_name`` the
-    other shards of the batch. ``in_derivative`` says that the statistic is for a derivative, and
-    ``implementation`` names its form, where it has several.
+    other shards of the batch. ``in_derivative`` says that the statistic is for a derivative;
+    ``implementation`` names its form, where it has several, and ``sums`` that of its sums.
     """
 
     axes: Axes
@@ -41,6 +41,7 @@ class Scope(NamedTuple):
     axis_name: Hashable | None = None
     in_derivative: bool = False
     implementation: str | None = None
+    sums: str | None = None
 
     def count(self, x: jax.Array) -> Any:
         """How many values one statistic is taken over: an int, or a symbolic size."""
@@ -109,7 +110,7 @@ def mean(values: jax.Array, scope: Scope, real: jax.Array | None = None) -> jax.
     """The mean of the values that share a statistic; with ``real``, see ``counted``, of these alone."""
     if real is not None:
         values = jnp.where(real, values, jnp.zeros_like(values))
-    sums = sum_over(values, scope.axes)
+    sums = sum_over(values, scope.axes, scope.sums)
     # Channels are joined after the sum: a reduction to whole rows of channels is many times faster on a CPU.
     few = isinstance(values.size, int) and values.size < FEWEST_REPEATED
     sums = sums if scope.share == 1 else _of_groups(sums, scope.share, few)

@@ -13,10 +13,11 @@ from jaxnn.kernels.dtypes import accumulator, widened
 from jaxnn.kernels.lowering.operation import apply, check_form, operation, over_members
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
 from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, checked, mean, plain, shifted
-from jaxnn.kernels.reduction import MANY_ROWS, by_slices, in_columns, many_rows
+from jaxnn.kernels.reduction import FEWEST_FOR_LIBRARY, MANY_ROWS, in_columns, left_by_slices, many_rows
 
-#: Rows of at most this many values are summed by the library: in 0.7 to 1.0 of the time of slices for 2,048
-#: rows of 56 or 64, but in 1.2 to 1.3 for 512 rows of 768 and 800 of 1,024 (values, AVX-512).
+#: Rows of at most this many values are summed by the library, unless they are so few that what slices leave
+#: needs no library: in 0.7 to 1.0 of the time of slices for 500 to 3,200 rows of 40 to 64, but in 1.2 to 1.8
+#: for 225 rows of 197, 256 of 200 and 512 of 768 (values, AVX-512, JAX 0.10 and 0.12).
 SHORT_ROW = 64
 
 
@@ -48,6 +49,17 @@ def _library_pays(p: Problem) -> bool:
     return many_rows(p) and not p.settings.in_derivative
 
 
+def _sliced(p: Problem) -> bool:
+    """Whether values take their sums by slices, also where other sums along rows don't yet.
+
+    The derivative sums twice as often: there the library's calls, one per sum, are as fast.
+    """
+    (x,) = p.types
+    left = left_by_slices(x, p.settings.axes)
+    few = left is not None and (left < FEWEST_FOR_LIBRARY or x.shape[-1] > SHORT_ROW)
+    return few and x.size >= FEWEST_FOR_LIBRARY and not p.settings.in_derivative
+
+
 def _check_pays(p: Problem) -> bool:
     """The library's sums of fewer rows are faster than those of differences, which must be computed first.
 
@@ -56,9 +68,8 @@ def _check_pays(p: Problem) -> bool:
     turns a branch into both.
     """
     (x,) = p.types
-    long = by_slices(x, p.settings.axes) and x.shape[-1] > SHORT_ROW
     return (
-        not (long or in_columns(x, p.settings.axes) or p.settings.in_derivative)
+        not (_sliced(p) or in_columns(x, p.settings.axes) or p.settings.in_derivative)
         and p.devices == 1
         and not p.params["mapped"]
     )
@@ -73,7 +84,7 @@ def _checked(p: Problem, x: jax.Array) -> Moments:
 
 
 def _shifted(p: Problem, x: jax.Array) -> Moments:
-    return shifted(x, p.settings)
+    return shifted(x, p.settings._replace(sums="slices") if _sliced(p) else p.settings)
 
 
 def _types(scope: Scope, x: Any) -> list[Any]:
