@@ -7,16 +7,24 @@ from math import prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings, interleaved, padded, padded_copy, shifted
+from jaxnn.kernels.lowering.places import place
 from jaxnn.kernels.lowering.varying import varying_as
 
 #: Up to this many taps the fused loop pads while it reads; beyond, the padded input is stored first.
 _PADDED = 4
 #: From this many channels on XLA's loop over the channels alone is long enough.
 _CHANNELS = 64
+#: Sums of at least this many values in the kernel's gradient: the taps of the last axis begin at places that
+#: XLA does not know, so that their loops are one, compiled once. Shorter ones then take up to 1.3 times as
+#: long to run (JAX 0.10 and 0.12).
+_LONG = 2048
+#: The most values of a constant, 256 kB.
+_CONSTANT = 2**16
 
 
 def forward(x: jax.Array, kernel: jax.Array, s: Settings) -> jax.Array:
@@ -57,37 +65,50 @@ def kernel_gradient(x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     if multiplier > 1:
         parts = (_every(y, i, multiplier) for i in range(multiplier))
         return interleaved([kernel_gradient(x, part, s) for part in parts], s.rank + 1)
-    x, space = padded_copy(x, s), y.shape[-2:]
-    if s.strides[-1] == 1 and space[-1] < _CHANNELS:
+    x, (places, channels), step, further = padded_copy(x, s), y.shape[-2:], s.strides[-1], s.dilation[-1]
+    if step == 1 and channels < _CHANNELS:
         # The last axis and the channels are merged into one line: one place further is all channels further.
-        x, y = (lax.reshape(a, (*a.shape[:-2], a.shape[-2] * a.shape[-1], 1)) for a in (x, y))
-        s = s._replace(dilation=(*s.dilation[:-1], s.dilation[-1] * space[-1]))
-    rows, row = (y.shape[0], *s.out[:-1]), y.shape[-2:]
-    # The taps of all axes but the last side by side: one fused loop per tap would compile slowly.
-    beside = s._replace(strides=(*s.dilation[:-1], s.strides[-1]))
-    taps = [(*(0,) * (s.rank - 1), j) for j in range(s.window[-1])]
-
-    def times(one_x: jax.Array, one_y: jax.Array) -> jax.Array:
-        one_y = lax.broadcast_in_dim(one_y, one_x.shape, range(one_x.ndim))
-        return lax.squeeze(lax.mul(one_x, one_y), (0,))
+        x, y = (lax.reshape(a, (*a.shape[:-2], a.shape[-2] * a.shape[-1])) for a in (x, y))
+        further *= channels
+    rows, line = (y.shape[0], *s.out[:-1]), y.shape[s.rank :]
+    # The taps of all axes but the last lie side by side in one loop.
+    shape = (*s.window[:-1], *line)
+    starts: list[Any] = [tap * further for tap in range(s.window[-1])]
+    starts = list(map(place, starts)) if prod(shape) >= _LONG else starts
+    reach, steps = (*s.span[:-1], (line[0] - 1) * step + 1, *line[1:]), (*s.dilation[:-1], step)
 
     def add(t: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        at = _unravel(t, rows)
-        one_y = _slice(y, (*at, 0, 0), (*(1,) * len(rows), *row))
-        steps = (lax.mul(i, _like(step, i)) for i, step in zip(at[1:], s.strides, strict=False))
-        one_x = _slice(x, (at[0], *steps, 0, 0), (1, *s.span[:-1], *x.shape[-2:]))
-        size = (*s.window[:-1], row[0])
-        return tuple(
-            lax.add(total, times(shifted(one_x, tap, size, beside), one_y))
-            for total, tap in zip(sums, taps, strict=True)
-        )
+        n, *at = _unravel(t, rows)
+        one_y = _slice(y, (n, *at, *[0] * len(line)), (*[1] * len(rows), *line))
+        first = [lax.mul(i, _like(stride, i)) for i, stride in zip(at, s.strides, strict=False)]
 
-    zeros = varying_as((lax.full((*s.window[:-1], *row), 0, y.dtype),) * len(taps), (x, y))
+        def products(start: Any) -> jax.Array:
+            start = lax.convert_element_type(start, t.dtype)
+            one_x = _slice(x, (n, *first, start, *[0] * (len(line) - 1)), (1, *reach))
+            one_x = lax.slice(one_x, (0,) * x.ndim, one_x.shape, (1, *steps, *[1] * (len(line) - 1)))
+            return lax.squeeze(lax.mul(one_x, lax.broadcast_in_dim(one_y, one_x.shape, range(x.ndim))), (0,))
+
+        return tuple(lax.add(total, products(start)) for total, start in zip(sums, starts, strict=True))
+
+    zeros = varying_as((_zeros(shape, y.dtype),) * len(starts), (x, y))
     sums = lax.fori_loop(0, prod(rows), add, zeros)
     # Reduced one by one: side by side first, they would take five times as long to compile.
-    lines = (lax.reshape(total, (*s.window[:-1], *space)) for total in sums)
+    lines = (lax.reshape(total, (*s.window[:-1], places, channels)) for total in sums)
     summed = [lax.expand_dims(lax.reduce_sum(line, (s.rank - 1,)), (s.rank - 1,)) for line in lines]
     return lax.expand_dims(lax.concatenate(summed, s.rank - 1), (s.rank,))
+
+
+def _zeros(shape: Sequence[int], dtype: Any) -> jax.Array:
+    """What sums begin with, a constant of the program if it is small.
+
+    XLA writes a constant of equal values by a loop, which takes as long to compile as one that multiplies and
+    adds. So the first value is −0.
+    """
+    if prod(shape) > _CONSTANT:
+        return lax.full(shape, 0, dtype)
+    zeros = np.zeros(shape, dtype)
+    zeros.flat[:1] = -0.0
+    return jnp.asarray(zeros)
 
 
 def _every(a: jax.Array, first: int, step: int) -> jax.Array:

@@ -10,10 +10,12 @@ from math import gcd, prod
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings, fit, interleaved, swap_channels
 from jaxnn.kernels.lowering.fusion import materialized
+from jaxnn.kernels.lowering.places import place
 from jaxnn.kernels.padding import padded, padded_copy
 
 #: A convolution by whatever form suits it.
@@ -37,7 +39,9 @@ def one_by_one(
     kernel, chosen = swap_channels(kernel, s.groups), _phases(s)
     if stored:
         y, chosen = _stored(y, chosen)
-    phases = [_computed(forward, kernel, y, s, phase) for phase in chosen]
+    alike = s.groups == 1 and len({phase and phase.settings.window for phase in chosen}) == 1 < len(chosen)
+    taps = _taps_at_places if alike else _taps
+    phases = [_computed(forward, kernel, y, s, phase, taps) for phase in chosen]
     for axis, step in reversed(list(enumerate(s.strides, start=1))):
         rows = range(0, len(phases), step)
         phases = [interleaved(phases[row : row + step], axis) for row in rows]
@@ -104,17 +108,38 @@ def _sizes(s: Settings) -> list[int]:
 
 
 def _computed(
-    forward: Forward, kernel: jax.Array, y: jax.Array, s: Settings, phase: Phase | None
+    forward: Forward,
+    kernel: jax.Array,
+    y: jax.Array,
+    s: Settings,
+    phase: Phase | None,
+    taps: Callable[[jax.Array, Phase], jax.Array],
 ) -> jax.Array:
-    """The values of x at the places of one phase."""
+    """The values of x at the places of one phase, which reads these taps of the kernel."""
     if phase is None:
         return lax.full((y.shape[0], *_sizes(s), kernel.shape[-1]), 0, y.dtype)
+    return forward(y, taps(kernel, phase), phase.settings)
+
+
+def _taps(kernel: jax.Array, phase: Phase) -> jax.Array:
+    """The taps of a phase in reverse."""
     window = phase.settings.window
     if window != kernel.shape[:-2]:
         starts, ends, steps = zip(*((js.start, js[-1] + 1, js.step) for js in phase.taps), strict=True)
         kernel = lax.slice(kernel, (*starts, 0, 0), (*ends, *kernel.shape[-2:]), (*steps, 1, 1))
-    kernel = lax.rev(kernel, [axis for axis, n in enumerate(window) if n > 1])
-    return forward(y, kernel, phase.settings)
+    return lax.rev(kernel, [axis for axis, n in enumerate(window) if n > 1])
+
+
+def _taps_at_places(kernel: jax.Array, phase: Phase) -> jax.Array:
+    """The same, at places that XLA does not know: one loop for all phases whose windows have one size."""
+    *window, c_in, c_out = kernel.shape
+    starts = (place(k - 1 - js[-1]) for k, js in zip(window, phase.taps, strict=True))
+    reach, steps = [js[-1] - js.start + 1 for js in phase.taps], [js.step for js in phase.taps]
+    zero, kernel = np.int32(0), lax.rev(kernel, range(len(window)))
+    read = lax.dynamic_slice(
+        kernel, (*starts, zero, zero), (*reach, c_in, c_out), allow_negative_indices=False
+    )
+    return lax.slice(read, (0,) * read.ndim, read.shape, (*steps, 1, 1))
 
 
 def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
