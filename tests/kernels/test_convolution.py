@@ -400,8 +400,15 @@ def test_grouped_kernel_gradients_of_few_places_are_taken_tap_by_tap():
     s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 2)
     problem = problem_of("kernel_gradient", *operands(s, 32, 48, 2)["kernel_gradient"], s)
     assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "by_tap"
-    for other in ({"batch": 3}, {"c_in": 15}, {"c_out": 50}):
+    for other in ({"batch": 3}, {"c_in": 15}, {"c_out": 98}):
         assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "grouped", other
+    # And those of few outputs and examples.
+    few = {"batch": 4, "c_in": 24, "c_out": 12}
+    assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**few)).name == "by_tap"
+    for other in ({"batch": 5}, {"c_out": 14}):
+        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**few | other)).name == "grouped", (
+            other
+        )
 
 
 def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
@@ -427,7 +434,8 @@ def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():
         return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
 
     assert form() == form(devices=2) == "by_output"
-    for other in ({"c_out": 17}, {"settings": s._replace(strides=(2, 2))}):
+    larger = s._replace(window=(6, 6), padding=((0, 0),) * 2)
+    for other in ({"c_out": 17}, {"settings": s._replace(strides=(2, 2))}, {"settings": larger}):
         assert form(**other) != "by_output", other
     # Few taps are unfolded, unless they are many floats.
     small = s._replace(window=(2, 2))

@@ -47,8 +47,8 @@ BRIEF_FLOATS, BRIEF_VALUES, BRIEF_WORK, BRIEF_TAPS = 64, 2**16, 2**15, (4, 9)
 #: There unfolding takes 0.8 of the time of phases.
 INPUT_FLOATS, INPUT_CHANNELS, INPUT_FLOATS_PER_PLACE = 128_000, 32, 40
 #: *The kernel's gradient: how many times as many input channels as output channels there are for x to be the
-#: window of the convolution, not y.
-BY_OUTPUT_RATIO = 2
+#: window of the convolution, not y, and by how much x may be larger than y, since all of it is multiplied.
+BY_OUTPUT_RATIO, BY_OUTPUT_GROWTH = 2, 2
 #: *The kernel's gradient: the most taps per step of the stride at which unfolding beats XLA's convolution,
 #: whose window, y, is dilated there; if taps are more in all, from so many multiplications on. With more taps
 #: per step, where y has few places in a large image: the most places over the batch, the least image, the
@@ -72,8 +72,9 @@ DEPTHWISE_OUTPUTS, DEPTHWISE_PRODUCTS = 8, 128
 #: Groups: input channels from which a dense convolution pays, and the most dense convolutions.
 GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
 #: *The gradient of a grouped kernel: the most places of y over the batch, and how many times as many output
-#: channels as inputs of a group, at which it is faster tap by tap. There it takes half of the time.
-BY_TAP_PLACES, BY_TAP_RATIO = 240, 3
+#: channels as inputs of a group, at which it is faster tap by tap; or the most examples, and how many times
+#: as many output channels times examples as inputs times strides. There it takes half to 0.85 of the time.
+BY_TAP_PLACES, BY_TAP_RATIO, BY_TAP_EXAMPLES, BY_TAP_OUTPUTS = 240, 3, 4, 2
 #: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
 AT_ONCE_PAIRS = 2048
 #: *XLA's own dilation of y: the most floats that a window reads of x, and all windows, if x has at most so
@@ -166,6 +167,15 @@ def groups_together(p: Problem) -> int:
     divisors = (m for m in range(1, groups) if groups % m == 0)
     enough = (m for m in divisors if m * p.c_in >= GROUP_CHANNELS and groups // m <= GROUP_CONVOLUTIONS)
     return next(enough, groups)
+
+
+def by_tap_pays(p: Problem) -> bool:
+    """Whether there are so few places or outputs that the gradients of taps one by one are faster."""
+    if not p.known or p.c_in == 1:
+        return False
+    few_places = places(p) <= BY_TAP_PLACES and p.c_out <= BY_TAP_RATIO * p.c_in
+    few_outputs = p.batch * p.c_out <= BY_TAP_OUTPUTS * p.c_in * prod(p.settings.strides)
+    return few_places or (few_outputs and p.batch <= BY_TAP_EXAMPLES)
 
 
 # --- blocks of outputs ---

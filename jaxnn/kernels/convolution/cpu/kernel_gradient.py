@@ -1,6 +1,7 @@
 """The forms of the gradient of a convolution's kernel on a CPU."""
 
 from functools import partial
+from math import prod
 
 import jax
 from jax import lax
@@ -25,8 +26,7 @@ def _zeros(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _by_tap_pays(p: Problem) -> bool:
-    few = p.known and p.c_in > 1 and on.places(p) <= on.BY_TAP_PLACES and p.c_out <= on.BY_TAP_RATIO * p.c_in
-    return few or p.devices > 1
+    return p.devices > 1 or on.by_tap_pays(p)
 
 
 def _by_tap(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -40,7 +40,8 @@ def _by_output_fits(p: Problem) -> bool:
 def _by_output_pays(p: Problem) -> bool:
     # Few taps are unfolded, unless they are too many values.
     unfolded = on.one_window(p) or (p.taps <= on.UNFOLDED_FEW_TAPS and on.small(p))
-    return p.c_in >= on.BY_OUTPUT_RATIO * p.c_out and not unfolded
+    little_more = prod(p.settings.space) <= on.BY_OUTPUT_GROWTH * prod(p.settings.out)
+    return p.c_in >= on.BY_OUTPUT_RATIO * p.c_out and little_more and not unfolded
 
 
 def _by_output(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -135,8 +136,10 @@ KERNEL_GRADIENT = (
             on.has_groups,
             _by_tap_pays,
             needs="several groups",
-            when="several devices; more than one input channel per group, at most "
-            f"{on.BY_TAP_RATIO} times as many output channels and {on.BY_TAP_PLACES} places of y",
+            when="several devices; more than one input channel per group, and at most "
+            f"{on.BY_TAP_RATIO} times as many output channels and {on.BY_TAP_PLACES} places of y, or "
+            f"{on.BY_TAP_EXAMPLES} examples and {on.BY_TAP_OUTPUTS} times as many outputs times examples as "
+            "inputs of a group times strides",
         ),
         lax_forms.kernel_gradient,
     ),
@@ -146,8 +149,9 @@ KERNEL_GRADIENT = (
         _by_output_fits,
         _by_output_pays,
         needs="one group, several taps and no strides",
-        when=f"at least {on.BY_OUTPUT_RATIO} times as many input channels as output channels, and more than "
-        f"{on.UNFOLDED_FEW_TAPS} taps or more than {batches.FLOATS:,} floats unfolded",
+        when=f"at least {on.BY_OUTPUT_RATIO} times as many input channels as output channels, x at most "
+        f"{on.BY_OUTPUT_GROWTH} times as large as y, and more than {on.UNFOLDED_FEW_TAPS} taps or "
+        f"{batches.FLOATS:,} floats unfolded",
     ),
     Form(
         "unfolded",
