@@ -29,8 +29,9 @@ from jaxnn.kernels.lowering.varying import equally_varying
 # Thresholds compare the gradient alone, in JAX 0.10.2 with AVX-512 and 0.12.0.1 with AVX2, over 8 to 4096
 # rows and 2 to 1500 features and outputs.
 
-#: Fewer multiplications take less time than starting a second loop.
-_FEWEST_FOR_DY, _FEWEST_FOR_X = 1 << 15, 1 << 20
+#: Fewer multiplications take less time than starting a second loop: for dy of one or two rows, which XLA may
+#: multiply in a loop of its own, and of more; for x.
+_FEWEST_FOR_DY, _FEWEST_FOR_X = {True: 1 << 18, False: 1 << 15}, 1 << 20
 #: The longest rows of dy that are short, if those of x are at least this many times as long.
 NARROW, _TIMES_AS_LONG = 64, 2
 #: Up to this many rows are few.
@@ -168,7 +169,7 @@ def _to_transpose(rows: Any, features: int, outputs: int) -> Literal["x", "dy"] 
     work = rows * features * outputs
     if not isinstance(work, int) or outputs == 1:  # a symbolic size; a vector
         return None
-    if work >= _FEWEST_FOR_DY and is_narrow(features, outputs):
+    if work >= _FEWEST_FOR_DY[rows <= 2] and is_narrow(features, outputs):
         return "dy"
     aliased = features % _ALIASED[rows >= _MANY] == 0 and (rows >= _ENOUGH or features * outputs <= _LARGE)
     slow = features < outputs or rows <= _FEW or aliased

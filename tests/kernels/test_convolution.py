@@ -139,6 +139,7 @@ UNFOLDED = {
         2,
     ),
     "few floats": ("input_gradient", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 64, 8, 2),
+    "thin": ("input_gradient", Settings((64, 64), (4, 4), (1, 1), ((1, 1),) * 2, (1, 1)), 4, 8, 2),
     "both, backwards": ("input_gradient", Settings((9, 9), (3, 3), (2, 2), ((1, 1),) * 2, (2, 2)), 32, 16, 2),
     "tiles": ("kernel_gradient", Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 8),
     "strides": ("kernel_gradient", Settings((8, 8), (3, 3), (2, 2), ((1, 1),) * 2, (1, 1)), 4, 16, 7),

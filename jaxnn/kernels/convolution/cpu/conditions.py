@@ -43,9 +43,9 @@ UNFOLDED_FEW_PAIRS, UNFOLDED_OUTPUTS = 150, 2
 #: place and the most values of y. There unfolding takes 0.5 to 0.7 of the time if windows are tiles. From so
 #: many multiplications on it does if taps are few, up to JAX 0.10 and from 0.11 on, which starts slower.
 BRIEF_FLOATS, BRIEF_VALUES, BRIEF_WORK, BRIEF_TAPS = 64, 2**16, 2**15, (4, 9)
-#: *The gradient of x: the most floats unfolded, with up to so many channels of x; or the most per place.
-#: There unfolding takes 0.8 of the time of phases.
-INPUT_FLOATS, INPUT_CHANNELS, INPUT_FLOATS_PER_PLACE = 128_000, 32, 40
+#: *The gradient of x: the most floats unfolded and channels of x; or the most taps times channels of y; or
+#: fewer channels of x and the most floats unfolded per place. There it takes 0.8 of the time of phases.
+INPUT_FLOATS, INPUT_CHANNELS, INPUT_READ, INPUT_THIN = 128_000, 32, 40, (4, 200)
 #: *The kernel's gradient: how many times as many input channels as output channels there are for x to be the
 #: window of the convolution, not y, and by how much x may be larger than y, since all of it is multiplied.
 BY_OUTPUT_RATIO, BY_OUTPUT_GROWTH = 2, 2
@@ -107,8 +107,8 @@ LITTLE = (
     + f"strides and dilation, {FEW}, several input channels and at least {BLOCK_LEAST} outputs"
 )
 LITTLE_OF_INPUT = (
-    f"up to {INPUT_FLOATS:,} floats and {INPUT_CHANNELS} channels of x, or up to {INPUT_FLOATS_PER_PLACE} "
-    "taps times channels of y"
+    f"up to {INPUT_FLOATS:,} floats and {INPUT_CHANNELS} channels of x; up to {INPUT_READ} taps times "
+    f"channels of y; up to {INPUT_THIN[0]} channels of x and {INPUT_THIN[1]} floats for each place"
 )
 LITTLE_OF_KERNEL = (
     f"in chunks of up to {batches.FLOATS:,} floats, on one device: up to {UNFOLDED_STEP_TAPS} taps per step "
@@ -270,7 +270,9 @@ def spread(p: Problem) -> bool:
 def little_in_input(p: Problem) -> bool:
     """The same for the gradient of x, from whose problem y and x are swapped."""
     few = p.c_out <= INPUT_CHANNELS and p.batch * unfolded_floats(p) <= INPUT_FLOATS
-    return small(p) and (few or p.taps * p.c_in <= INPUT_FLOATS_PER_PLACE)
+    thinnest, most = INPUT_THIN
+    thin = p.c_out <= thinnest and unfolded.floats_per_place(p.settings, p.c_in, p.c_out) <= most
+    return small(p) and (few or thin or p.taps * p.c_in <= INPUT_READ)
 
 
 def little_in_kernel(p: Problem) -> bool:
