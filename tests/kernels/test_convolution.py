@@ -524,6 +524,35 @@ def test_precision_is_that_of_where_it_is_traced():
     assert traced.lower(lowering_platforms=("cuda",)).as_text().count("HIGHEST") > 0
 
 
+@pytest.mark.parametrize(
+    ("s", "c_in", "c_out"),
+    [
+        (Settings((12, 12), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 8),
+        (Settings((12, 12), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1)), 3, 64),
+        (Settings((12, 12), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1)), 32, 8),
+        (Settings((12, 12), (3, 3), (3, 3), ((0, 0),) * 2, (2, 2)), 4, 4),
+        (Settings((4, 4), (4, 4), (1, 1), ((0, 0),) * 2, (1, 1)), 32, 16),
+        (Settings((12, 12), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 4), 8, 4),
+        (Settings((12, 12), (3, 3), (2, 2), ((1, 1),) * 2, (1, 1), 8), 8, 16),
+    ],
+)
+def test_a_batch_of_symbolic_size(s, c_in, c_out):
+    def gradients(x, kernel, y):
+        function = lambda x, kernel: convolution.forward(x, kernel, s, jnp.float32)  # noqa: E731
+        return jax.vjp(function, x, kernel)[1](y)
+
+    x, kernel = operands(s, c_in, c_out, 3)["forward"]
+    y = operands(s, c_in, c_out, 3)["kernel_gradient"][1]
+    (n,) = jax.export.symbolic_shape("n")
+    types = (
+        jax.ShapeDtypeStruct((n, *a.shape[1:]) if a is not kernel else a.shape, a.dtype)
+        for a in (x, kernel, y)
+    )
+    exported = jax.export.export(jax.jit(gradients))(*types)
+    for actual, expected in zip(exported.call(x, kernel, y), gradients(x, kernel, y), strict=True):
+        assert_close(actual, expected)
+
+
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_lowers_for_every_platform(platform):
     x, kernel = np.ones((2, 8, 8, 4), np.float32), np.ones((3, 3, 1, 4), np.float32)

@@ -38,6 +38,8 @@ def _by_output_fits(p: Problem) -> bool:
 
 
 def _by_output_pays(p: Problem) -> bool:
+    if not p.known:
+        return False
     # Few taps are unfolded, unless they are too many values.
     unfolded = on.one_window(p) or (p.taps <= on.UNFOLDED_FEW_TAPS and on.small(p))
     little_more = prod(p.settings.space) <= on.BY_OUTPUT_GROWTH * prod(p.settings.out)

@@ -48,7 +48,9 @@ def beyond(x: jax.Array, kernel: jax.Array, s: Settings) -> tuple[int, int] | No
 
 def _by_ynnpack(x: jax.Array, kernel: jax.Array, s: Settings) -> bool:
     c_in, c_out = kernel.shape[-2:]
-    if jax.__version_info__ >= _BELOW or s.rank != 2 or not isinstance(x.shape[0], int):
+    # The size of a batch, which is a number of channels in the kernel's gradient, may be symbolic.
+    known = all(isinstance(n, int) for n in (*x.shape, *kernel.shape))
+    if jax.__version_info__ >= _BELOW or s.rank != 2 or not known:
         return False
     fits = all(max(k, out) <= n for k, out, n in zip(s.window, s.out, s.space, strict=True))
     return fits and max(c_in, c_out) > _SMALL and prod(s.out) > 0 and s.precision is None
