@@ -20,7 +20,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
@@ -28,6 +27,7 @@ from jax.interpreters import ad
 from jaxnn.kernels.dtypes import widened
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem, of, primitive
+from jaxnn.kernels.padding import padded
 
 Axes = tuple[int, ...]
 
@@ -161,9 +161,7 @@ def _completed(x: jax.Array, length: int, axis: int) -> list[jax.Array]:
         lax.slice_in_dim(x, start, min(start + length, size), 1, axis) for start in range(0, size, length)
     ]
     missing = length - slices[-1].shape[axis]
-    if missing:
-        behind = [(0, missing if i == axis else 0, 0) for i in range(x.ndim)]
-        slices[-1] = lax.pad(slices[-1], np.zeros((), x.dtype), behind)
+    slices[-1] = padded(slices[-1], {axis: (0, missing)})
     return slices
 
 

@@ -7,9 +7,7 @@ compare single passes in JAX 0.10.2 with AVX-512 and in 0.12.0.1 with AVX2, over
 
 from math import prod
 
-import jax
-
-from jaxnn.kernels.convolution.cpu import batches, unfolded
+from jaxnn.kernels.convolution.cpu import batches, libraries, unfolded
 from jaxnn.kernels.convolution.problem import Problem, Settings
 
 #: Up to this many channels XLA's convolution is faster than a matrix product (1×1 windows).
@@ -57,7 +55,7 @@ UNFOLDED_STEP_TAPS, UNFOLDED_KERNEL_WORK = 6, 30_000
 SPARSE_PLACES, SPARSE_IMAGE, SPARSE_FLOATS = 3300, 350, 36_000
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
-UNFOLDED_PAIRS, UNFOLDED_BELOW, UNFOLDED_TAPS = (2048, 8192), (0, 11), 9
+UNFOLDED_PAIRS, UNFOLDED_TAPS = (2048, 8192), 9
 #: The fewest pairs at which unfolding is not slower than XLA's kernel gradient either.
 UNFOLDED_KERNEL_PAIRS = 4096
 #: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, in each chunk.
@@ -170,7 +168,9 @@ def groups_together(p: Problem) -> int:
 
 
 def by_tap_pays(p: Problem) -> bool:
-    """Whether there are so few places or outputs that the gradients of taps one by one are faster."""
+    """Whether a batch is spread over devices, or has so few places or outputs that single taps are faster."""
+    if p.devices > 1:
+        return True
     if not p.known or p.c_in == 1:
         return False
     few_places = places(p) <= BY_TAP_PLACES and p.c_out <= BY_TAP_RATIO * p.c_in
@@ -226,7 +226,7 @@ def many(p: Problem) -> bool:
 def _idle(p: Problem) -> bool:
     """Whether XLA's convolution of many channels leaves cores idle."""
     least, most = UNFOLDED_PAIRS
-    slow = jax.__version_info__ < UNFOLDED_BELOW and least <= p.c_in * p.c_out <= most
+    slow = libraries.IDLE and least <= p.c_in * p.c_out <= most
     short = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) or p.taps <= UNFOLDED_TAPS
     return slow and short and chunks_pay(p)
 
@@ -242,7 +242,7 @@ def brief(p: Problem) -> bool:
     floats = unfolded.floats_per_place(p.settings, p.c_in, p.c_out)
     if p.devices > 1 or floats > BRIEF_FLOATS or values > BRIEF_VALUES:
         return False
-    few_taps = p.taps <= BRIEF_TAPS[jax.__version_info__ >= UNFOLDED_BELOW]
+    few_taps = p.taps <= BRIEF_TAPS[not libraries.IDLE]
     return unfolded.are_tiles(p.settings) or (few_taps and values * p.taps * p.c_in >= BRIEF_WORK)
 
 

@@ -25,10 +25,6 @@ def _zeros(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
     return lax.full((*p.settings.window, p.c_in, p.c_out), 0, p.dtype)
 
 
-def _by_tap_pays(p: Problem) -> bool:
-    return p.devices > 1 or on.by_tap_pays(p)
-
-
 def _by_tap(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
     return by_tap.kernel_gradient(x, y, p.settings, p.devices)
 
@@ -136,7 +132,7 @@ KERNEL_GRADIENT = (
             "by_tap",
             _by_tap,
             on.has_groups,
-            _by_tap_pays,
+            on.by_tap_pays,
             needs="several groups",
             when="several devices; more than one input channel per group, and at most "
             f"{on.BY_TAP_RATIO} times as many output channels and {on.BY_TAP_PLACES} places of y, or "

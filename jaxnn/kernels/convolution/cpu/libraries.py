@@ -17,8 +17,8 @@ from jax import lax
 
 from jaxnn.kernels.convolution.problem import Settings
 
-#: The first version without these weaknesses.
-_BELOW = 0, 11
+#: Whether this version has these weaknesses.
+IDLE = jax.__version_info__ < (0, 11)
 #: YNNPACK takes no convolution whose channels are all as few.
 _SMALL = 16
 #: Eigen: the fewest channels that come in and go out, the fewest multiplications, the most values of a kernel
@@ -50,7 +50,7 @@ def _by_ynnpack(x: jax.Array, kernel: jax.Array, s: Settings) -> bool:
     c_in, c_out = kernel.shape[-2:]
     # The size of a batch, which is a number of channels in the kernel's gradient, may be symbolic.
     known = all(isinstance(n, int) for n in (*x.shape, *kernel.shape))
-    if jax.__version_info__ >= _BELOW or s.rank != 2 or not known:
+    if not IDLE or s.rank != 2 or not known:
         return False
     fits = all(max(k, out) <= n for k, out, n in zip(s.window, s.out, s.space, strict=True))
     return fits and max(c_in, c_out) > _SMALL and prod(s.out) > 0 and s.precision is None
