@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-TIMED = ("fit", "forms", "generation", "inference", "ops", "overhead", "scaling", "training")
+TIMED = ("fit", "forms", "generation", "inference", "ops", "overhead", "scaling", "speedrun", "training")
 #: By name the module.
 PROGRAMS = {
     "all": "everything",

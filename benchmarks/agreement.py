@@ -46,6 +46,8 @@ def check(results: Sequence[np.ndarray], answer: Answer, allowed: float) -> floa
         if result.shape != expected.shape:
             raise Wrong(f"shape {result.shape} instead of {expected.shape}")
         found = np.asarray(result, np.float64)
+        if not np.isfinite(expected).all():
+            raise Wrong("a value of the answer is not finite")
         if answer.rate:
             _count_dropped(found, answer.rate)
             found = np.where(found == 0, expected, found)

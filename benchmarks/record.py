@@ -24,13 +24,13 @@ class Row:
     """One contender in one case.
 
     Attributes:
-      program: ops, training, overhead, forms, fit or conformance.
+      program: ops, training, speedrun, generation, overhead, forms, fit or conformance.
       family: what the case belongs to: conv, pool, …; of a net or a measurement, its name.
       case: the case's own name, with its shape.
       contender: who was timed.
-      mode: forward or both (forward and backward), step, import, trace, compile, call, …; of conformance,
-        the pass.
-      place: top, scan (time is that of one step of it) or epoch.
+      mode: forward or both (forward and backward), step, run (all steps and the test), import, trace,
+        compile, call, …; of conformance, the pass.
+      place: top, scan (time is that of one step of it), epoch or loop (that of one step of many in a call).
       dtype: of inputs and weights.
       status: timed, or right (conformance); wrong (its outputs differ, so it was not timed); failed (an
         exception); crashed (its process died); too slow (it was stopped); unsupported.

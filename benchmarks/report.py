@@ -23,7 +23,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks import conformance, contenders, environment, fit, forms, page, record, tables
+from benchmarks import conformance, contenders, environment, fit, forms, page, record, speedrun, tables
 from benchmarks.race import LEVEL, OURS
 from benchmarks.record import Row, Run
 
@@ -168,6 +168,7 @@ SUMMARIES: dict[str, tuple[str, Callable[[Run], str]]] = {
     "ops": ("Operations", ops_tables),
     "training": ("Training", lambda run: rate_table(run, "examples")),
     "fit": ("Training as a whole", lambda run: fit.table(run.rows)),
+    "speedrun": ("CIFAR-10 speedrun", lambda run: speedrun.table(run.rows)),
     "generation": ("Generation", lambda run: rate_table(run, "ids")),
     "overhead": ("Overhead", overhead_table),
     "forms": ("Regret of the chosen forms", lambda run: forms.regret(run.rows)),
@@ -175,7 +176,7 @@ SUMMARIES: dict[str, tuple[str, Callable[[Run], str]]] = {
 }
 PROGRAMS = tuple(SUMMARIES)
 #: Of these, how often another is ahead is counted.
-RACES = ("ops", "training", "generation")
+RACES = ("ops", "training", "speedrun", "generation")
 #: What was chosen by more words than these is not named in a title.
 FEW_WORDS = 3
 

@@ -18,7 +18,9 @@ WORDS = {
     "id": "one id",
     "top": "",
     "scan": "in a scan, a step",
+    "run": "a whole run",
     "epoch": "an epoch as one scan",
+    "loop": "of many in one call",
 }
 
 

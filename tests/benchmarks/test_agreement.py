@@ -24,6 +24,11 @@ def test_what_differs_is_wrong_and_says_how(results, text):
         check(results, Answer([ONE]), 1e-4)
 
 
+def test_an_answer_that_is_not_finite_agrees_with_nothing():
+    with pytest.raises(Wrong, match="of the answer is not finite"):
+        check([ONE], Answer([ONE * np.nan]), 1e-4)
+
+
 def test_dropped_values_are_counted_and_the_rest_compared():
     rng = np.random.default_rng(0)
     whole = rng.standard_normal(10_000) + 5
