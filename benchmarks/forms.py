@@ -230,7 +230,10 @@ def table() -> str:
             continue
         taken = {platform: taken_when(forms) for platform, forms in kernel.forms.items()}
         for form in kernel.forms["cpu"]:
-            words = taken["cpu"][form.name], taken[DEFAULT].get(form.name, "–")
+            elsewhere = taken[DEFAULT].get(form.name, "–")
+            on_cuda = taken.get("cuda", {}).get(form.name, elsewhere)
+            elsewhere += "" if on_cuda == elsewhere else f"; on NVIDIA GPUs {on_cuda}"
+            words = taken["cpu"][form.name], elsewhere
             lines.append(
                 f"| {name.replace('_', ' ')} | `{form.name}` | {form.needs or '–'} | {' | '.join(words)} |"
             )

@@ -346,7 +346,7 @@ def test_another_platform_may_take_the_forms_for_cpus():
         jax.clear_caches()
     with pytest.raises(ValueError, match="use: platform must be one that JAX knows here"):
         nn.kernels.use("abacus", forms="cpu")
-    with pytest.raises(ValueError, match="use: forms must be one of 'cpu', 'default', got 'METAL'"):
+    with pytest.raises(ValueError, match="use: forms must be one of 'cpu', 'cuda', 'default', got 'METAL'"):
         nn.kernels.use("tpu", forms="METAL")
 
 

@@ -7,7 +7,7 @@ import jax
 
 from jaxnn.kernels.choice import Form, choose
 from jaxnn.kernels.convolution.cpu.conditions import has_groups
-from jaxnn.kernels.convolution.cpu.independent import independent
+from jaxnn.kernels.convolution.independent import independent
 from jaxnn.kernels.convolution.problem import Problem, Settings
 from jaxnn.kernels.dtypes import cast
 

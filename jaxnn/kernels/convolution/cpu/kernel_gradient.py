@@ -12,7 +12,7 @@ from jaxnn.kernels.convolution import lax as lax_forms
 from jaxnn.kernels.convolution.cpu import batches, blocked, canonical, depthwise, grouped, pointwise, unfolded
 from jaxnn.kernels.convolution.cpu import conditions as on
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain
-from jaxnn.kernels.convolution.cpu.independent import repaired
+from jaxnn.kernels.convolution.independent import repaired
 from jaxnn.kernels.convolution.problem import Problem, Settings
 from jaxnn.kernels.dtypes import cast
 
