@@ -14,6 +14,9 @@ from tests import quick
 
 KNOWN_ANSWERS = Path(__file__).parent / "known_answers"
 
+#: For tests of what XLA makes of a program for CPUs, or of results that are the same to the bit there alone.
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="for CPUs")
+
 
 def allowed_error(dtype: Any, *, terms: int = 256, roundings: int = 4) -> float:
     """How far two right results of magnitude 1 may lie apart.

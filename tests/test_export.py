@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, on_cpu, rng_array
 
 KEY = jax.random.key(0)
 
@@ -32,6 +32,7 @@ def test_a_program_gives_what_the_net_gives_for_any_batch(cnn):
         assert_close(jax.jit(run)(x), net.apply(params, x))
 
 
+@on_cpu
 def test_lengths_may_have_names_and_inputs_may_be_several():
     net = nn.models.lstm_tagger(11, 3, features=4, hidden=5)
     spec = (jax.ShapeDtypeStruct(("n", "t"), jnp.int32), jax.ShapeDtypeStruct(("n",), jnp.int32))

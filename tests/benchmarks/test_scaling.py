@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import scaling
-from tests.support import deep
+from tests.support import deep, on_cpu
 
 
 def test_the_program_writes_its_table(tmp_path, capsys):
@@ -18,6 +18,7 @@ def test_the_program_writes_its_table(tmp_path, capsys):
     assert (counts, batches) == (["1", "8"] * 2, ["64", "64", "16", "128"])
 
 
+@on_cpu
 @pytest.mark.parametrize("rule", [deep("replicated"), "fully sharded"])
 def test_eight_devices_share_the_work(rule):
     """Of the products each does an eighth; what it sends does not depend on the batch."""

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import cases, forms, shapes, sweep, timing
 from benchmarks.record import Row
 from benchmarks.specs import Conv, Norm, Pool, Recurrent, Resize
+from tests.support import on_cpu
 
 TOML = """
 dtypes = ["float32", "bfloat16"]
@@ -187,6 +188,7 @@ def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(mo
     assert all(row.ratio is None for row in rows)
 
 
+@on_cpu
 def test_a_sum_is_timed_within_its_layer():
     case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
     rows = [row for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows]
@@ -196,6 +198,7 @@ def test_a_sum_is_timed_within_its_layer():
     assert all(row.status == "timed" for row in rows)
 
 
+@on_cpu
 def test_a_form_is_taken_within_a_layer_by_all_sums_like_this_one():
     case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
     sums = [op for op in forms.passes(case) if op.primitive.name == forms.SUM]

@@ -20,7 +20,7 @@ from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
 from jaxnn.ops.conv import conv
 from tests.collectives import check_only_sums
-from tests.support import assert_close, deep, rng_array
+from tests.support import assert_close, deep, on_cpu, rng_array
 
 PASSES = ("forward", "input_gradient", "kernel_gradient")
 
@@ -376,6 +376,7 @@ def test_a_prime_number_of_small_images_is_not_cut():
     assert "stablehlo.while" not in jax.jit(kernel_gradient_of_tiles).lower(x, kernel).as_text()
 
 
+@on_cpu
 def test_the_gradient_of_several_outputs_per_channel_is_made_of_shifted_products():
     s = Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 4)
     pairs = operands(s, 4, 8)

@@ -18,7 +18,7 @@ from jaxnn.kernels.lowering.places import split
 from tests.kernels.test_convolution import CHOSEN, operands
 from tests.kernels.test_forms import EVERY_FORM, named, value_and_gradients
 from tests.kernels.test_forms import operands as arrays_of
-from tests.support import deep, plain_jit, rng_array
+from tests.support import deep, on_cpu, plain_jit, rng_array
 
 #: Lines that say nothing of an operation; values that a loop reads from outside need not be carried.
 STRUCTURE = re.compile(r"^\s*(module|func|return|\}|stablehlo\.return|cond|do|%\S* = stablehlo\.while|$)")
@@ -49,6 +49,7 @@ def check_forms(function, args, monkeypatch):
     check(written, lowered(function, args), args)
 
 
+@on_cpu
 @pytest.mark.parametrize(("which", "form"), [(which, form) for which in CHOSEN for form in CHOSEN[which]])
 def test_convolutions(which, form, monkeypatch):
     s, c_in, c_out, n = CHOSEN[which][form]

@@ -22,7 +22,7 @@ from jaxnn.ops.softmax import softmax
 from jaxnn.ops.unpool import max_pool_with_indices
 from tests.derivatives import check_derivatives
 from tests.ops.case import Shape
-from tests.support import assert_close, deep, plain_jit, rng_array
+from tests.support import assert_close, deep, on_cpu, plain_jit, rng_array
 
 IMAGE = ((2, 5, 6, 2),)
 OVERLAPPING = {"window": 3, "strides": 2, "padding": 1, "ceil_mode": True}
@@ -176,6 +176,7 @@ def compositions(op, x, *rest):
     }
 
 
+@on_cpu
 @pytest.mark.parametrize(
     "entry",
     [e if e.name == "max-pool" else deep(e) for e in ENTRIES if e.name in COMPOSED],

@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxnn.kernels.explain import explain
 from jaxnn.kernels.reduction import FEWEST_FOR_LIBRARY, broadcast, extreme, sum_over
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, on_cpu, rng_array
 
 SLICED = [
     ((5, 64, 30, 9), (0, 1, 2)),
@@ -34,6 +34,7 @@ def test_sums_and_copies(shape, axes):
     np.testing.assert_array_equal(copies, np.broadcast_to(exact.astype(np.float32), shape))
 
 
+@on_cpu
 @pytest.mark.parametrize(("shape", "axes"), SLICED)
 def test_a_sum_by_slices_writes_no_array_of_its_size(shape, axes):
     """The summands are computed where they are added up."""
@@ -60,6 +61,7 @@ def test_sums_along_rows_are_cut_from_more_values_on(shape, axes, form):
     assert choice.form == form
 
 
+@on_cpu
 def test_few_sums_are_fused_with_what_reads_them():
     """One loop for the slices, one for the rest: no third."""
     x = jnp.ones((4, 8, 8, 16))
@@ -67,6 +69,7 @@ def test_few_sums_are_fused_with_what_reads_them():
     assert text[text.index("ENTRY") :].count(" fusion(") == 2
 
 
+@on_cpu
 @pytest.mark.parametrize(("shape", "axes"), COLUMNS)
 def test_few_values_are_reduced_in_one_kernel(shape, axes):
     """Together with what is done with the result."""

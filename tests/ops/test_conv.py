@@ -10,7 +10,7 @@ from jax import lax
 from jaxnn.ops.conv import conv
 from tests.ops.conv_settings import Drawn, drawn
 from tests.reference import conv as reference
-from tests.support import assert_close, known_answers, rng_array
+from tests.support import assert_close, known_answers, on_cpu, rng_array
 
 
 def arrays(case: Drawn, dtype=np.float64):
@@ -158,6 +158,7 @@ def test_half_precision_is_summed_in_float32(dtype):
     assert [(g.dtype, float(g.ravel()[0])) for g in gradients] == [(dtype, 4096)] * 2
 
 
+@on_cpu
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_rounded_once(dtype):
     x, kernel, bias = (jnp.asarray(a, dtype) for a in arrays(PINNED["stride-over-the-window"], np.float32))

@@ -6,7 +6,7 @@ import pytest
 from jax import lax
 
 from jaxnn.ops.conv_general import conv_general_dilated
-from tests.support import assert_close, rng_array
+from tests.support import assert_close, on_cpu, rng_array
 
 
 def test_has_the_signature_of_lax():
@@ -89,6 +89,7 @@ def test_passes_the_element_type_on(wanted):
     assert y.ravel().tolist() == [2, 2]
 
 
+@on_cpu
 def test_integers_and_complex_numbers_are_those_of_lax():
     for dtype in (jnp.int32, jnp.complex64):
         lhs, rhs = jnp.arange(5).astype(dtype).reshape(1, 1, 5), jnp.ones((1, 1, 2), dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 import jaxnn as nn
-from tests.support import assert_close
+from tests.support import assert_close, on_cpu
 
 X = np.full((8, 3), 0.5, np.float32)
 NET = nn.mixed_precision(nn.dense(1), compute=jnp.float16)
@@ -30,6 +30,7 @@ def run(optimizer, factor, n, net=NET, loss=None):
     return weights, scales, scores
 
 
+@on_cpu
 def test_small_gradients_survive():
     """Of 1e-7 and less by one example: 0 in float16, unless scaled."""
     tiny = 1e-7
@@ -41,6 +42,7 @@ def test_small_gradients_survive():
     assert np.abs(plain[1]["kernel"] - exact[1]["kernel"]).max() > 0.05
 
 
+@on_cpu
 def test_a_step_that_overflows_is_left_out_and_the_scale_halved():
     optimizer = nn.training.scaled_loss(optax.rmsprop(0.1), initial=2.0**20, period=2)
     weights, scales, scores = run(optimizer, 1.0, 12)
