@@ -14,6 +14,7 @@ In bfloat16 the weights are float32 and the net computes in bfloat16, for all co
 ``benchmarks/cifar/recipe.py``.
 """
 
+import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     entrants = [Entrant(name) for name in _names(given.contenders)]
     if not entrants:
         parser.error(f"--contenders: one of {', '.join(CONTENDERS)} must be there")
+    if made.epochs == inf:
+        parser.error("--epochs: must be finite, got inf")
     try:
         data = folder.read(given.data) if given.data else noise(examples, tests)
     except ValueError as error:
@@ -209,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     if made.batch > len(data.x):
         parser.error(f"--batch: must be from 1 to the {len(data.x):,} examples, got {made.batch:,}")
     environment.select(given.platform)
-    conditions = environment.describe(**{**vars(given), "data": "a folder" if given.data else None})
+    conditions = described(given)
     print(environment.heading(conditions))
     recipes = [replace(made, dtype=dtype) for dtype in given.dtype]
     limit: dict[str, dict[str, float]] = {}
@@ -224,6 +228,14 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     run = tables.shown_and_saved("speedrun", conditions, limit, groups, given.out)
     print(f"\n{table(run.rows)}")
     return run
+
+
+def described(given: argparse.Namespace) -> dict[str, Any]:
+    """The conditions; the folder of the data says nothing about the figures, and may be private."""
+    found = environment.describe(**{**vars(given), "data": "FOLDER" if given.data else None})
+    if given.data:
+        found["command"] = found["command"].replace(str(given.data), "FOLDER")
+    return found
 
 
 def _names(wanted: Sequence[str] | None) -> list[str]:

@@ -18,11 +18,15 @@ from benchmarks.cifar import recipe as numbers
 from benchmarks.cifar.recipe import CLASSES, SIDE, Images, Recipe
 
 
-def net(recipe: Recipe) -> nn.Layer:
-    """Whitening, three blocks, and the head."""
+def net(recipe: Recipe, *, shifts: bool = True) -> nn.Layer:
+    """Whitening, three blocks, and the head; with ``shifts`` the biases of the whitened patches are trained.
+
+    Otherwise nothing before the first block has a gradient, and its largest one need not be computed.
+    """
     whiten = nn.frozen(nn.conv(2 * 3 * numbers.PATCH**2, numbers.PATCH, bias=False))
+    given = (lambda bias: bias) if shifts else jax.lax.stop_gradient
     shift = nn.stateless(
-        "shift", lambda key, x: {"bias": jnp.zeros(x.shape[-1], x.dtype)}, lambda w, x: x + w["bias"]
+        "shift", lambda key, x: {"bias": jnp.zeros(x.shape[-1], x.dtype)}, lambda w, x: x + given(w["bias"])
     )
     layers = nn.serial(
         nn.named("whiten", whiten), nn.named("shift", shift), gelu,
@@ -84,7 +88,7 @@ def optimizer(recipe: Recipe, examples: int) -> optax.GradientTransformation:
     def sgd(kind: str) -> optax.GradientTransformation:
         def rate(step: Any) -> jax.Array:
             now = recipe.peak(kind) * jnp.interp(step, places, heights)
-            return jnp.where(step < recipe.until(kind, examples), now, 0.0)
+            return jnp.where(step < recipe.fixed_from(examples), now, 0.0) if kind == "shift" else now
 
         return optax.chain(
             optax.add_decayed_weights(recipe.pull(kind)),
@@ -149,20 +153,30 @@ def drawn(recipe: Recipe, key: Any, examples: int, steps: int) -> Moves:
 
 
 def trained(
-    recipe: Recipe, steps: int, state: nn.TrainState, key: Any, images: Any, labels: Any
+    recipe: Recipe, steps: int, state: nn.TrainState, key: Any, images: Any, labels: Any, *, first: int = 0
 ) -> tuple[nn.TrainState, nn.Params, jax.Array]:
-    """The state after so many steps, the slow params of Lookahead, and the losses."""
-    examples = len(images)
-    step = nn.make_step(net(recipe), optimizer(recipe, examples), partial(loss, recipe))
+    """The state after so many steps, the slow params of Lookahead, and the losses.
 
-    def one(carry: Any, moves: Moves) -> Any:
+    ``first`` is the number of the first step, where it isn't that of a run: by it the biases of the whitened
+    patches are trained or fixed, in a scan of its own.
+    """
+    examples, chosen = len(images), optimizer(recipe, len(images))
+
+    def one(step: Any, carry: Any, moves: Moves) -> Any:
         state, slow = carry
         state, scores = step(state, normalised(moved(images, moves)), labels[moves.index])
         fast, slow = lookahead(recipe.steps(examples), state.step, state.params, slow)
         return (state._replace(params=fast), slow), scores["loss"]
 
-    (state, slow), losses = jax.lax.scan(one, (state, state.params), drawn(recipe, key, examples, steps))
-    return state, slow, losses
+    carry, losses, moves = (state, state.params), [], drawn(recipe, key, examples, steps)
+    fixed = min(max(recipe.fixed_from(examples) - first, 0), steps)
+    for begin, end, shifts in ((0, fixed, True), (fixed, steps, False)):
+        if begin < end:
+            step = nn.make_step(net(recipe, shifts=shifts), chosen, partial(loss, recipe))
+            part = jax.tree.map(lambda a, begin=begin, end=end: a[begin:end], moves)
+            carry, found = jax.lax.scan(partial(one, step), carry, part)
+            losses.append(found)
+    return *carry, jnp.concatenate(losses)
 
 
 def lookahead(steps: int, step: Any, fast: nn.Params, slow: nn.Params) -> tuple[nn.Params, nn.Params]:
@@ -215,17 +229,15 @@ def first_losses(
 
 
 def loop(recipe: Recipe, data: Images, steps: int) -> Callable[[], Any]:
-    """So many steps per call, of a run that goes on."""
+    """So many steps per call, of a run that goes on from where the biases of whitened patches are fixed."""
     images, labels = jax.device_put((data.x, data.y))
-    chosen = optimizer(recipe, len(images))
-    start = nn.init_state(
-        net(recipe), chosen, jax.random.key(0),
-        params=jax.jit(partial(init, recipe))(jax.random.key(1), images),
-    )  # fmt: skip
+    params = jax.jit(partial(init, recipe))(jax.random.key(1), images)
+    first = recipe.fixed_from(len(images))
+    state = nn.init_state(net(recipe), optimizer(recipe, len(images)), jax.random.key(0), params=params)
+    state = state._replace(step=jnp.array(first, jnp.int32))
     key = jax.random.key(2)
-    run = jax.jit(partial(trained, recipe, steps), donate_argnums=0)
-    compiled = run.lower(start, key, images, labels).compile()
-    state = start
+    run = jax.jit(partial(trained, recipe, steps, first=first), donate_argnums=0)
+    compiled = run.lower(state, key, images, labels).compile()
 
     def call() -> Any:
         nonlocal state, key

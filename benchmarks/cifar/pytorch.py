@@ -97,15 +97,15 @@ class Training:
         self.floats = [t for t in self.model.state_dict().values() if t.is_floating_point()]
         self.begin()
 
-    def begin(self) -> None:
-        """Before the first step of a run."""
-        self.step = 0
+    def begin(self, step: int = 0) -> None:
+        """Before the first step of a run, or as if at another step."""
+        self.step = step
         self.slow = [t.clone() for t in self.floats]
         kinds = {Shift: "shift", nn.BatchNorm2d: "bias"}
         groups: dict[str, list[Any]] = {"kernel": [], "bias": [], "shift": []}
         for module in self.model:
-            trained = [p for p in module.parameters() if p.requires_grad]
-            groups[kinds.get(type(module), "kernel")] += trained
+            kind = kinds.get(type(module), "kernel")
+            groups[kind] += [p for p in module.parameters() if p.requires_grad or kind == "shift"]
         self.optimizer = torch.optim.SGD(
             [
                 {"params": members, "kind": kind, "weight_decay": self.recipe.pull(kind)}
@@ -118,8 +118,10 @@ class Training:
         """A step; gives the loss before it."""
         height = float(np.interp(self.step, *self.recipe.triangle(self.examples)))
         for group in self.optimizer.param_groups:
-            fixed = self.step >= self.recipe.until(group["kind"], self.examples)
-            group["lr"] = 0.0 if fixed else height * self.recipe.peak(group["kind"])
+            group["lr"] = height * self.recipe.peak(group["kind"])
+            if group["kind"] == "shift":
+                fixed = self.step >= self.recipe.fixed_from(self.examples)
+                group["params"][0].requires_grad_(not fixed)
         with self.precision():
             logits = self.run(x)
             loss = functional.cross_entropy(logits, y, label_smoothing=self.recipe.smoothing)
@@ -236,11 +238,11 @@ def first_losses(
 
 
 def loop(recipe: Recipe, data: Images, steps: int, *, compiled: bool = False) -> Callable[[], Any]:
-    """So many steps per call, of a run that goes on."""
+    """So many steps per call, of a run that goes on from where the biases of whitened patches are fixed."""
     training = _tuned(recipe, data, compiled)
     images, labels = _placed(recipe, data.x, data.y, training.at)
     initialised(training.model, images)
-    training.begin()
+    training.begin(recipe.fixed_from(len(images)))
 
     def call() -> Any:
         losses = [training.make_step(x, y) for x, y in batches(recipe, images, labels, steps)]

@@ -8,7 +8,7 @@ straight lines. Images are shifted by up to two pixels, and each is mirrored in 
 """
 
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -95,9 +95,9 @@ class Recipe:
         """The weights times this are added to the gradient, so that all kinds decay at the same rate."""
         return self.decay * self.share / self.peak(kind)
 
-    def until(self, kind: str, examples: int) -> float:
-        """The step from which on weights of a kind are fixed."""
-        return self.shift_epochs * self.steps_of_epoch(examples) if kind == "shift" else inf
+    def fixed_from(self, examples: int) -> int:
+        """The step from which on the biases of the whitened patches are fixed."""
+        return ceil(self.shift_epochs * self.steps_of_epoch(examples))
 
     def steps_of_epoch(self, examples: int) -> int:
         return examples // self.batch

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
@@ -15,6 +16,7 @@ import jaxnn as nn
 from benchmarks import report, schema, speedrun
 from benchmarks.cifar import folder, ours, recipe
 from benchmarks.cifar.recipe import CLASSES, SIDE, Images, Recipe
+from tests.support import deep
 
 TINY = ["--shapes", "tiny", "--steps", "3", "--repeats", "2", "--seconds", "0.05"]
 torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch")
@@ -72,7 +74,7 @@ def discs() -> Images:
     return Images(*colours(512, 0), *colours(200, 1))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", deep("bfloat16")])
 def test_a_whole_run_learns(discs, dtype):
     """Chance finds a tenth."""
     run = ours.whole(replace(LEARNS, dtype=dtype), discs)
@@ -90,6 +92,7 @@ def test_whole_runs_of_a_folder(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(folder, "ROWS", 40)
     written(tmp_path / "cifar-10-batches-bin")
     few = ["--shapes", "tiny", "--data", str(tmp_path), "--runs", "2", "--contenders", "jaxnn"]
+    monkeypatch.setattr(sys, "argv", ["speedrun", *few])
     run = speedrun.main([*few, "--out", str(tmp_path / "out")])
     (row,) = run.rows
     assert (row.status, row.mode, row.n, row.examples) == ("timed", "run", 2, 200)
@@ -150,6 +153,42 @@ def test_lookahead_moves_the_slow_params_every_fifth_step_and_less_and_less():
     early, late = (ours.lookahead(20, jnp.array(step), fast, slow) for step in (5, 20))
     np.testing.assert_allclose(early, np.full((2, 2), 1 - 0.95**5 / 64), rtol=1e-6)
     np.testing.assert_allclose(late, np.full((2, 2), 1 - 0.95**5), rtol=1e-6)
+
+
+def start(made: Recipe, data: Images) -> nn.TrainState:
+    params = ours.init(made, jax.random.key(0), jnp.asarray(data.x))
+    return nn.init_state(ours.net(made), ours.optimizer(made, len(data.x)), jax.random.key(1), params=params)
+
+
+def test_the_biases_of_whitened_patches_are_trained_at_first(discs):
+    made = Recipe(batch=128, widths=(4, 4, 4), shift_epochs=0.5)
+    x, y, begin = jnp.asarray(discs.x), jnp.asarray(discs.y), start(made, discs)
+
+    def shift(steps: int) -> np.ndarray:
+        state, _, losses = ours.trained(made, steps, begin, jax.random.key(2), x, y)
+        assert losses.shape == (steps,)
+        assert int(state.step) == steps
+        return state.params.weights["shift"]["bias"]
+
+    assert (shift(1) != 0).any()
+    assert (shift(2) != shift(1)).any()
+    np.testing.assert_array_equal(shift(3), shift(2))
+
+
+def test_on_a_gpu_a_step_has_no_branch_and_scatters_nothing():
+    made = Recipe(batch=16, widths=(4, 8, 8))
+    data = speedrun.noise(64, 1)
+    arrays = jax.eval_shape(
+        lambda: (start(made, data), jax.random.key(0), jnp.zeros((64, SIDE, SIDE, 3), np.uint8))
+    )
+    traced = jax.jit(lambda *args: ours.trained(made, 20, *args)).trace(
+        *arrays, jax.ShapeDtypeStruct((64,), np.int32)
+    )
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.convolution" in text
+    assert "stablehlo.while" in text
+    for name in ("case", "if", "select_and_scatter", "scatter", "custom_call"):
+        assert f"stablehlo.{name}" not in text
 
 
 def test_the_rate_is_a_triangle_and_the_decay_is_independent_of_it():
@@ -294,6 +333,7 @@ def test_a_class_that_there_is_not_is_refused(small, tmp_path):
     ("flags", "sentence"),
     [
         (["--data", "nowhere"], "--data: nowhere: must hold CIFAR-10"),
+        (["--epochs", "inf"], "--epochs: must be finite, got inf"),
         (["--batch", "100"], "--batch: must be from 1 to the 64 examples, got 100"),
         (["--contenders", "flax"], "--contenders: one of jaxnn, torch channels_last, torch compile"),
     ],
