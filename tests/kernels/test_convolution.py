@@ -160,6 +160,19 @@ def test_windows_are_unfolded_where_that_writes_little(kind):
         assert choose(forms, problem._replace(**other)).name != "unfolded", other
 
 
+def test_padded_strided_windows_of_many_taps_are_unfolded_if_they_are_few_floats():
+    s = Settings((16, 16), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1))
+    problem = problem_of("kernel_gradient", *operands(s, 64, 128, 1)["kernel_gradient"], s)
+
+    def chosen(**other):
+        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
+
+    assert chosen() == chosen(batch=2, c_in=32) == "unfolded"
+    assert chosen(batch=2) == "canonical"
+    for window, padding in (((3, 3), (1, 1)), ((4, 4), (0, 0))):
+        assert chosen(batch=2, settings=s._replace(window=window, padding=(padding,) * 2)) == "unfolded"
+
+
 def test_what_unfolding_writes_is_the_least_of_two_ways():
     s = Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
     assert unfolded.is_by_rows(s, 16, 16)
