@@ -1,9 +1,11 @@
 """The shapes that operations are timed at: those of nets that people train, at batches two cores can carry.
 
 ``small`` ones take milliseconds and stand for MNIST-size work; ``tiny`` ones only show that all runs.
+``large`` ones are the real ones at batches that keep an accelerator busy. Those hold the same random examples
+several times, so that the answer in float64, which the CPU finds, can be that of the real one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -27,7 +29,13 @@ from benchmarks.specs import (
     Resize,
 )  # fmt: skip
 
-SIZES = ("tiny", "small", "real")
+SIZES = ("tiny", "small", "real", "large")
+#: How many times the real batch a large one is, unless that has so many examples already;
+MORE, ENOUGH = 8, 512
+#: of attention over so many steps, whose scores would not fit otherwise.
+LONG, MORE_OF_LONG = 4096, 2
+#: Of a scan, whose inputs are stacked in memory.
+STEPS, STEPS_OF_LARGE = 4, 2
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Case:
       name: what it is and where it comes from.
       spec, shape: the layer and its input.
       size: of ``SIZES``.
+      repeats: how many times the batch holds the same examples, one batch after the other.
     """
 
     family: str
@@ -46,20 +55,33 @@ class Case:
     spec: specs.Spec
     shape: specs.Shape
     size: str = "real"
+    repeats: int = 1
 
     @property
     def title(self) -> str:
         return f"{self.name}, {'×'.join(map(str, self.shape))}"
 
+    @property
+    def steps(self) -> int:
+        """Of a scan."""
+        return STEPS_OF_LARGE if self.size == "large" else STEPS
+
     def draw(self) -> tuple[np.ndarray, object, np.ndarray]:
         """Input, weights and cotangent: random, the same each time."""
         rng = np.random.default_rng(crc32(self.title.encode()))
+        shape = self.shape[0] // self.repeats, *self.shape[1:]
         if isinstance(self.spec, Embedding):
-            x = rng.integers(0, self.spec.vocabulary, self.shape).astype(np.int32)
+            x = rng.integers(0, self.spec.vocabulary, shape).astype(np.int32)
         else:
-            x = rng.standard_normal(self.shape).astype(np.float32)
-        weights = specs.draw_weights(self.spec, self.shape, rng)
-        return x, weights, rng.standard_normal(self.spec.out(self.shape)).astype(np.float32)
+            x = rng.standard_normal(shape).astype(np.float32)
+        weights = specs.draw_weights(self.spec, shape, rng)
+        cotangent = rng.standard_normal(self.spec.out(shape)).astype(np.float32)
+        return repeated(x, self.repeats), weights, repeated(cotangent, self.repeats)
+
+
+def repeated(array: np.ndarray, times: int, axis: int = 0) -> np.ndarray:
+    """The same batch several times, one after the other."""
+    return np.concatenate([array] * times, axis) if times > 1 else array
 
 
 IMAGES = (32, 32, 32, 64)
@@ -138,6 +160,26 @@ CASES = [
     Case("dropout", "dropout 0.5", Dropout(0.5), (100, 240), "small"),
 ]  # fmt: skip
 
+
+def larger(shape: specs.Shape, *, long: bool = False) -> specs.Shape:
+    """A real input at the size ``large``.
+
+    >>> larger((32, 14, 14, 256)), larger((512, 1000)), larger((1, 4096, 768), long=True)
+    ((256, 14, 14, 256), (512, 1000), (2, 4096, 768))
+    """
+    many = 1 if shape[0] >= ENOUGH else MORE_OF_LONG if long else MORE
+    return (many * shape[0], *shape[1:])
+
+
+def large(case: Case) -> Case:
+    """A real case at the size ``large``. Integers are drawn anew: it counts how often each stands there."""
+    shape = larger(case.shape, long=isinstance(case.spec, Attention) and case.shape[1] >= LONG)
+    repeats = 1 if isinstance(case.spec, Embedding) else shape[0] // case.shape[0]
+    return replace(case, shape=shape, size="large", repeats=repeats)
+
+
+LARGE = [large(case) for case in CASES if case.size == "real"]
+
 TINY = [
     Case("dense", "dense", Dense(3), (2, 5), "tiny"),
     Case("conv", "convolution", Conv(3, 2, 1, features=4, groups=2), (2, 6, 6, 4), "tiny"),
@@ -167,7 +209,8 @@ TINY = [
 
 def select(size: str, only: list[str]) -> list[Case]:
     """Cases of a size (``all``: small and real) whose family or name holds one of the words; or all."""
-    chosen = TINY if size == "tiny" else [case for case in CASES if size in ("all", case.size)]
+    others = {"tiny": TINY, "large": LARGE}
+    chosen = others.get(size) or [case for case in CASES if size in ("all", case.size)]
     words = [word.lower() for word in only]
     return [
         case

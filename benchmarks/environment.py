@@ -33,6 +33,7 @@ def describe(**options: Any) -> dict[str, Any]:
         "versions": {name: found for name in PACKAGES if (found := installed(name))},
         "revision": revision(),
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "calls": "queued" if accelerator() else "waited for",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         # Where the file was written says nothing about its numbers, and may name a private folder.
@@ -82,6 +83,11 @@ def with_cpu(platforms: str | None) -> str | None:
     if not platforms:
         return None
     return ",".join(dict.fromkeys([*(PLATFORMS.get(name, name) for name in platforms.split(",")), "cpu"]))
+
+
+def accelerator() -> bool:
+    """Whether JAX computes on something else than the CPU."""
+    return jax.default_backend() != "cpu"
 
 
 def devices() -> list[dict[str, Any]]:

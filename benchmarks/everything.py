@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contenders, energy, environment, journal, limits, options, plan, record, tables
+from benchmarks import cases, contenders, energy, environment, journal, limits, options, plan, record, tables
 from benchmarks.journal import Journal, Measure, blank
 from benchmarks.plan import Effort, Unit
 from benchmarks.race import OURS
@@ -126,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--platform", help="a PJRT platform: cpu, cuda, rocm, tpu, METAL, … (default: JAX's choice)"
     )
-    made.add_argument("--shapes", choices=("all", "tiny", "small", "real"), default="all")
+    made.add_argument("--shapes", choices=("all", *cases.SIZES), default="all")
     made.add_argument("--isolate", action="store_true", help="each contender in a process of its own")
     made.add_argument(
         "--timeout", type=options.duration, default=120.0,

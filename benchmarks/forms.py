@@ -9,16 +9,19 @@ An operation is a pass of a layer: a convolution, the gradient of its input or o
 a matrix, a sum, the extreme of each window. Every form that fits gets the same random operands, is compared
 with the plain form, and only then timed. A sum is timed within its layer, forward and with the gradients: its
 forms differ in what XLA fuses with them. The ratio is its time over that of the chosen form: below 1 another
-is better. **Regret** is how much longer the chosen form takes than the best: in the mean and at worst, of
-each operation and of all. The least of several noisy times is too small, so the best form is found by one
-half of the rounds and timed by the other.
+is better. On an accelerator a form that takes more than 20 times as long is called once. **Regret** is how
+much longer the chosen form takes than the best: in the mean and at worst, of each operation and of all. The
+least of several noisy times is too small, so the best form is found by one half of the rounds and timed by
+the other.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
+from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
@@ -26,10 +29,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import agreement, cases, environment, options, record, shapes, specs, tables, timing
+from benchmarks import abreast, agreement, cases, environment, options, record, shapes, specs, tables, timing
 from benchmarks.cases import Case
 from benchmarks.contenders import ours
 from benchmarks.contenders.jax_programs import rounded
+from benchmarks.race import first_line
 from benchmarks.record import Row
 from jaxnn.kernels.choice import Form, always
 from jaxnn.kernels.explain import operations
@@ -37,8 +41,15 @@ from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS, Kernel
 
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
+#: A form that takes more times as long as the chosen one is not timed further on an accelerator. There a form
+#: made for CPUs can take a thousand times as long.
+TIMES = 20
+#: Forms are lowered one at a time, since a form is put in place of another for all threads.
+LOWERING = Lock()
 #: What is timed within its layer.
 SUM = "jaxnn_sum"
+
+Call = Callable[[], Any]
 
 
 def measure(
@@ -110,7 +121,9 @@ def raced(
     rng = np.random.default_rng(0)
     # Not around 0: a sum near it would have a large error for its size in any form.
     operands = [jnp.asarray(rng.normal(0.5, 1.0, t.shape), t.dtype) for t in types]
-    calls, rows, expected = {}, [], None
+    calls: dict[str, Call] = {}
+    rows: list[Row] = []
+    expected = None
     template = Row(
         "forms",
         operation.primitive.name.removeprefix("jaxnn_"),
@@ -120,24 +133,33 @@ def raced(
         "top",
         dtype,
     )
-    for form in reversed(forms):  # the plain form is the last, and the others are compared with it
+
+    def make(form: Form) -> Call | None:
         if within:
-            call = compiled_within(case, operation, form.name, within, dtype)
-        else:
-            call = compiled(form, problem, operands)
-        if call is None:
+            return compiled_within(case, operation, form.name, within, dtype)
+        return compiled(form, problem, operands)
+
+    # The plain form is the last, and the others are compared with it.
+    found = abreast.results([partial(called, make, form) for form in reversed(forms)])
+    for form, (call, got, reason) in zip(reversed(forms), found, strict=True):
+        row = replace(template, contender=form.name, note="chosen" if form is taken else "")
+        if reason:
+            rows.append(replace(row, status="failed", note=reason))
+            continue
+        if call is None or got is None:
             return []
-        results = [a for a in jax.tree.leaves(call()) if jnp.issubdtype(a.dtype, jnp.floating)]
-        got = np.concatenate([np.ravel(np.asarray(result, np.float64)) for result in results])
         expected = got if expected is None else expected
         error = float(np.abs(got - expected).max(initial=0) / max(np.abs(expected).max(initial=0), 1e-30))
-        row = replace(template, contender=form.name, error=error, note="chosen" if form is taken else "")
+        row = replace(row, error=error)
         if error > agreement.tolerance(dtype, platform):
             rows.append(replace(row, status="wrong", note=f"error {error:.0e}"))
         else:
             calls[form.name] = call
             rows.append(row)
-    samples = timing.alternate(calls, rounds=rounds, seconds=seconds, shortest=SHORTEST, pause=PAUSE)
+    samples = timing.alternate(
+        calls, rounds=rounds, seconds=seconds, shortest=SHORTEST, pause=PAUSE,
+        beside=taken.name, times=TIMES if environment.accelerator() else float("inf"),
+    )  # fmt: skip
     chosen = samples.get(taken.name)
     rows = [timed(row, samples[row.contender], chosen) if row.contender in samples else row for row in rows]
     if chosen is not None:
@@ -146,16 +168,29 @@ def raced(
     return rows[::-1]
 
 
-def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Any:
-    """A call of the form, waited for."""
-    function = jax.jit(lambda *operands: form.compute(problem, *operands))
-    function(*operands)
-    return lambda: jax.block_until_ready(function(*operands))
+def called(make: Callable[[Form], Call | None], form: Form) -> tuple[Call | None, np.ndarray | None, str]:
+    """A form's call, all floating-point values of its result in a row, and why there are none: it raised."""
+    try:
+        call = make(form)
+        if call is None:
+            return None, None, ""
+        results = [a for a in jax.tree.leaves(call()) if jnp.issubdtype(a.dtype, jnp.floating)]
+        return call, np.concatenate([np.ravel(np.asarray(result, np.float64)) for result in results]), ""
+    except Exception as reason:  # one form, asked for or not, must not end the run
+        return None, None, first_line(reason)
 
 
-def compiled_within(case: Case, operation: Any, name: str, program: str, dtype: str) -> Any:
-    """A call of a program of the layer, waited for, in which all operations like this one take the form
-    called so; None if it has none.
+def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Call:
+    """A call of the form."""
+    with LOWERING:
+        lowered = jax.jit(lambda *operands: form.compute(problem, *operands)).lower(*operands)
+    function = lowered.compile()
+    return timing.calling(lambda: function(*operands), jax.block_until_ready)
+
+
+def compiled_within(case: Case, operation: Any, name: str, program: str, dtype: str) -> Call | None:
+    """A call of a program of the layer in which all operations like this one take the form called so; None if
+    it has none.
     """
     wanted = (operation.primitive, [v.aval.shape for v in operation.invars], operation.params)
     chosen, found = Kernel.chosen, []
@@ -169,9 +204,12 @@ def compiled_within(case: Case, operation: Any, name: str, program: str, dtype: 
 
     programs, weights = of_layer(case, dtype)
     x = jnp.asarray(np.random.default_rng(0).normal(0.5, 1.0, case.shape), dtype)
-    with patch.object(Kernel, "chosen", taking):
-        function = jax.jit(programs[program]).lower(weights, x).compile()
-    return (lambda: jax.block_until_ready(function(weights, x))) if found else None
+    with LOWERING, patch.object(Kernel, "chosen", taking):
+        lowered = jax.jit(programs[program]).lower(weights, x)
+    if not found:
+        return None
+    function = lowered.compile()
+    return timing.calling(lambda: function(weights, x), jax.block_until_ready)
 
 
 def timed(row: Row, sample: timing.Sample, chosen: timing.Sample | None) -> Row:

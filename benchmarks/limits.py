@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks import environment
+
 #: A measurement grows until one call takes so long.
 LONG_ENOUGH = 0.02
 #: What is measured of a machine: the dtypes in which the hardware may multiply at different rates.
@@ -30,7 +32,7 @@ def everything(shapes: str) -> dict[str, dict[str, float]]:
             found |= of([dtype], shapes)
         except Exception:  # no product of this dtype on this platform
             continue
-    if jax.default_backend() != "cpu":
+    if environment.accelerator():
         with jax.default_matmul_precision("highest"):
             found["float32, highest precision"] = of(["float32"], shapes)["float32"]
     return found | {"dispatch": {"seconds": dispatch()}}

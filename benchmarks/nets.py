@@ -1,13 +1,16 @@
-"""Whole nets to train, at three sizes: ``tiny`` shows that all runs, ``small`` steps take milliseconds."""
+"""Whole nets to train, at four sizes: ``tiny`` shows that all runs, ``small`` steps take milliseconds, and
+``large`` ones keep an accelerator busy.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from zlib import crc32
 
 import numpy as np
 
 from benchmarks import specs
+from benchmarks.cases import larger, repeated
 from benchmarks.contenders import StepTask
 from benchmarks.specs import (
     Attention,
@@ -38,6 +41,7 @@ class Net:
       spec, shape: the net and one batch of its input.
       classes: labels are below this; 0 where the target is an image.
       copies: independent nets trained side by side; 0 for one.
+      repeats: how many times a batch holds the same examples.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Net:
     shape: specs.Shape
     classes: int
     copies: int = 0
+    repeats: int = 1
 
     @property
     def title(self) -> str:
@@ -61,17 +66,25 @@ class Net:
                 *(specs.draw_weights(self.spec, self.shape, rng) for _ in range(self.copies - 1)),
             ]
             weights = specs.stack(more)
-        first = self.spec.parts[0]
+        first, shape = self.spec.parts[0], (self.shape[0] // self.repeats, *self.shape[1:])
         if isinstance(first, Embedding):
-            x = rng.integers(0, first.vocabulary, (steps, *self.shape)).astype(np.int32)
+            x = rng.integers(0, first.vocabulary, (steps, *shape)).astype(np.int32)
         else:
-            x = rng.standard_normal((steps, *self.shape)).astype(np.float32)
-        out = self.spec.out(self.shape)
+            x = rng.standard_normal((steps, *shape)).astype(np.float32)
+        out = self.spec.out(shape)
         if self.classes:
             y = rng.integers(0, self.classes, (steps, *out[:-1])).astype(np.int32)
         else:
             y = rng.standard_normal((steps, *out)).astype(np.float32)
+        x, y = (repeated(array, self.repeats, axis=1) for array in (x, y))
         return StepTask(self.spec, weights, x, y, copies=self.copies)
+
+
+def large(net: Net) -> Net:
+    """A real net with a batch of the size ``large``; ids are drawn anew, as in ``cases.large``."""
+    shape = larger(net.shape)
+    repeats = 1 if isinstance(net.spec.parts[0], Embedding) else shape[0] // net.shape[0]
+    return replace(net, shape=shape, repeats=repeats)
 
 
 def unit(features: int, window: int = 3, strides: int = 1, groups: int = 1) -> list[specs.Spec]:
@@ -169,8 +182,9 @@ def cnn(width: int) -> Serial:
 
 
 MOBILE = ((2, 1), (4, 2), (4, 1), (8, 2), (8, 1), (16, 2), (16, 1))
-Size = Literal["tiny", "small", "real"]
+Size = Literal["tiny", "small", "real", "large"]
 MADE: dict[Size, Callable[[], list[Net]]] = {
+    "large": lambda: [large(net) for net in MADE["real"]()],
     "real": lambda: [
         Net("MLP 784-50-100-10", mlp(), (100, 784), 10),
         Net("LeNet", lenet(), (100, 28, 28, 1), 10),

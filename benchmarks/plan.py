@@ -63,10 +63,10 @@ class Unit:
 def units(platform: str, *, shapes: str = "all", only: Sequence[str] = ()) -> list[Unit]:
     """All that there is to measure, in order, each once.
 
-    Small shapes come first on a CPU. On an accelerator, where they show little but the dispatch of a call,
-    real ones.
+    Small shapes come first on a CPU, which large ones would keep for hours. On an accelerator, where small
+    ones show little but the dispatch of a call, large ones come first, then real ones.
     """
-    sizes = ["small", "real"] if platform == "cpu" else ["real", "small"]
+    sizes = ["small", "real"] if platform == "cpu" else ["large", "real", "small"]
     sizes = [shapes] if shapes != "all" else sizes
     words = list(only)
     order: dict[str, Unit] = {}

@@ -1,12 +1,15 @@
 """From contenders and an answer to rows: compare, then time those that are right, in turn."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from benchmarks import agreement, limits, timing
+from benchmarks import abreast, agreement, limits, timing
 from benchmarks.agreement import Answer
 from benchmarks.contenders import Contender, Program, Unsupported
 from benchmarks.energy import Meter
@@ -25,6 +28,35 @@ def first_result(program: Program) -> list[np.ndarray]:
     return program.read(program.call())
 
 
+@dataclass(frozen=True)
+class Heat:
+    """One race to be run: its rows are a group.
+
+    Attributes:
+      template: what all rows have in common.
+      make: a contender's program; may raise ``Unsupported``.
+      answer: what the probe must return; asked for by every contender.
+      probe: what of a fresh program is compared with the answer.
+      calls: how often the case's work is done in one call of the program.
+      limit: the rates to compare with.
+    """
+
+    template: Row
+    make: Callable[[Contender], Program]
+    answer: Callable[[], Answer]
+    probe: Probe = first_result
+    calls: int = 1
+    limit: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender that was compared: its row so far, and its program unless that is not to be timed."""
+
+    row: Row
+    program: Program | None = None
+
+
 def race(
     template: Row,
     contenders: Iterable[Contender],
@@ -38,7 +70,7 @@ def race(
     limit: Mapping[str, float] | None = None,
     meter: Meter | None = None,
 ) -> list[Row]:
-    """One row per contender.
+    """One row per contender; all are prepared in turn, each with the machine to itself.
 
     Args:
       template: what all rows have in common.
@@ -52,51 +84,101 @@ def race(
       limit: the rates to compare with.
       meter: of energy, if that is wanted too.
     """
-    rows: dict[str, Row] = {}
-    programs: dict[str, Program] = {}
-    for contender in contenders:
-        row = replace(template, contender=contender.name)
-        row, program = _compared(row, contender, make, answer, probe)
-        rows[row.contender] = row
-        if program:
-            programs[row.contender] = program
-    samples = timing.alternate(
-        {name: program.call for name, program in programs.items()}, rounds=rounds, seconds=seconds
-    )
-    for name, sample in samples.items():
-        row = _timed(rows[name], sample, samples.get(OURS), calls, limit)
-        ahead = name != OURS and row.ratio is not None and row.ratio < LEVEL
-        if ahead and same(programs[name], programs[OURS]):
-            row = replace(row, note=SAME)
-        if meter:
-            row = replace(row, joules=meter.per_call(programs[name].call) / calls)
-        rows[name] = row
-    return list(rows.values())
+    heat = Heat(template, make, lambda: answer, probe, calls, limit)
+    entries = [_compared(heat, contender) for contender in contenders]
+    return _finished(heat, entries, rounds, seconds, meter)
 
 
-def same(a: Program, b: Program) -> bool:
-    """Whether the compiler made the same of both, so that any difference in time is noise."""
-    return a.code is not None and b.code is not None and a.code() == b.code()
+def races(
+    heats: Iterable[Heat],
+    contenders: Sequence[Contender],
+    *,
+    rounds: int,
+    seconds: float,
+    meter: Meter | None = None,
+) -> Iterator[list[Row]]:
+    """The rows of one heat after the other, as of ``race``.
+
+    On an accelerator the programs of several heats are compiled and compared at the same time; nothing is
+    timed before all of them are done.
+    """
+    rest = iter(heats)
+    while some := list(islice(rest, abreast.units())):
+        entered = enter(some, contenders)
+        while some:  # what was timed gives its memory back
+            yield _finished(some.pop(0), entered.pop(0), rounds, seconds, meter)
+        if abreast.units() > 1:
+            gc.collect()  # programs are parts of cycles
 
 
-def _compared(
-    row: Row, contender: Contender, make: Callable[[Contender], Program], answer: Answer, probe: Probe
-) -> tuple[Row, Program | None]:
+def enter(heats: Sequence[Heat], contenders: Sequence[Contender]) -> list[list[Entry]]:
+    """All that comes before the clock, by heat and contender."""
+    jobs = [partial(_compared, heat, contender) for heat in heats for contender in contenders]
+    entries = iter(abreast.results(jobs, before=[heat.answer for heat in heats]))
+    return [list(islice(entries, len(contenders))) for _ in heats]
+
+
+def _compared(heat: Heat, contender: Contender) -> Entry:
+    row = replace(heat.template, contender=contender.name)
     allowed = row.tolerance
     assert allowed is not None
     try:
-        program = make(contender)
-        error = agreement.check(probe(program), answer, allowed)
+        program = heat.make(contender)
+        error = agreement.check(heat.probe(program), heat.answer(), allowed)
     except Unsupported as reason:
-        return replace(row, status="unsupported", note=str(reason)), None
+        return Entry(replace(row, status="unsupported", note=str(reason)))
     except agreement.Wrong as reason:
-        return replace(row, status="wrong", note=str(reason)), None
+        return Entry(replace(row, status="wrong", note=str(reason)))
     except Exception as reason:  # a peer that breaks must not end the run
-        return replace(row, status="failed", note=_first_line(reason)), None
-    return replace(row, error=error), program
+        return Entry(replace(row, status="failed", note=first_line(reason)))
+    return Entry(replace(row, error=error), program)
 
 
-def _first_line(reason: Exception) -> str:
+def _finished(
+    heat: Heat, entries: Sequence[Entry], rounds: int, seconds: float, meter: Meter | None
+) -> list[Row]:
+    """The rows of a heat, those that are right with their times."""
+    rows = {entry.row.contender: entry.row for entry in entries}
+    programs = {entry.row.contender: entry.program for entry in entries if entry.program}
+    calls = {name: program.call for name, program in programs.items()}
+    try:
+        samples = timing.alternate(calls, rounds=rounds, seconds=seconds)
+    except Exception as reason:  # there may be no memory left
+        note = f"while timed: {first_line(reason)}"
+        failed = {name: replace(rows[name], status="failed", note=note) for name in calls}
+        return list((rows | failed).values())
+    for name, sample in samples.items():
+        rows[name] = _timed(rows[name], sample, samples.get(OURS), heat.calls, heat.limit)
+        if meter:
+            joules = per_call(meter, calls[name], sample)
+            rows[name] = replace(rows[name], joules=joules / heat.calls)
+    ahead = [
+        name for name, row in rows.items() if name != OURS and row.ratio is not None and row.ratio < LEVEL
+    ]
+    if ahead:
+        ours, *others = abreast.results([partial(_code, programs[name]) for name in (OURS, *ahead)])
+        for name, code in zip(ahead, others, strict=True):
+            if code is not None and code == ours:  # so that any difference in time is noise
+                rows[name] = replace(rows[name], note=SAME)
+    return list(rows.values())
+
+
+def per_call(meter: Meter, call: Callable[[], object], sample: timing.Sample) -> float:
+    """Joules of a call, made as it is timed."""
+    times = timing.repeats(sample.quartiles()[1])
+    return meter.per_call(lambda: timing.repeat(call, times)) / times
+
+
+def _code(program: Program) -> str | None:
+    """The compiled program as text; None where there is none to be had."""
+    try:
+        return program.code() if program.code else None
+    except Exception:  # it is compiled anew, which may take more memory than there is
+        return None
+
+
+def first_line(reason: Exception) -> str:
+    """What an exception is and says, in short."""
     lines = str(reason).strip().splitlines() or [""]
     return f"{type(reason).__name__}: {lines[0]}"[:200]
 

@@ -2,6 +2,7 @@
 
 python -m benchmarks.training                          all nets; half an hour or more on two cores
 python -m benchmarks.training --shapes small           a minute or two
+python -m benchmarks.training --shapes large           with batches for an accelerator
 python -m benchmarks.training --only mobilenet --place epoch --contenders jaxnn lax flax
 
 All start from the same weights and see the same batches, under SGD with momentum. The losses of the first two
@@ -10,21 +11,32 @@ agree. The JAX libraries share one jitted step around their own nets, with its m
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks import agreement, contenders, environment, limits, nets, options, record, tables, work
+from benchmarks import (
+    abreast,
+    agreement,
+    contenders,
+    environment,
+    limits,
+    nets,
+    options,
+    record,
+    tables,
+    work,
+)
 from benchmarks.agreement import Answer
 from benchmarks.contenders import Contender, Program, StepTask, reference
 from benchmarks.contenders.jax_programs import loss_of
 from benchmarks.energy import Meter
 from benchmarks.nets import Net
-from benchmarks.race import race
+from benchmarks.race import Heat, races
 from benchmarks.record import Row
 
 PLACES = ("top", "epoch")
@@ -33,15 +45,23 @@ TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2}
 STEPS = 8
 
 
-@lru_cache(maxsize=2)  # the places and dtypes of a net share them
-def prepared(net: Net, steps: int) -> tuple[StepTask, dict[str, Answer]]:
-    """The task of a net with its batches, and the right losses."""
-    task = net.task(steps)
-    return task, first_losses(task)
+@abreast.Once  # the places and dtypes of a net share it
+def task_of(net: Net, steps: int) -> StepTask:
+    """The task of a net, with its batches."""
+    return net.task(steps)
 
 
-def first_losses(task: StepTask) -> dict[str, Answer]:
-    """By place the losses of the first two steps in float64: of one batch twice, or of the first two."""
+@abreast.Once
+def losses_of(net: Net, steps: int) -> dict[str, Answer]:
+    """The right losses by place: of the examples that a batch repeats, and so of the batch."""
+    return first_losses(task_of(net, steps), net.shape[0] // net.repeats)
+
+
+def first_losses(task: StepTask, examples: int | None = None) -> dict[str, Answer]:
+    """By place the losses of the first two steps in float64: of one batch twice, or of the first two.
+
+    ``examples``: how many of a batch stand for all of it.
+    """
 
     def run(weights: Any, x: Any, y: Any) -> Any:
         def loss(weights: Any, x: Any, y: Any) -> Any:
@@ -54,7 +74,8 @@ def first_losses(task: StepTask) -> dict[str, Answer]:
         weights = jax.tree.map(lambda w, g: w - task.rate * g, weights, grads)
         return before, loss(weights, x[0], y[0]), loss(weights, x[1], y[1])
 
-    before, again, following = reference.in_float64(run, task.weights, task.x[:2], task.y[:2])
+    x, y = (array[:2, :examples] for array in (task.x, task.y))
+    before, again, following = reference.in_float64(run, task.weights, x, y)
     return {"top": Answer([np.stack([before, again])]), "epoch": Answer([np.stack([before, following])])}
 
 
@@ -71,29 +92,34 @@ def measure(
     meter: Meter | None = None,
 ) -> Iterator[list[Row]]:
     """The rows of a net in a place and a dtype."""
-    for net in chosen:
-        task, expected = prepared(net, steps)
-        for place in places:
-            for dtype in dtypes:
-                now = replace(task, place=place, dtype=dtype)
-                template = Row(
-                    "training", net.name, net.title, "", "step", place, dtype,
-                    tolerance=max(TOLERANCES[dtype], agreement.tolerance(dtype, jax.default_backend())),
-                    flops=work.flops(net.spec, net.shape, "both") * max(net.copies, 1),
-                    examples=net.shape[0],
-                )  # fmt: skip
-                yield race(
-                    template,
-                    entrants,
-                    lambda contender, now=now: contender.step(now),
-                    expected[place],
-                    probe=probe_epoch if place == "epoch" else probe_steps,
-                    calls=steps if place == "epoch" else 1,
-                    rounds=rounds,
-                    seconds=seconds,
-                    limit=(limit or {}).get(dtype),
-                    meter=meter,
-                )
+    made = heats(chosen, dtypes, places, steps, limit or {})
+    yield from races(made, entrants, rounds=rounds, seconds=seconds, meter=meter)
+
+
+def heats(
+    chosen: Iterable[Net],
+    dtypes: Sequence[str],
+    places: Sequence[str],
+    steps: int,
+    limit: Mapping[str, Mapping[str, float]],
+) -> Iterator[Heat]:
+    """What ``measure`` measures."""
+    for net, place, dtype in product(chosen, places, dtypes):
+        template = Row(
+            "training", net.name, net.title, "", "step", place, dtype,
+            tolerance=max(TOLERANCES[dtype], agreement.tolerance(dtype, jax.default_backend())),
+            flops=work.flops(net.spec, net.shape, "both") * max(net.copies, 1),
+            examples=net.shape[0],
+        )  # fmt: skip
+
+        def make(contender: Contender, net: Net = net, place: str = place, dtype: str = dtype) -> Program:
+            return contender.step(replace(task_of(net, steps), place=place, dtype=dtype))
+
+        yield Heat(
+            template, make, lambda net=net, place=place: losses_of(net, steps)[place],
+            probe=probe_epoch if place == "epoch" else probe_steps,
+            calls=steps if place == "epoch" else 1, limit=limit.get(dtype),
+        )  # fmt: skip
 
 
 def probe_steps(program: Program) -> list[np.ndarray]:

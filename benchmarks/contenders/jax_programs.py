@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from benchmarks import timing
 from benchmarks.contenders.model import Model
 from benchmarks.contenders.programs import OpTask, Program, StepTask
 
@@ -81,12 +82,13 @@ def op_program(model: Model, task: OpTask, options: Mapping[str, Any] | None = N
         if grads:
             *dx, dw = grads
             arrays += [_unimage(model, g) for g in dx] + jax.tree.leaves(transpose(dw)[0])
-        return [np.asarray(a).astype(np.float64) for a in arrays]
+        return [np.asarray(a) for a in arrays]
 
     def code() -> str:
         return without_names(compiled.lower(*args, cotangent).compile().as_text())
 
-    return Program(lambda: jax.block_until_ready(compiled(*args, cotangent)), read, code)
+    call = timing.calling(lambda: compiled(*args, cotangent), jax.block_until_ready)
+    return Program(call, read, code)
 
 
 def _unimage(model: Model, array: Any) -> Any:
@@ -144,14 +146,17 @@ def step_program(model: Model, task: StepTask, options: Mapping[str, Any] | None
         compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
         batch = xs[0], ys[0]
 
-    def call() -> Any:
+    def start() -> Any:
         nonlocal carry
         carry, losses = compiled(carry, batch)
-        # The losses alone would not do: the update of the weights may still be running.
-        jax.block_until_ready(carry)
         return losses
+
+    def wait(losses: Any) -> None:
+        # The losses alone would not do: the update of the weights may still be running.
+        jax.block_until_ready((carry, losses))
 
     def code() -> str:
         return without_names(compiled.lower(carry, batch).compile().as_text())
 
+    call = timing.calling(start, wait, ahead=None)  # a step writes into the memory of the one before
     return Program(call, lambda losses: [np.atleast_1d(np.asarray(losses, np.float64))], code)

@@ -64,8 +64,9 @@ class Program:
     """Something to time.
 
     Attributes:
-      call: does the work, and waits for it.
-      read: the comparable float64 arrays of the result of ``call``.
+      call: does the work, and waits for it; on an accelerator of the kind that can be queued
+        (``timing.calling``).
+      read: the comparable arrays of the result of ``call``.
       code: the compiled program as text, without names; compiles anew. None where there is no such text.
     """
 

@@ -1,4 +1,7 @@
-"""PyTorch: eager, with its channels last in memory, or compiled; on CUDA if JAX has a GPU and PyTorch too."""
+"""PyTorch: eager, with its channels last in memory, or compiled; on CUDA if JAX has a GPU and PyTorch too.
+
+There it multiplies float32 as JAX is set: at full precision, or in TF32, which is JAX's default.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,22 +13,32 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import specs
+from benchmarks import specs, timing
 from benchmarks.contenders.model import Unsupported, dense_kernel, first
 from benchmarks.contenders.programs import OpTask, Program, StepTask
-from benchmarks.environment import threads
+from benchmarks.environment import accelerator, threads
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+#: Values of ``jax_default_matmul_precision`` at which a GPU does not multiply in TF32.
+FULL = ("highest", "float32", "f32_f32_f32")
 
 
 def device() -> torch.device:
     """Where JAX computes, as far as PyTorch can reach it."""
     torch.set_num_threads(threads())
-    if jax.default_backend() == "cpu":
+    if not accelerator():
         return torch.device("cpu")
     if torch.cuda.is_available():
+        multiply_as(jax.config.jax_default_matmul_precision)
         return torch.device("cuda")
     raise Unsupported(f"no {jax.default_backend()} device")
+
+
+def multiply_as(precision: str | None) -> None:
+    """Products and convolutions on CUDA in TF32, unless JAX's precision is one of ``FULL``."""
+    fewer = str(precision).lower() not in FULL
+    torch.backends.cuda.matmul.allow_tf32 = fewer
+    torch.backends.cudnn.allow_tf32 = fewer
 
 
 class Leaf(nn.Module):
@@ -187,15 +200,12 @@ class Torch:
         inputs = ([x] if x.requires_grad else []) + list(trained.values())
         net = torch.compile(net) if self.way == "compile" else net
 
-        def call() -> Any:
+        def start() -> Any:
             if task.mode == "forward":
                 with torch.no_grad():
-                    result = (net(x),)
-            else:
-                y = net(x)
-                result = (y, *torch.autograd.grad(y, inputs, cotangent))
-            _wait(at)
-            return result
+                    return (net(x),)
+            y = net(x)
+            return (y, *torch.autograd.grad(y, inputs, cotangent))
 
         def read(result: Any) -> list[np.ndarray]:
             y, *grads = result
@@ -204,10 +214,10 @@ class Torch:
                 arrays += [_ours(grads.pop(0))] if x.requires_grad else []
                 native = jax.tree.map(jnp.zeros_like, packed)
                 native |= {name: jnp.asarray(_plain(g)) for name, g in zip(trained, grads, strict=True)}
-                arrays += [np.asarray(g, np.float64) for g in jax.tree.leaves(transpose(native)[0])]
+                arrays += [np.asarray(g) for g in jax.tree.leaves(transpose(native)[0])]
             return arrays
 
-        return Program(call, read)
+        return Program(calling(start, at), read)
 
     def step(self, task: StepTask) -> Program:
         """A training step with ``torch.optim.SGD``; copies are trained under ``torch.func.vmap``."""
@@ -232,16 +242,15 @@ class Torch:
         apply = torch.compile(apply) if self.way == "compile" else apply
         optimizer = torch.optim.SGD(params, task.rate, momentum=task.momentum)
 
-        def call() -> Any:
+        def start() -> Any:
             optimizer.zero_grad()
             out = apply(x)
             loss = torch.stack([_loss(o, y) for o in out]).sum() if task.copies else _loss(out, y)
             loss.backward()
             optimizer.step()
-            _wait(at)
             return loss
 
-        return Program(call, lambda loss: [np.atleast_1d(_plain(loss)).astype(np.float64)])
+        return Program(calling(start, at), lambda loss: [np.atleast_1d(_plain(loss)).astype(np.float64)])
 
     def place(self, net: nn.Module, packed: dict[str, Any], dtype: str, at: torch.device) -> nn.Module:
         """The net with our weights, in the dtype, on the device, in the layout."""
@@ -277,10 +286,15 @@ def _plain(tensor: Any) -> np.ndarray:
 
 
 def _ours(tensor: Any) -> np.ndarray:
-    array = _plain(tensor).astype(np.float64)
+    array = _plain(tensor)
     return np.moveaxis(array, 1, -1) if array.ndim == 4 else array
 
 
-def _wait(at: torch.device) -> None:
-    if at.type == "cuda":
-        torch.cuda.synchronize()
+def calling(start: Callable[[], Any], at: torch.device) -> Callable[[], Any]:
+    """A call to time. Its allocator hands memory on in the order of the queue, which may be of any length."""
+
+    def wait(_: Any) -> None:
+        if at.type == "cuda":
+            torch.cuda.synchronize()
+
+    return timing.calling(start, wait, ahead=None)

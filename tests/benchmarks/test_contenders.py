@@ -102,6 +102,54 @@ def test_jaxnn_and_lax_take_part_and_unknown_names_raise():
         contenders.find(["keras"])
 
 
+@pytest.mark.parametrize("name", ["convolution", "batch norm", "PReLU", "LSTM", "embedding", "dropout"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_the_answer_of_a_repeated_batch_is_that_of_one_of_its_parts(name, gradients):
+    (case,) = cases.select("tiny", [name])
+    large = cases.large(case)
+    assert (large.shape[0], large.steps) == (cases.MORE * case.shape[0], 2)
+    assert large.repeats == (1 if name == "embedding" else cases.MORE)
+    mode = "both" if gradients else "forward"
+    program = contenders.find(["lax"])[0].op(replace(ops.task_of(large, "float32"), mode=mode))
+    agreement.check(program.read(program.call()), ops.answer(large, "float32", mode, gradients), 1e-5)
+
+
+def test_losses_of_a_repeated_batch_are_those_of_one_of_its_parts():
+    net = next(net for net in NETS if net.name == "ResNet")
+    large = nets.large(net)
+    assert (large.shape[0], large.repeats) == (8 * net.shape[0], 8)
+    whole = training.first_losses(large.task(2))
+    for place, answer in training.losses_of(large, 2).items():
+        np.testing.assert_allclose(answer.arrays[0], whole[place].arrays[0], rtol=1e-12)
+
+
+def test_large_cases_are_the_real_ones_with_more_examples():
+    real = cases.select("real", [])
+    assert [(case.name, case.spec) for case in cases.LARGE] == [(case.name, case.spec) for case in real]
+    factors = {
+        large.title: large.shape[0] // case.shape[0] for large, case in zip(cases.LARGE, real, strict=True)
+    }
+    assert set(factors.values()) == {1, 2, 8}
+    assert [title for title, factor in factors.items() if factor == 1] == ["softmax 1000, 512×1000"]
+    assert len({(case.family, case.title) for case in cases.LARGE}) == len(cases.LARGE)
+    assert cases.select("large", ["attention"]) == [c for c in cases.LARGE if c.family == "attention"]
+    assert not {net.title for net in nets.select("large", [])} & {
+        net.title for net in nets.select("real", [])
+    }
+
+
+@pytest.mark.parametrize(("precision", "fewer"), [(None, True), ("tensorfloat32", True), ("highest", False)])
+def test_pytorch_multiplies_as_jax_does(precision, fewer):
+    torch = pytest.importorskip("torch")
+    from benchmarks.contenders import pytorch
+
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    pytorch.multiply_as(precision)
+    found = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    assert found == (fewer, fewer)
+
+
 @pytest.mark.parametrize("case", [*TINY, *cases.CASES], ids=titled)
 def test_shapes_and_work_of_every_case(case):
     x, weights, cotangent = case.draw()

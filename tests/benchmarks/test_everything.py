@@ -70,6 +70,15 @@ def test_the_plan_begins_with_one_case_of_each_family_and_has_no_unit_twice(plat
     assert any("ResNet-18" in unit.family for unit in first) == (platform == "cuda")
 
 
+def test_large_shapes_come_first_on_an_accelerator_and_not_at_all_on_a_cpu():
+    titles = [unit.group[2] for unit in plan.units("cuda", only=["u-net"]) if unit.program == "training"]
+    assert list(dict.fromkeys(titles))[:2] == ["U-Net, batch 64×64×64×3", "U-Net, batch 8×64×64×3"]
+    conv = [unit.group[2] for unit in plan.units("cuda", only=["64 → 128"]) if unit.group[1] == "conv"]
+    assert conv[0] == "ResNet 3×3 s2, 64 → 128, 256×32×32×64"
+    assert not any("256×32×32×64" in unit.name for unit in plan.units("cpu"))
+    assert all("256" in unit.name for unit in plan.units("cpu", shapes="large", only=["3×3 s2, 64 → 128"]))
+
+
 def test_the_plan_can_be_cut_down():
     names = [unit.name for unit in plan.units("cpu", shapes="small", only=["u-net"])]
     assert "training/U-Net, small/U-Net, small, batch 4×16×16×3/step/top/float32" in names

@@ -75,6 +75,20 @@ def test_training(tmp_path, capsys):
     assert "examples/s" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("program", ["ops", "training"])
+def test_as_on_an_accelerator(program, tmp_path, accelerator):
+    """Programs prepared in threads, calls queued: the same rows."""
+    main, more = {
+        "ops": (ops.main, ["--dtype", "float32", "--only", "dense"]),
+        "training": (training.main, ["--only", "mlp", "--steps", "2"]),
+    }[program]
+    main(["--shapes", "tiny", *more, *FEW, "--out", str(tmp_path)])
+    found = saved(tmp_path)
+    assert found["environment"]["calls"] == "queued"
+    assert {row["status"] for row in found["rows"]} == {"timed"}
+    assert [row["contender"] for row in found["rows"]] == ["jaxnn", "lax"] * (len(found["rows"]) // 2)
+
+
 @pytest.mark.parametrize("modes", [("trace", "call"), deep(overhead.MODES)], ids=["two modes", "all modes"])
 def test_overhead(modes, tmp_path):
     options = ["--depth", "2", "--contenders", "jaxnn", "lax", "--repeats", "1", "--mode", *modes]

@@ -1,16 +1,20 @@
 """A contender that computes something else is not timed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from benchmarks import abreast
 from benchmarks import race as race_module
 from benchmarks.agreement import Answer
 from benchmarks.contenders import Contender, OpTask, Program, Unsupported
 from benchmarks.contenders.jax_programs import op_program
 from benchmarks.contenders.model import Model
-from benchmarks.race import race
+from benchmarks.race import Heat, race, races
 from benchmarks.record import Row
 from benchmarks.specs import Dense
+from tests.support import on_cpu
 
 TEMPLATE = Row("ops", "conv", "case", "", "forward", tolerance=1e-4, flops=1000, bytes=1000)
 ANSWER = Answer([np.array([1.0, 2.0])])
@@ -108,3 +112,67 @@ def compiled_text(name, function):
     model = Model(lambda weights, state, x, key: (function(x, weights), state), lambda weights: weights)
     x = np.ones((1, 2), np.float32)
     return op_program(model, OpTask(Dense(2), x, weights, x)).code()
+
+
+def heats(count, made, answered):
+    """As many, the first program of each made when ``made`` is told so; the last heat's "a" breaks."""
+
+    def heat(i):
+        def make(entrant):
+            if entrant.name == "a" and i == count - 1:
+                raise ValueError("too large")
+            made.append((i, entrant.name))
+            return Program(lambda: made.append(i) or [1.0, 2.0], lambda result: [np.asarray(result)])
+
+        def answer():
+            answered.append(i)
+            return ANSWER
+
+        return Heat(replace(TEMPLATE, case=str(i)), make, abreast.Once(answer))
+
+    return [heat(i) for i in range(count)]
+
+
+def test_on_an_accelerator_all_programs_of_several_heats_are_made_before_one_is_timed(
+    accelerator, monkeypatch
+):
+    monkeypatch.setattr(abreast, "UNITS", 3)
+    made, answered, timed = [], [], []
+    alternate = race_module.timing.alternate
+
+    def noted(calls, **settings):
+        timed.append((len({entry for entry in made if isinstance(entry, tuple)}), sorted(answered)))
+        return alternate(calls, **settings)
+
+    monkeypatch.setattr(race_module.timing, "alternate", noted)
+    entrants = [contender(name, None) for name in ("jaxnn", "a", "b")]
+    found = list(races(heats(4, made, answered), entrants, rounds=1, seconds=0.01))
+    assert timed == [(9, [0, 1, 2])] * 3 + [(11, [0, 1, 2, 3])]
+    assert [[(row.case, row.contender) for row in rows] for rows in found] == [
+        [(str(i), name) for name in ("jaxnn", "a", "b")] for i in range(4)
+    ]
+    assert [row.status for rows in found[:3] for row in rows] == ["timed"] * 9
+    assert [(row.status, row.note) for row in found[3]] == [
+        ("timed", ""), ("failed", "ValueError: too large"), ("timed", ""),
+    ]  # fmt: skip
+
+
+@on_cpu
+def test_on_a_cpu_a_heat_is_timed_before_the_next_is_prepared():
+    made = []
+    rest = races(heats(2, made, []), [contender("jaxnn", None)], rounds=1, seconds=0.01)
+    next(rest)
+    assert {entry for entry in made if isinstance(entry, tuple)} == {(0, "jaxnn")}
+    assert len(list(rest)) == 1
+
+
+def test_a_heat_that_breaks_while_it_is_timed_ends_neither_the_others_nor_the_run():
+    def run(call):
+        return race(
+            TEMPLATE, [contender("jaxnn", None)],
+            lambda _: Program(call, lambda result: [np.asarray(result)]), ANSWER, rounds=1, seconds=0.01,
+        )[0]  # fmt: skip
+
+    results = iter([[1.0, 2.0]])
+    row = run(lambda: next(results))
+    assert (row.status, row.note) == ("failed", "while timed: StopIteration: ")

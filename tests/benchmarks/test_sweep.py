@@ -1,6 +1,7 @@
 """Shapes of a file, of known nets and drawn at random; what is said of them at the end."""
 
 from dataclasses import replace
+from itertools import chain
 from math import prod
 
 import jax
@@ -186,6 +187,31 @@ def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(mo
     (rows, *_) = forms.measure([case], rounds=1, seconds=0.01)
     assert {row.contender: row.status for row in rows} == {"slices": "wrong", "unfolded": "timed"}
     assert all(row.ratio is None for row in rows)
+
+
+def test_a_form_that_breaks_ends_neither_the_others_nor_the_run(monkeypatch):
+    (case,) = cases.select("tiny", ["max pool"])
+
+    def breaking(form, problem, operands):
+        if form.name == "slices":
+            raise MemoryError("too large")
+        return lambda: form.compute(problem, *operands)
+
+    monkeypatch.setattr(forms, "compiled", breaking)
+    (rows, *_) = forms.measure([case], rounds=1, seconds=0.01)
+    assert {row.contender: row.status for row in rows} == {"slices": "failed", "unfolded": "timed"}
+
+
+@on_cpu
+def test_on_an_accelerator_forms_are_compiled_in_threads_and_every_one_is_listed(accelerator):
+    case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
+    assert {row.contender for row in chain.from_iterable(forms.measure([case], rounds=1, seconds=0.01))} == {
+        "slices", "lax",
+    }  # fmt: skip
+    (case,) = cases.select("tiny", ["convolution"])
+    rows = list(chain.from_iterable(forms.measure([case], rounds=1, seconds=0.01)))
+    assert {row.contender for row in rows} >= {"lax", "grouped", "phases"}
+    assert {row.status for row in rows} == {"timed"}
 
 
 @on_cpu
