@@ -29,6 +29,7 @@ def device() -> torch.device:
     if not accelerator():
         return torch.device("cpu")
     if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True  # as XLA does, it tries cuDNN's algorithms on the first call
         multiply_as(jax.config.jax_default_matmul_precision)
         return torch.device("cuda")
     raise Unsupported(f"no {jax.default_backend()} device")
