@@ -267,12 +267,11 @@ def table() -> str:
         if name.endswith("_transpose") or max(map(len, kernel.forms.values())) < 2:
             continue
         taken = {platform: taken_when(forms) for platform, forms in kernel.forms.items()}
-        others = [form for form in kernel.forms.get("cuda", ()) if form.name not in taken["cpu"]]
-        for form in (*others, *kernel.forms["cpu"]):
+        for form in kernel.forms["cpu"]:
             elsewhere = taken[DEFAULT].get(form.name, "–")
             on_cuda = taken.get("cuda", {}).get(form.name, elsewhere)
             elsewhere += "" if on_cuda == elsewhere else f"; on NVIDIA GPUs {on_cuda}"
-            words = taken["cpu"].get(form.name, "–"), elsewhere
+            words = taken["cpu"][form.name], elsewhere
             lines.append(
                 f"| {name.replace('_', ' ')} | `{form.name}` | {form.needs or '–'} | {' | '.join(words)} |"
             )

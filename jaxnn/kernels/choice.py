@@ -28,8 +28,6 @@ class Form(NamedTuple):
         and ∞ into NaN elsewhere, and whoever takes the form must prevent that.
       transpose: of a form that is linear in its first operand, its transpose written out:
         ``transpose(problem, cotangent, *others)``; None where JAX derives it.
-      portable: whether a program with it may be exported. What is not portable is written for the machine
-        that writes it.
     """
 
     name: str
@@ -40,7 +38,6 @@ class Form(NamedTuple):
     when: str = ""
     zeros: Callable[[Any], bool] = never
     transpose: Callable[..., Any] | None = None
-    portable: bool = True
 
 
 def choose(forms: Sequence[Form], problem: Any, name: str | None = None) -> Form:

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn as nn
-from jaxnn.kernels.attention import fused
 from tests.support import assert_close, rng_array
 
 elsewhere = pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -136,50 +135,3 @@ def test_nothing_that_was_tuned_for_cpus_is_left_of_a_norm_and_of_resizing(platf
     assert chosen == plain
     upsampled = gradient(lambda x: nn.ops.upsample(x, 2))
     assert "stablehlo.slice" not in text(upsampled, (2, 4, 4, 3), platform=platform)
-
-
-FUSED = {
-    "all keys": ((8, 64), {}),
-    "causal": ((8, 64), {"causal": True}),
-    "few heads of keys": ((2, 128), {"causal": True}),
-}
-NOT_FUSED = {
-    "features": ((8, 60), {}),
-    "many features": ((8, 256), {}),
-    "window": ((8, 64), {"causal": True, "window": (9, 9)}),
-    "lengths": ((8, 64), {"key_lengths": jnp.array([3, 4])}),
-    "mask": ((8, 64), {"mask": jnp.ones((1, 1, 128, 128), bool)}),
-    "asked for": ((8, 64), {"implementation": "plain"}),
-}
-
-
-@pytest.fixture
-def gpu_at_hand(monkeypatch):
-    """As if this process had an NVIDIA GPU."""
-    monkeypatch.setattr(fused, "_is_at_hand", lambda: True)
-
-
-def attention(kv_heads, features, dtype=jnp.bfloat16, **settings):
-    q, kv = (jnp.ones((2, 128, heads, features), dtype) for heads in (8, kv_heads))
-    return lambda q, kv: nn.ops.attention(q, kv, kv, **settings), q, kv
-
-
-@pytest.mark.parametrize("name", [*FUSED, *NOT_FUSED])
-def test_half_precision_attention_is_fused_on_an_nvidia_gpu(name, gpu_at_hand):
-    sizes, settings = (FUSED | NOT_FUSED)[name]
-    op, *operands = attention(*sizes, **settings)
-    for function in (op, gradient(op, (0, 1))):
-        for platform in ("cuda", "cpu"):
-            forms = {choice.form for choice in nn.kernels.explain(function, *operands, platform=platform)}
-            assert forms == {"fused" if name in FUSED and platform == "cuda" else "plain"}
-    op, *operands = attention(*sizes, jnp.float32, **settings)
-    assert nn.kernels.explain(op, *operands, platform="cuda")[0].form == "plain"
-
-
-def test_programs_for_elsewhere_are_not_fused(gpu_at_hand):
-    """Those to be exported, or lowered where no device is assigned to them."""
-    op, *operands = attention(8, 64, causal=True)
-    assert nn.kernels.explain(op, *operands, platform="cuda")[0].form == "fused"
-    assert "custom_call" not in jax.jit(op).trace(*operands).lower(lowering_platforms=("cuda",)).as_text()
-    exported = jax.export.export(jax.jit(op), platforms=("cuda",))(*operands)
-    assert "custom_call" not in exported.mlir_module()

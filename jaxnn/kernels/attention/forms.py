@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxnn.kernels.attention import blocked, fused, plain
+from jaxnn.kernels.attention import blocked, plain
 from jaxnn.kernels.attention.independent import guarded
 from jaxnn.kernels.attention.lanes import in_lanes
 from jaxnn.kernels.attention.problem import Problem
@@ -93,10 +93,7 @@ def _lists(fewest: Mapping[str, int], *, cpu: bool) -> Mapping[str, Sequence[For
     return lists | {"bias_gradient": of_bias}
 
 
-_ELSEWHERE = _lists(FEWEST_ELSEWHERE, cpu=False)
-_FUSED = {"forward": fused.FORWARD, "gradient": fused.GRADIENT}
 FORMS: Mapping[str, Mapping[str, Sequence[Form]]] = {
     "cpu": _lists(FEWEST_ON_CPU, cpu=True),
-    "cuda": {**_ELSEWHERE, **{name: (form, *_ELSEWHERE[name]) for name, form in _FUSED.items()}},
-    DEFAULT: _ELSEWHERE,
+    DEFAULT: _lists(FEWEST_ELSEWHERE, cpu=False),
 }

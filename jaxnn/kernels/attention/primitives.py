@@ -46,11 +46,9 @@ def check_implementation(owner: str, name: str | None) -> None:
 
 
 def _describe(types: tuple[Any, ...], params: Mapping[str, Any], devices: int) -> Problem:
-    q, k, v = types[:3]
+    q, k = types[:2]
     (n, t, heads, d), (_, s, kv_heads, _) = q.shape, k.shape
-    half = q.dtype == k.dtype == v.dtype and q.dtype in (jnp.bfloat16, jnp.float16)
-    wide = jnp.dtype(accumulator(q.dtype))
-    return Problem(params["settings"], n, t, s, heads, kv_heads, d, wide, devices, half)
+    return Problem(params["settings"], n, t, s, heads, kv_heads, d, jnp.dtype(accumulator(q.dtype)), devices)
 
 
 # --- types ---

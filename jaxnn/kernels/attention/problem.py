@@ -51,7 +51,7 @@ class Settings(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What the choice of a form may depend on; ``half``: whether q, k and v have one half-precision dtype."""
+    """What the choice of a form may depend on."""
 
     settings: Settings
     batch: Any
@@ -62,7 +62,6 @@ class Problem(NamedTuple):
     features: int
     wide: jnp.dtype
     devices: int
-    half: bool = False
 
     @property
     def scores(self) -> Any:

@@ -188,10 +188,9 @@ def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., Any]:
 def _lowering(kernel: Kernel, forms: Sequence[Form]) -> Callable[..., Any]:
     def rule(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
         devices = _devices(context.module_context.axis_context)
-        listed = forms if _runs_here(context) else [form for form in forms if form.portable]
 
         def compute(*operands: jax.Array) -> Any:
-            form, problem = kernel.chosen(listed, tuple(map(jax.typeof, operands)), params, devices)
+            form, problem = kernel.chosen(forms, tuple(map(jax.typeof, operands)), params, devices)
             return form.compute(problem, *operands)
 
         if can_emit(context):
@@ -211,13 +210,6 @@ def _within_a_form(kernel: Kernel, context: Any, types: Any, values: Any, **para
     results, _ = made.abstract_eval(*types, **params)
     written = _lowering(kernel, kernel.on(platform))(context.replace(avals_in=types), *values, **params)
     return results if several else [results], written
-
-
-def _runs_here(context: mlir.LoweringRuleContext) -> bool:
-    """Whether the program is written for devices of this process, not to be exported or only to be read."""
-    module = context.module_context
-    assigned = getattr(module.axis_context, "device_assignment", ())
-    return assigned is not None and not module.lowering_parameters.for_export
 
 
 def _devices(axes: Any) -> int:
