@@ -35,7 +35,7 @@ from benchmarks.contenders import ours
 from benchmarks.contenders.jax_programs import rounded
 from benchmarks.race import first_line
 from benchmarks.record import Row
-from jaxnn.kernels.choice import Form, always
+from jaxnn.kernels.choice import Form, always, never
 from jaxnn.kernels.explain import operations
 from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS, Kernel
 
@@ -284,7 +284,7 @@ def taken_when(forms: Sequence[Form]) -> dict[str, str]:
     words, reached = {}, True
     for form in forms:
         usual = "always" if form is forms[0] else "otherwise"
-        words[form.name] = form.when or usual if reached else "if asked for"
+        words[form.name] = form.when or usual if reached and form.pays is not never else "if asked for"
         # The forms of a convolution for one and for several groups leave nothing to the last if both pay.
         both = form.name == "canonical" and all(f.pays is always for f in forms if f.name == "grouped")
         everywhere = both or form.fits is always

@@ -83,7 +83,7 @@ ENTRIES = [
         ("gathers", "lax"),
     ),
     Entry("dense", dense, ((2, 3, 5), (5, 4), (4,)), ("dy_transposed", "x_transposed", "rows", "lax")),
-    Entry("layer-norm", layer_norm, ((2, 5, 6), (6,), (6,)), ("lax", "checked", "shifted")),
+    Entry("layer-norm", layer_norm, ((2, 5, 6), (6,), (6,)), ("lax", "checked", "chained", "shifted")),
     Entry("softmax", softmax, ((2, 3, 5),), ("rows",)),
     Entry("lstm", lstm_reverse, weights(4), ("in_loop", "hoisted", "blocks", "whole", "lax")),
     Entry("rnn", rnn, weights(1), ("hoisted", "whole", "lax")),

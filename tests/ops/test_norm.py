@@ -201,9 +201,10 @@ def test_many_far_rows_are_right_to_a_thousandth(rows, value):
     assert_close(y, exact, terms=40)
 
 
-def test_a_row_far_from_0_leaves_the_others_as_they_are():
+@pytest.mark.parametrize("form", ["checked", "chained", "lax", "shifted"])
+def test_a_row_far_from_0_leaves_the_others_as_they_are(form):
     near = rng_array(6, 300)
-    op = jax.jit(partial(norm.layer_norm, epsilon=1e-12, implementation="checked"))
+    op = jax.jit(partial(norm.layer_norm, epsilon=1e-12, implementation=form))
     for far in (1e4 + 0.01 * near[2], 30 + near[2], np.float32(np.nan), np.float32(np.inf)):
         x = near.copy()
         x[2] = far

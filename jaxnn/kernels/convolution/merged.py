@@ -3,6 +3,10 @@
 cuDNN computes groups of a few channels far below the rate of its matrix units. A kernel that is zero between
 some groups makes one larger group of them, for which it multiplies more, and takes less time. In the
 gradient of the kernel what lies between two groups is left out.
+
+Measured on an H200 with 64 channels on 256 images of 32×32, 3×3, float32 (TF32): 32 groups of 2 take 2.4 ms
+forward and backward, merged 0.4; the gradient of the kernel of 4 groups of 16 takes 0.32 ms, merged 0.21, and
+their other passes are as fast alone. What lies between was not measured, nor was more than 64 channels.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +22,15 @@ from jaxnn.kernels.convolution.problem import Problem, Settings
 
 #: Groups of at least so many channels on either side are as fast alone.
 ENOUGH = 16
+#: The most channels of a group, on the side with fewer, for which others are taken with it.
+FEW = 4
 #: Groups with so many channels in all are one in the gradient of the kernel.
-ALL_TOGETHER = 128
+ALL_TOGETHER = 64
 #: The fewest multiplications that are worth the test for values that aren't finite.
 FEWEST = 1 << 24
 
 MUCH = f"at least {FEWEST:,} multiplications, one device"
-WHEN = f"groups of 2 to {ENOUGH - 1} channels, {MUCH}"
+WHEN = f"groups of 2 to {FEW} channels, {MUCH}"
 WHEN_KERNEL = f"groups of 2 to {ENOUGH} channels, at most {ALL_TOGETHER} in all, {MUCH}"
 
 
@@ -49,7 +55,7 @@ def _much(p: Problem) -> bool:
 
 
 def _pays(p: Problem) -> bool:
-    return 1 < min(_channels(p)) < ENOUGH and _much(p)
+    return 1 < min(_channels(p)) <= FEW and _much(p)
 
 
 def _kernel_pays(p: Problem) -> bool:
