@@ -42,9 +42,10 @@ def describe(**options: Any) -> dict[str, Any]:
     }
 
 
-def command() -> str:
-    """How the program was started, but for where it writes."""
-    return "python -m " + shlex.join([*_module(), *without_out(sys.argv[1:])])
+def command(stand_ins: Mapping[str, str] | None = None) -> str:
+    """How the program was started, but for where it writes; see ``with_stand_ins``."""
+    given = with_stand_ins(without_out(sys.argv[1:]), stand_ins or {})
+    return "python -m " + shlex.join([*_module(), *given])
 
 
 def stated(options: Mapping[str, Any]) -> dict[str, str]:
@@ -120,6 +121,20 @@ def without_out(arguments: Sequence[str]) -> list[str]:
     """
     pairs = zip(("", *arguments), arguments, strict=False)
     return [now for before, now in pairs if "--out" not in (before, now) and not now.startswith("--out=")]
+
+
+def with_stand_ins(arguments: Sequence[str], stand_ins: Mapping[str, str]) -> list[str]:
+    """The arguments, with a word in place of the value of each flag that has a stand-in.
+
+    >>> with_stand_ins(["--data", ".", "--only", "a.b", "--data=/home/me"], {"--data": "FOLDER"})
+    ['--data', 'FOLDER', '--only', 'a.b', '--data=FOLDER']
+    """
+    found = []
+    for before, now in zip(("", *arguments), arguments, strict=False):
+        flag, equals, _ = now.partition("=")
+        joined = f"{flag}={stand_ins[flag]}" if equals and flag in stand_ins else now
+        found.append(stand_ins.get(before, joined))
+    return found
 
 
 def _module() -> list[str]:

@@ -131,7 +131,7 @@ def table(found: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> Run:
     """The program; gives the run that it has written."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="nets whose name contains one")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY")

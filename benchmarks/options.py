@@ -10,9 +10,12 @@ DTYPES = ("float32", "bfloat16")
 
 
 def bare(description: str | None) -> argparse.ArgumentParser:
-    """A parser of what to look at and where to write."""
+    """A parser of what to look at and where to write.
+
+    Flags have no short forms: what a file says of the command leaves out folders by the names of flags.
+    """
     made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     made.add_argument("--only", nargs="+", default=[], metavar="WORD", help="cases with one of these words")
     made.add_argument("--out", type=Path, default=record.RESULTS, help="where the JSON goes")

@@ -10,6 +10,7 @@ operations fall as 1/n. Weak scaling: a batch that grows with the devices; ideal
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -22,7 +23,7 @@ import numpy as np
 import optax
 
 import jaxnn as nn
-from benchmarks import record
+from benchmarks import environment, record
 from jaxnn.distribution import Sharding, collectives, fully_sharded, mesh, replicated
 
 OPTIMIZER = optax.sgd(0.01, momentum=0.9)
@@ -121,7 +122,7 @@ def page(shown: str, command: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> str:
     """The program; gives the page that it has written."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="nets whose name contains one")
@@ -129,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--out", type=Path, default=record.RESULTS, help="the folder of scaling.md")
     given = parser.parse_args(arguments)
     names = [name for name in NETS if not given.only or any(word in name for word in given.only)]
-    command = " ".join(["python -m benchmarks.scaling", *(sys.argv[1:] if arguments is None else arguments)])
+    words = environment.without_out(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(["python", "-m", "benchmarks.scaling", *words])
     text = page(table(names, given.rules, given.devices), command)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "scaling.md").write_text(text)

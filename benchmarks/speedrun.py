@@ -164,8 +164,12 @@ def accuracy(found: Sequence[float]) -> str:
 
     >>> accuracy([0.94, 0.942])
     'test accuracy 94.10 %, 94.00 to 94.20 % in 2 runs'
+    >>> accuracy([0.94])
+    'test accuracy 94.00 % in 1 run'
     """
     mean, low, high = (100 * float(f(found)) for f in (np.mean, min, max))
+    if len(found) == 1:
+        return f"test accuracy {mean:.2f} % in 1 run"
     return f"test accuracy {mean:.2f} %, {low:.2f} to {high:.2f} % in {len(found)} runs"
 
 
@@ -234,7 +238,7 @@ def described(given: argparse.Namespace) -> dict[str, Any]:
     """The conditions; the folder of the data says nothing about the figures, and may be private."""
     found = environment.describe(**{**vars(given), "data": "FOLDER" if given.data else None})
     if given.data:
-        found["command"] = found["command"].replace(str(given.data), "FOLDER")
+        found["command"] = environment.command({"--data": "FOLDER"})
     return found
 
 

@@ -1,11 +1,13 @@
 """The CIFAR-10 speedrun, as small as it gets: it computes what it says, learns, and reads the data set."""
 
+import argparse
 import json
 import pickle
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +102,21 @@ def test_whole_runs_of_a_folder(monkeypatch, tmp_path, capsys):
     assert row.note.endswith(" in 2 runs")
     assert "s per run" in capsys.readouterr().out
     assert str(tmp_path) not in (tmp_path / "out" / f"{run.stem}.json").read_text()
+
+
+@pytest.mark.parametrize("written", [["--data", "."], ["--data=."], ["--data", "./home//me/"]])
+def test_the_folder_of_the_data_is_in_no_file(monkeypatch, written):
+    monkeypatch.setattr(sys, "argv", ["speedrun", *written, "--epochs", "0.5"])
+    found = speedrun.described(argparse.Namespace(data=Path(written[-1].removeprefix("--data="))))
+    assert found["command"].split()[-3] in ("FOLDER", "--data=FOLDER")
+    assert found["command"].endswith("--epochs 0.5")
+    assert found["options"]["data"] == "FOLDER"
+
+
+def test_flags_have_no_short_forms(capsys):
+    with pytest.raises(SystemExit):
+        speedrun.main(["--dat", "home"])
+    assert "unrecognized arguments: --dat home" in capsys.readouterr().err
 
 
 def test_moved_is_a_shift_with_reflected_edges():

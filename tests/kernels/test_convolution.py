@@ -20,6 +20,7 @@ from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
 from jaxnn.ops.conv import conv
 from tests.collectives import check_only_sums
+from tests.reference import conv as reference
 from tests.support import assert_close, deep, on_cpu, rng_array
 
 PASSES = ("forward", "input_gradient", "kernel_gradient")
@@ -636,3 +637,19 @@ def test_gradients_under_shard_map(form):
     whole = jax.grad(lambda k: jnp.sum(jnp.square(conv(x, k))) / 4)(kernel)
     with patch.object(batches, "FLOATS", 50):
         assert_close(jax.jit(sharded)(kernel, x), whole)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("pairs", [((-1, 2), (5, -2)), ((-2, -1), (0, 6)), ((1, -1), (-1, 0))])
+def test_lax_crops_and_pads_beyond_the_window(pairs, strides, dilation):
+    """XLA's convolutions for CPUs read outside their operand where a padding is negative."""
+    s = Settings((8, 8), (2, 2), (strides,) * 2, pairs, (dilation,) * 2)
+    given = operands(s, 6, 6)
+    settings = {"strides": s.strides, "padding": pairs, "dilation": s.dilation, "groups": 1}
+    x, kernel = given["forward"]
+    gradients = reference.conv_gradients(x, kernel, given["kernel_gradient"][1], **settings)
+    exact = (reference.conv(x, kernel, **settings), *gradients[:2])
+    for which, wanted in zip(PASSES, exact, strict=True):
+        computed = jax.jit(getattr(plain, which), static_argnums=(2, 3))
+        assert_close(computed(*given[which], s, jnp.dtype("float32")), wanted)

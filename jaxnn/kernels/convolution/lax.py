@@ -47,18 +47,21 @@ def input_gradient(
         numbers = numbers._replace(rhs_spec=(s.rank, s.rank + 1, *range(s.rank)))
     padded = [n + low + high for n, (low, high) in zip(s.space, beforehand, strict=True)]
     axes = zip(padded, s.out, s.span, s.strides, pairs, strict=True)
+    # More than k' − 1 of padding: those places are computed and then cropped, see ``split_padding``.
+    wanted = [(k - 1 - low, n + low - ((out - 1) * step + 1)) for n, out, k, step, (low, _) in axes]
     x = lax.conv_general_dilated(
         y,
         kernel,
         (1,) * s.rank,
-        [(k - 1 - low, n + low - ((out - 1) * step + 1)) for n, out, k, step, (low, _) in axes],
+        [(max(low, 0), max(high, 0)) for low, high in wanted],
         lhs_dilation=s.strides,
         rhs_dilation=s.dilation,
         dimension_numbers=numbers,
         feature_group_count=s.groups,
         precision=s.precision,
     )
-    x = pad(x, tuple((-low, -high) for low, high in beforehand))
+    crops = [(min(low, 0), min(high, 0)) for low, high in wanted]
+    x = pad(x, tuple((a - low, b - high) for (a, b), (low, high) in zip(crops, beforehand, strict=True)))
     return lax.convert_element_type(x, dtype)
 
 
@@ -69,13 +72,16 @@ def kernel_gradient(
     x, y = _alike(x, y)
     if s.groups > 1 < devices:
         return by_tap.kernel_gradient(x, y, s, devices).astype(dtype)
-    axes = zip(s.space, s.out, s.window, s.strides, s.dilation, s.padding, strict=True)
+    # What strides leave out at the end stays with the convolution: GPU libraries take it without a copy.
+    crops = tuple((min(low, 0), min(high, 0)) for low, high in s.padding)
+    x = pad(x, crops)
+    axes = zip(x.shape[1:-1], s.out, s.span, s.strides, s.padding, strict=True)
     space = tuple(range(1, s.rank + 1))
     kernel = lax.conv_general_dilated(
         x,
         y,
         s.dilation,
-        [(low, (out - 1) * step + 1 + (k - 1) * d - n - low) for n, out, k, step, d, (low, _) in axes],
+        [(max(low, 0), (out - 1) * step + k - n - max(low, 0)) for n, out, k, step, (low, _) in axes],
         rhs_dilation=s.strides,
         dimension_numbers=lax.ConvDimensionNumbers(
             (s.rank + 1, 0, *space), (s.rank + 1, 0, *space), (s.rank, s.rank + 1, *range(s.rank))
@@ -91,10 +97,11 @@ def split_padding(s: Settings) -> tuple[Pairs, Pairs]:
 
     With a stride, a low padding of k' − 1 makes a derivative that dilates an axis and does not pad it. XLA
     may then take that axis for a contraction while it swaps the operands (its ``ConvOperandSwapper``), and
-    the process dies. Padding such an axis beforehand keeps clear of that form.
+    the process dies. Padding such an axis beforehand keeps clear of that form. Cropped beforehand too: XLA's
+    convolutions for CPUs read outside the operand where a padding is negative, and return what lies there.
     """
     axes = zip(s.padding, s.span, s.strides, strict=True)
-    odd = [step > 1 and low == k - 1 > 0 for (low, _), k, step in axes]
+    odd = [min(pair) < 0 or (step > 1 and pair[0] == k - 1 > 0) for pair, k, step in axes]
     beforehand = tuple(pair if o else (0, 0) for o, pair in zip(odd, s.padding, strict=True))
     return beforehand, tuple((0, 0) if o else pair for o, pair in zip(odd, s.padding, strict=True))
 
