@@ -112,11 +112,11 @@ CHOSEN = {
     "kernel_gradient": {
         "zeros": (Settings((5,), (3,), (1,), ((0, 0),), (1,)), 2, 2, 0),
         "unfolded": (Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 4, 5, 2),
-        "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 2),
+        "depthwise": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 4), 4, 8, 8),
         "by_tap": (Settings((5, 5), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1), 2), 4, 4, 2),
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 4, 4, 4),
         "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
-        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 1, 8, 4),
+        "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 1, 8, 20),
         "by_output": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 16, 2),
         "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 32, 8),
     },
@@ -132,6 +132,7 @@ UNFOLDED = {
     "strides and dilation": ("forward", Settings((20, 20), (5, 5), (2, 2), ((4, 4),) * 2, (2, 2)), 4, 11, 6),
     "brief tiles": ("forward", Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 16, 64, 4),
     "brief, few taps": ("forward", Settings((8, 8), (2, 2), (2, 2), ((0, 1),) * 2, (1, 1)), 16, 64, 4),
+    "few windows": ("forward", Settings((8, 8), (5, 5), (2, 2), ((2, 2),) * 2, (1, 1)), 4, 32, 1),
     "few channels of x": (
         "input_gradient",
         Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)),
@@ -145,6 +146,13 @@ UNFOLDED = {
     "tiles": ("kernel_gradient", Settings((8, 8), (4, 4), (4, 4), ((0, 0),) * 2, (1, 1)), 1, 64, 8),
     "strides": ("kernel_gradient", Settings((8, 8), (3, 3), (2, 2), ((1, 1),) * 2, (1, 1)), 4, 16, 7),
     "small window": ("kernel_gradient", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 3, 64, 16),
+    "few of a kernel": (
+        "kernel_gradient",
+        Settings((32, 13), (5, 5), (2, 2), ((2, 2),) * 2, (1, 1)),
+        4,
+        7,
+        2,
+    ),
     "few places": ("kernel_gradient", Settings((19, 19), (7, 7), (2, 2), ((3, 3),) * 2, (1, 1)), 8, 16, 2),
 }
 
@@ -425,6 +433,25 @@ def test_grouped_kernel_gradients_of_few_places_are_taken_tap_by_tap():
         assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**few | other)).name == "grouped", (
             other
         )
+
+
+def test_depthwise_kernel_gradients_of_few_values_are_taken_tap_by_tap():
+    s = Settings((8, 8), (3, 3), (3, 3), ((0, 0),) * 2, (2, 2), 8)
+    problem = problem_of("kernel_gradient", *operands(s, 8, 16, 6)["kernel_gradient"], s)
+    assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "by_tap"
+    thin = {"batch": 26, "c_out": 2, "settings": s._replace(groups=2)}
+    for other in ({"batch": 7}, {"c_out": 24}, thin):
+        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "depthwise", other
+
+
+def test_kernel_gradients_of_few_windows_are_unfolded_whatever_the_channels():
+    s = Settings((8, 8), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1))
+    problem = problem_of("kernel_gradient", *operands(s, 32, 6, 2)["kernel_gradient"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
+
+    assert form() == "unfolded" != form(c_out=16) == form(batch=5) == "by_output"
 
 
 def test_xla_dilates_strided_input_gradients_of_which_little_is_read():

@@ -73,6 +73,7 @@ ENTRIES = [
     Entry("avg-pool", partial(avg_pool, **OVERLAPPING), IMAGE, ("by_axis", "lax")),
     Entry("avg-pool-dilated", partial(avg_pool, window=2, dilation=2), IMAGE, ("by_axis", "lax")),
     Entry("avg-pool-tiles", partial(avg_pool, window=(5, 2)), IMAGE, ("blocks", "by_axis", "lax")),
+    Entry("avg-pool-apart", partial(avg_pool, window=(3, 2), padding=1), IMAGE, ("blocks", "by_axis", "lax")),
     Entry("nearest-whole", partial(upsample, scale=(2, 3)), IMAGE, ("slices", "lax")),
     Entry("nearest", partial(resize, size=(7, 4)), IMAGE, ("gathers", "lax")),
     Entry("linear", partial(resize, size=(8, 3), method="linear"), IMAGE, ("gathers", "lax")),

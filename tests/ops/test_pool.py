@@ -156,15 +156,24 @@ def test_average_leaves_padding_out_of_the_count():
 def test_padded_windows_that_have_as_many_values_as_the_input_do_not_tile_it(form):
     """Three windows of three values, shifted by one, on nine."""
     x = line(*range(1, 10))
-    if form != "blocks":
-        assert flat(avg_pool(x, 3, padding=1, count_include_pad=True, implementation=form)) == [1, 4, 7]
-        dx = jax.grad(lambda x: avg_pool(x, 3, padding=1, implementation=form)[0, 0, 0])(x)
-        assert flat(dx)[:3] == [0.5, 0.5, 0]
-    else:
-        with pytest.raises(ValueError, match="blocks"):
-            avg_pool(x, 3, padding=1, implementation=form)
+    assert flat(avg_pool(x, 3, padding=1, count_include_pad=True, implementation=form)) == [1, 4, 7]
+    dx = jax.grad(lambda x: avg_pool(x, 3, padding=1, implementation=form)[0, 0, 0])(x)
+    assert flat(dx) == [0.5, 0.5, 0, 0, 0, 0, 0, 0, 0]
     assert flat(lp_pool(x, 3, padding=1, p=1)) == [3, 12, 21]
     assert flat(max_pool(x, 3, padding=1)) == [2, 5, 8]
+
+
+@pytest.mark.parametrize("form", ["blocks", "by_axis", "lax"])
+def test_what_windows_leave_over_has_no_gradient(form):
+    x = line(*range(1, 9))
+    assert flat(avg_pool(x, 3, implementation=form)) == [2, 5]
+    dx = jax.grad(lambda x: 3 * avg_pool(x, 3, implementation=form).sum())(x)
+    assert flat(dx) == [1, 1, 1, 1, 1, 1, 0, 0]
+
+
+def test_windows_of_several_values_that_overlap_are_not_blocks():
+    with pytest.raises(ValueError, match="blocks"):
+        avg_pool(line(1, 2, 3), 2, strides=1, implementation="blocks")
 
 
 def test_average_never_counts_the_overhang_of_ceil_mode():

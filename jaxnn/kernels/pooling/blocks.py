@@ -8,16 +8,28 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.kernels.lowering.linear_map import with_transpose
+from jaxnn.kernels.padding import padded
 from jaxnn.kernels.pooling.windows import Windows, slices
 
 
-def block_sums(x: jax.Array, blocks: Mapping[int, int]) -> jax.Array:
-    """The sums of blocks of ``blocks[axis]`` values along each axis; a whole number of blocks fill it.
+def block_sums(x: jax.Array, axes: Mapping[int, Windows]) -> jax.Array:
+    """The sums of windows that lie side by side, by axis; padding adds 0.
 
     Its transpose copies.
     """
-    sizes = {axis: x.shape[axis] // n for axis, n in blocks.items()}
-    return with_transpose(x, sizes, lambda v: sums(v, blocks), lambda v: copies(v, blocks))
+    sizes = {axis: w.count for axis, w in axes.items()}
+    return with_transpose(x, sizes, lambda v: _sums(v, axes), lambda v: _copies(v, axes))
+
+
+def _sums(x: jax.Array, axes: Mapping[int, Windows]) -> jax.Array:
+    """A slice per place in a block: XLA does not vectorise a sum over short axes."""
+    return reduce(jnp.add, slices(x, axes))
+
+
+def _copies(y: jax.Array, axes: Mapping[int, Windows]) -> jax.Array:
+    """The transpose of ``_sums``: without what lies in the padding, and with zeros where no window reads."""
+    x = copies(y, {axis: w.window for axis, w in axes.items()})
+    return padded(x, {axis: (-w.low, w.size + w.low - w.count * w.window) for axis, w in axes.items()})
 
 
 def copies(x: jax.Array, times: Mapping[int, int]) -> jax.Array:
@@ -34,6 +46,7 @@ def copies(x: jax.Array, times: Mapping[int, int]) -> jax.Array:
 
 
 def sums(x: jax.Array, blocks: Mapping[int, int]) -> jax.Array:
-    """The sums of blocks, a slice per place in a block: XLA does not vectorise a sum over short axes."""
-    axes = {axis: Windows(x.shape[axis], n, n, 1, 0, 0, x.shape[axis] // n) for axis, n in blocks.items()}
-    return reduce(jnp.add, slices(x, axes))
+    """The sums of blocks of ``blocks[axis]`` values along each axis; a whole number of blocks fill it."""
+    return _sums(
+        x, {axis: Windows(x.shape[axis], n, n, 1, 0, 0, x.shape[axis] // n) for axis, n in blocks.items()}
+    )

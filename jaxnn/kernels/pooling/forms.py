@@ -33,7 +33,9 @@ class Settings(NamedTuple):
 
 #: What forms need, in words.
 SHORT = f"windows of at most {MOST_SLICES} values on some axis"
-TILES = f"windows of at most {MOST_SLICES} values that tile the input"
+SIDE_BY_SIDE = (
+    f"windows of at most {MOST_SLICES} values that lie side by side, and tile axes sharded explicitly"
+)
 UNDILATED = "windows of one size without dilation, on axes that are not sharded explicitly"
 FEW_SIDE_BY_SIDE = (
     "if padded, on one axis, of 4 bytes or more a value and at most 8 channels, or 16 in windows of at most 4"
@@ -45,9 +47,12 @@ def _some_short(p: Problem) -> bool:
     return any(by_axis.short(windows) for _, windows in p.settings.axes)
 
 
-def _tiles(p: Problem) -> bool:
+def _side_by_side(p: Problem) -> bool:
     windows = [windows for _, windows in p.settings.axes]
-    return few(*windows) and all(w.tiles for w in windows)
+    if not few(*windows):
+        return False
+    # How much is cut off must be known, and a shard may not be padded.
+    return all(w.tiles for w in windows) or (_unsharded(p) and all(w.side_by_side for w in windows))
 
 
 def _undilated(p: Problem) -> bool:
@@ -149,7 +154,7 @@ TAKEN: Forms = {"cpu": _linear(_prepared), DEFAULT: _linear(_as_it_is)}
 
 
 def _block_sums(p: Problem, x: jax.Array) -> jax.Array:
-    return blocks.block_sums(materialized(x), {axis: w.window for axis, w in p.settings.axes})
+    return blocks.block_sums(materialized(x), dict(p.settings.axes))
 
 
 def _sums_by_axis(p: Problem, x: jax.Array) -> jax.Array:
@@ -160,7 +165,7 @@ def _plain_sums(p: Problem, x: jax.Array) -> jax.Array:
     return plain.sums(x, p.settings.axes)
 
 
-_BLOCKS = Form("blocks", _block_sums, _tiles, needs=TILES)
+_BLOCKS = Form("blocks", _block_sums, _side_by_side, needs=SIDE_BY_SIDE)
 _BY_AXIS = Form("by_axis", _sums_by_axis)
 _SUMS = Form("lax", _plain_sums, _unsharded, needs=UNSHARDED)
 SUMS: Forms = {"cpu": (_BLOCKS, _BY_AXIS, _SUMS), DEFAULT: (_SUMS, _BLOCKS, _BY_AXIS)}

@@ -51,6 +51,11 @@ class Windows:
         return first, last, first * self.stride + offset if last > first else 0
 
     @property
+    def side_by_side(self) -> bool:
+        """Whether each window begins where the one before it ends, on an axis of known size."""
+        return isinstance(self.size, int) and self.dilation == 1 and self.window == self.stride
+
+    @property
     def tiles(self) -> bool:
         """Whether every value is in one window and there is no padding."""
         apart = self.dilation == 1 and self.window == self.stride and self.low == 0

@@ -41,6 +41,11 @@ UNFOLDED_FEW_PAIRS, UNFOLDED_OUTPUTS = 150, 2
 #: place and the most values of y. There unfolding takes 0.5 to 0.7 of the time if windows are tiles. From so
 #: many multiplications on it does if taps are few, up to JAX 0.10 and from 0.11 on, which starts slower.
 BRIEF_FLOATS, BRIEF_VALUES, BRIEF_WORK, BRIEF_TAPS = 64, 2**16, 2**15, (4, 9)
+#: *The most floats in all windows and the most multiplications at which XLA's convolution, or one of blocks,
+#: takes longer to start than to multiply. There unfolding takes 0.65 to 0.85 of the time, in the kernel's
+#: gradient 0.6 to 0.75. With more multiplications it is slower in JAX 0.10, except for a kernel's gradient
+#: with strides, which dilate the window of XLA's convolution.
+BRIEF_WINDOWS, BRIEF_PRODUCTS, BRIEF_STRIDED = 30_000, 300_000, 1_000_000
 #: *The gradient of x: the most floats unfolded and channels of x; or the most taps times channels of y; or
 #: fewer channels of x and the most floats unfolded per place. There it takes 0.8 of the time of phases.
 INPUT_FLOATS, INPUT_CHANNELS, INPUT_READ, INPUT_THIN = 128_000, 32, 40, (4, 200)
@@ -77,6 +82,9 @@ GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
 #: channels as inputs of a group, at which it is faster tap by tap; or the most examples, and how many times
 #: as many output channels times examples as inputs times strides. There it takes half to 0.85 of the time.
 BY_TAP_PLACES, BY_TAP_RATIO, BY_TAP_EXAMPLES, BY_TAP_OUTPUTS = 240, 3, 4, 2
+#: *The same of depthwise kernels: the most places and the most values of y at which a product per tap takes
+#: less time than the loops over lines of y need to start: 0.46 of it with JAX 0.10, 0.8 with 0.12.
+BY_TAP_LINES, BY_TAP_VALUES = 100, 400
 #: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
 AT_ONCE_PAIRS = 2048
 #: *XLA's own dilation of y: the most floats that a window reads of x, and all windows, if x has at most so
@@ -102,6 +110,8 @@ BRIEF = (
     f"up to {BRIEF_VALUES:,} values of y and {BRIEF_FLOATS} floats unfolded for each place, of tiles, or of "
     f"up to {BRIEF_TAPS[0]} taps ({BRIEF_TAPS[1]} from JAX 0.11 on) and at least {BRIEF_WORK:,} products"
 )
+FEW_WINDOWS = f"up to {BRIEF_WINDOWS:,} floats and {BRIEF_PRODUCTS:,} multiplications over the batch"
+FEW_IN_KERNEL = f"{FEW_WINDOWS} ({BRIEF_STRIDED:,} with strides)"
 LITTLE = (
     f"by rows, up to {UNFOLDED_CHANNELS[1]} input channels and {UNFOLDED_FEW_PAIRS} pairs of channels, or up "
     f"to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
@@ -176,8 +186,10 @@ def by_tap_pays(p: Problem) -> bool:
     """Whether a batch is spread over devices, or has so few places or outputs that single taps are faster."""
     if p.devices > 1:
         return True
-    if not p.known or p.c_in == 1:
+    if not p.known:
         return False
+    if p.c_in == 1:
+        return 0 < places(p) <= BY_TAP_LINES and places(p) * p.c_out <= BY_TAP_VALUES
     few_places = places(p) <= BY_TAP_PLACES and p.c_out <= BY_TAP_RATIO * p.c_in
     few_outputs = p.batch * p.c_out <= BY_TAP_OUTPUTS * p.c_in * prod(p.settings.strides)
     return few_places or (few_outputs and p.batch <= BY_TAP_EXAMPLES)
@@ -249,6 +261,17 @@ def brief(p: Problem) -> bool:
         return False
     few_taps = p.taps <= BRIEF_TAPS[not libraries.IDLE]
     return unfolded.are_tiles(p.settings) or (few_taps and values * p.taps * p.c_in >= BRIEF_WORK)
+
+
+def few_windows(p: Problem, products: int = BRIEF_PRODUCTS) -> bool:
+    """Whether what unfolding writes out and multiplies is so little that nothing starts faster."""
+    floats, work = p.batch * unfolded_floats(p), places(p) * p.taps * p.c_in * p.c_out
+    return p.devices == 1 and floats <= BRIEF_WINDOWS and 0 < work <= products
+
+
+def few_in_kernel(p: Problem) -> bool:
+    """The same for the kernel's gradient."""
+    return few_windows(p, BRIEF_STRIDED if max(p.settings.strides) > 1 else BRIEF_PRODUCTS)
 
 
 def one_window(p: Problem) -> bool:

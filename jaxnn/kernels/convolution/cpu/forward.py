@@ -143,7 +143,7 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    return on.one_window(p) or on.brief(p) or on.little(p) or on.many(p)
+    return on.one_window(p) or on.few_windows(p) or on.brief(p) or on.little(p) or on.many(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -162,7 +162,8 @@ FORWARD = (
         on.unfolded_fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.SMALL}: windows as large as the image; {on.LITTLE}; {on.BRIEF}; {on.MANY}",
+        when=f"{on.SMALL}: windows as large as the image; {on.FEW_WINDOWS}; {on.LITTLE}; {on.BRIEF}; "
+        f"{on.MANY}",
     ),
     *(
         guarded(form, lax_forms.forward)

@@ -37,7 +37,8 @@ def _by_output_pays(p: Problem) -> bool:
     if not p.known:
         return False
     # Few taps are unfolded, unless they are too many values.
-    unfolded = on.one_window(p) or (p.taps <= on.UNFOLDED_FEW_TAPS and on.small(p))
+    few_taps = p.taps <= on.UNFOLDED_FEW_TAPS and on.small(p)
+    unfolded = on.one_window(p) or few_taps or (on.unfolded_fits(p) and on.few_windows(p))
     little_more = prod(p.settings.space) <= on.BY_OUTPUT_GROWTH * prod(p.settings.out)
     return p.c_in >= on.BY_OUTPUT_RATIO * p.c_out and little_more and not unfolded
 
@@ -53,7 +54,7 @@ def _repaired(p: Problem, kernel: jax.Array, x: jax.Array, y: jax.Array) -> jax.
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    return on.one_window(p) or on.little_in_kernel(p) or on.many_in_kernel(p)
+    return on.one_window(p) or on.few_in_kernel(p) or on.little_in_kernel(p) or on.many_in_kernel(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -134,7 +135,8 @@ KERNEL_GRADIENT = (
             on.has_groups,
             on.by_tap_pays,
             needs="several groups",
-            when="several devices; more than one input channel per group, and at most "
+            when=f"several devices; one input channel per group, and at most {on.BY_TAP_LINES} places and "
+            f"{on.BY_TAP_VALUES} values of y; more than one, and at most "
             f"{on.BY_TAP_RATIO} times as many output channels and {on.BY_TAP_PLACES} places of y, or "
             f"{on.BY_TAP_EXAMPLES} examples and {on.BY_TAP_OUTPUTS} times as many outputs times examples as "
             "inputs of a group times strides",
@@ -149,7 +151,7 @@ KERNEL_GRADIENT = (
         needs="one group, several taps and no strides",
         when=f"at least {on.BY_OUTPUT_RATIO} times as many input channels as output channels, x at most "
         f"{on.BY_OUTPUT_GROWTH} times as large as y, and more than {on.UNFOLDED_FEW_TAPS} taps or "
-        f"{batches.FLOATS:,} floats unfolded",
+        f"{batches.FLOATS:,} floats unfolded, and not {on.FEW_WINDOWS}",
     ),
     Form(
         "unfolded",
@@ -157,8 +159,8 @@ KERNEL_GRADIENT = (
         on.unfolded_fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.SMALL}: windows as large as the image; {on.LITTLE_OF_KERNEL}; {on.IDLE}, but from "
-        f"{on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
+        when=f"{on.SMALL}: windows as large as the image; {on.FEW_IN_KERNEL}; {on.LITTLE_OF_KERNEL}; "
+        f"{on.IDLE}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
     ),
     *(
         guarded(form, lax_forms.kernel_gradient)

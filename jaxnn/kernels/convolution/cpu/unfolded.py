@@ -117,7 +117,9 @@ def _cut(y: jax.Array, row: int, s: Settings) -> jax.Array:
 def _unfolded(x: jax.Array, s: Settings) -> jax.Array:
     """``(N, *space, C) → (N, *out, taps · C)``: what each window reads, side by side."""
     if are_tiles(s):
-        x = lax.reshape(padded(x, s), (x.shape[0], *chain(*zip(s.out, s.window, strict=True)), x.shape[-1]))
+        # A pad fused with the transposition would be a loop of branches.
+        x = padded_copy(x, s) if max(map(max, s.padding)) > 0 else padded(x, s)
+        x = lax.reshape(x, (x.shape[0], *chain(*zip(s.out, s.window, strict=True)), x.shape[-1]))
         axes = (0, *range(1, 2 * s.rank, 2), *range(2, 2 * s.rank + 1, 2), 2 * s.rank + 1)
         return lax.reshape(lax.transpose(x, axes), (x.shape[0], *s.out, prod(s.window) * x.shape[-1]))
     x, taps, c = padded_copy(x, s), prod(s.window), x.shape[-1]
