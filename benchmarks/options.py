@@ -32,7 +32,7 @@ def parser(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("--repeats", type=positive, default=20, help="rounds (default: %(default)s)")
     made.add_argument(
-        "--seconds", type=float, default=2.0,
+        "--seconds", type=duration, default=2.0,
         help="a contender is not timed further in a case after this many seconds (default: %(default)s)",
     )  # fmt: skip
     made.set_defaults(**defaults)

@@ -67,6 +67,16 @@ def problems(value: Any, schema: Mapping[str, Any] = SCHEMA, at: str = "run") ->
                 assert word in TALK | {"type", "$ref"}, word
 
 
+def of_version(run: Any) -> Iterator[str]:
+    """``problems`` of a run of the schema's version; of an older one that it is older, which says enough."""
+    now = SCHEMA["properties"]["version"]["const"]
+    if isinstance(run, dict) and run.get("version") in range(1, now):
+        older = f"of version {run['version']}, which report and compare read"
+        yield f"{older}; the schema is that of version {now}"
+    else:
+        yield from problems(run)
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
@@ -81,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 0
     for path in parser.parse_args(arguments).files:
         try:
-            found = list(problems(json.loads(path.read_text(encoding="utf-8"))))
+            found = list(of_version(json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError) as error:
             found = [f"cannot be read: {error}"]
         print("\n".join(f"{path}: {problem}" for problem in found) if found else f"{path}: fits")

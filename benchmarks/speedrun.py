@@ -205,9 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     made, examples, tests = SIZES[given.shapes]
     changed = {name: value for name in ("batch", "epochs") if (value := getattr(given, name)) is not None}
     made = replace(made, views=given.views, **changed)
+    if others := set(given.contenders or ()) - set(CONTENDERS):
+        parser.error(f"--contenders: here of {', '.join(CONTENDERS)}, got {', '.join(sorted(others))}")
     entrants = [Entrant(name) for name in _names(given.contenders)]
-    if not entrants:
-        parser.error(f"--contenders: one of {', '.join(CONTENDERS)} must be there")
     if made.epochs == inf:
         parser.error("--epochs: must be finite, got inf")
     try:

@@ -199,6 +199,15 @@ CONDITIONS = {**ENVIRONMENT, "devices": [{"id": 0, "kind": "x", "memory": None}]
               "versions": {"jax": "1", "jaxlib": "1"}}  # fmt: skip
 
 
+def test_a_file_of_an_older_version_is_said_to_be_older(tmp_path, capsys):
+    path = tmp_path / "old.json"
+    path.write_text('{"version": 2}')
+    assert schema.main([str(path)]) == 1
+    assert capsys.readouterr().out == (
+        f"{path}: of version 2, which report and compare read; the schema is that of version 3\n"
+    )
+
+
 def test_what_is_saved_fits_the_schema(tmp_path):
     made = replace(full(*ROWS), environment=CONDITIONS)
     path = made.save(tmp_path)

@@ -352,7 +352,15 @@ def test_a_class_that_there_is_not_is_refused(small, tmp_path):
         (["--data", "nowhere"], "--data: nowhere: must hold CIFAR-10"),
         (["--epochs", "inf"], "--epochs: must be finite, got inf"),
         (["--batch", "100"], "--batch: must be from 1 to the 64 examples, got 100"),
-        (["--contenders", "flax"], "--contenders: one of jaxnn, torch channels_last, torch compile"),
+        (
+            ["--contenders", "flax"],
+            "--contenders: here of jaxnn, torch channels_last, torch compile, got flax",
+        ),
+        (
+            ["--contenders", "jaxnn", "flax"],
+            "--contenders: here of jaxnn, torch channels_last, torch compile, ",
+        ),
+        (["--seconds", "-1"], "argument --seconds: must be above 0, got -1"),
     ],
 )
 def test_flags_that_cannot_be_met_end_in_a_sentence(flags, sentence, capsys):
