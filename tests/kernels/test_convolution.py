@@ -182,6 +182,19 @@ def test_padded_strided_windows_of_many_taps_are_unfolded_if_they_are_few_floats
         assert chosen(batch=2, settings=s._replace(window=window, padding=(padding,) * 2)) == "unfolded"
 
 
+def test_gradients_of_x_of_one_channel_of_y_in_many_places_are_blocks():
+    s = Settings((32, 32), (5, 5), (1, 1), ((2, 2),) * 2, (1, 1))
+
+    def form(c_x=8, c_y=1, n=8, settings=s):
+        problem = problem_of("input_gradient", *operands(settings, c_x, c_y, n)["input_gradient"], settings)
+        return choose(FORMS["cpu"]["input_gradient"], problem).name
+
+    assert form() == form(c_x=16) == "phases"
+    short = s._replace(space=(256, 16))
+    four = s._replace(window=(2, 2), padding=((0, 1),) * 2)
+    assert form(n=2) == form(c_x=17) == form(settings=short) == form(settings=four) == "unfolded"
+
+
 def test_what_unfolding_writes_is_the_least_of_two_ways():
     s = Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
     assert unfolded.is_by_rows(s, 16, 16)
