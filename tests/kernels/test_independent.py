@@ -67,7 +67,7 @@ FORMS = {
     "phases at once": Form((2, 7, 6, 4), (4, 4, 4, 4), PHASES, 1, 2),
     "dilated": Form((2, 7, 6, 3), (3, 4, 3, 4), DILATED, 1, 2),
     "stamps": Form((2, 6, 6, 4), (2, 2, 4, 4), STAMPS, 0, 3),
-    "by output": Form((2, 6, 5, 4), (3, 2, 4, 2), BY_OUTPUT, 1, name="by_output"),
+    "by output": Form((4, 16, 15, 16), (3, 2, 16, 2), BY_OUTPUT, 1),
     "unfolded": Form((6, 7, 6, 3), (3, 2, 3, 4), UNFOLDED, 1, name="unfolded"),
     "tiles": Form((2, 6, 7, 4), (3, 3, 4, 4), UNFOLDED, 0, 3, name="unfolded"),
     "unfolded, cropped": Form((6, 9, 6, 3), (3, 2, 3, 4), UNFOLDED, -1, name="unfolded"),
