@@ -36,7 +36,7 @@ from benchmarks.agreement import Answer
 from benchmarks.cifar import folder, ours, recipe, reference
 from benchmarks.cifar.recipe import CLASSES, SIDE, Images, Recipe
 from benchmarks.contenders import Program, Unsupported
-from benchmarks.race import OURS, race
+from benchmarks.race import OURS, first_line, race
 from benchmarks.record import Row
 
 #: By contender its module, what must be installed for it, and its options.
@@ -139,8 +139,7 @@ def whole_runs(made: Recipe, data: Images, entrants: Sequence[Entrant], *, runs:
         except Unsupported as reason:
             rows[entrant.name] = replace(rows[entrant.name], status="unsupported", note=str(reason))
         except Exception as reason:  # a peer that breaks must not end the run
-            note = f"{type(reason).__name__}: {reason}".splitlines()[0][:200]
-            rows[entrant.name] = replace(rows[entrant.name], status="failed", note=note)
+            rows[entrant.name] = replace(rows[entrant.name], status="failed", note=first_line(reason))
     accuracies: dict[str, list[float]] = {name: [] for name in programs}
 
     def clock(name: str) -> float:
@@ -226,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run:
     else:
         limit = limits.of(given.dtype, given.shapes)
         print("\n".join(limits.text(limit)), flush=True)
-        steps = given.steps or STEPS["cpu" if jax.default_backend() == "cpu" else "accelerator"]
+        steps = given.steps or STEPS["accelerator" if environment.accelerator() else "cpu"]
         settings = {"steps": steps, "rounds": given.repeats, "seconds": given.seconds, "limit": limit}
         groups = (measure(now, data, entrants, **settings) for now in recipes)
     run = tables.shown_and_saved("speedrun", conditions, limit, groups, given.out)

@@ -10,7 +10,6 @@ their other passes are as fast alone. What lies between was not measured, nor wa
 """
 
 from collections.abc import Callable, Mapping
-from math import prod
 
 import jax
 
@@ -50,8 +49,7 @@ def _together(p: Problem) -> int:
 
 
 def _much(p: Problem) -> bool:
-    work = p.batch * prod(p.settings.out) * p.taps * p.c_in * p.c_out
-    return p.known and p.devices == 1 and bool(work >= FEWEST)
+    return p.known and p.devices == 1 and bool(p.batch * p.products >= FEWEST)
 
 
 def _pays(p: Problem) -> bool:

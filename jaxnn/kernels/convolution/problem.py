@@ -69,6 +69,11 @@ class Problem(NamedTuple):
         return prod(self.settings.window)
 
     @property
+    def products(self) -> int:
+        """How many products an example is the sum of, those with padding among them."""
+        return prod(self.settings.out) * self.taps * self.c_in * self.c_out
+
+    @property
     def known(self) -> bool:
         """Whether the size of the batch is known, not symbolic."""
         return isinstance(self.batch, int)

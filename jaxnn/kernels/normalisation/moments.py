@@ -72,10 +72,7 @@ def plain(x: jax.Array, axes: Axes) -> Moments:
 
     The variance is taken about the rounded mean: the square of the rounding error is below its last digit.
     """
-    wide = widened(x)
-    middle = lax.stop_gradient(jnp.mean(wide, axes, keepdims=True))
-    rests = wide - middle
-    rest = jnp.mean(rests, axes, keepdims=True)
+    middle, rests, rest = _mean_and_rest(x, axes)
     var = jnp.mean(lax.square(rests), axes, keepdims=True) - lax.square(rest)
     return Moments(middle, rest, jnp.maximum(var, 0))
 
@@ -86,11 +83,16 @@ def chained(x: jax.Array, axes: Axes) -> Moments:
     XLA computes a chain of sums along rows in one kernel on GPUs, with all that reads it. Of two sums at the
     same level it makes more.
     """
+    middle, rests, rest = _mean_and_rest(x, axes)
+    return Moments(middle, rest, jnp.mean(lax.square(rests - rest), axes, keepdims=True))
+
+
+def _mean_and_rest(x: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The rounded mean, what is left of each value after it, and the mean of that."""
     wide = widened(x)
     middle = lax.stop_gradient(jnp.mean(wide, axes, keepdims=True))
     rests = wide - middle
-    rest = jnp.mean(rests, axes, keepdims=True)
-    return Moments(middle, rest, jnp.mean(lax.square(rests - rest), axes, keepdims=True))
+    return middle, rests, jnp.mean(rests, axes, keepdims=True)
 
 
 def checked(x: jax.Array, axes: Axes) -> Moments:

@@ -229,7 +229,7 @@ def chunks_pay(p: Problem) -> bool:
     A loop over a batch that is sharded would gather it. A batch of a prime number of small images has no good
     chunks.
     """
-    floats, work = unfolded_floats(p), prod(p.settings.out) * p.taps * p.c_in * p.c_out
+    floats, work = unfolded_floats(p), p.products
     if p.devices > 1 or p.batch < 2 or floats > batches.FLOATS or p.batch * work < CHUNKED_WORK:
         return False
     few = batches.examples(p.batch, floats)
@@ -271,7 +271,7 @@ def brief(p: Problem) -> bool:
 
 def few_windows(p: Problem, products: int = BRIEF_PRODUCTS) -> bool:
     """Whether what unfolding writes out and multiplies is so little that nothing starts faster."""
-    floats, work = p.batch * unfolded_floats(p), places(p) * p.taps * p.c_in * p.c_out
+    floats, work = p.batch * unfolded_floats(p), p.batch * p.products
     return p.devices == 1 and floats <= BRIEF_WINDOWS and 0 < work <= products
 
 
@@ -321,7 +321,7 @@ def little_in_kernel(p: Problem) -> bool:
     if not in_chunks(p) or _many_padded(p):
         return False
     if p.taps <= UNFOLDED_STEP_TAPS * prod(p.settings.strides):
-        return p.taps <= UNFOLDED_STEP_TAPS or places(p) * p.taps * p.c_in * p.c_out >= UNFOLDED_KERNEL_WORK
+        return p.taps <= UNFOLDED_STEP_TAPS or p.batch * p.products >= UNFOLDED_KERNEL_WORK
     sparse = places(p) <= SPARSE_PLACES and prod(p.settings.space) >= SPARSE_IMAGE
     return sparse and places(p) * p.taps * p.c_in >= SPARSE_FLOATS
 
