@@ -31,7 +31,7 @@ def utterances(speech: Speech) -> Figure:
     limit = np.abs(speech.frames).max()
     for row, speaker in zip(axes, (0, 4, 8), strict=True):
         for cell, i in zip(row, np.flatnonzero(speech.speakers == speaker), strict=False):
-            frames = np.ma.masked_all(speech.frames.shape[1:])
+            frames = np.full(speech.frames.shape[1:], np.nan)  # matplotlib draws nothing there
             frames[: speech.lengths[i]] = speech.frames[i, : speech.lengths[i]]
             drawn = cell.imshow(frames.T, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
             cell.set_title(f"speaker {speaker + 1}, {speech.lengths[i]} frames")
