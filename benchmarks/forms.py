@@ -33,11 +33,12 @@ from benchmarks import abreast, agreement, cases, environment, options, record, 
 from benchmarks.cases import Case
 from benchmarks.contenders import ours
 from benchmarks.contenders.jax_programs import rounded
+from benchmarks.form_table import table
 from benchmarks.race import first_line
 from benchmarks.record import Row
-from jaxnn.kernels.choice import Form, always, never
+from jaxnn.kernels.choice import Form
 from jaxnn.kernels.explain import operations
-from jaxnn.kernels.lowering.primitive import DEFAULT, KERNELS, Kernel
+from jaxnn.kernels.lowering.primitive import KERNELS, Kernel
 
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
@@ -257,39 +258,6 @@ def regret(rows: Sequence[Row]) -> str:
     return tables.markdown(
         ["operation", "problems", "longer than the best, mean", "at worst", "where"], lines
     )
-
-
-def table() -> str:
-    """All lists of forms, in the order in which they are tried, as Markdown."""
-    lines = []
-    for kernel in KERNELS.values():
-        name = kernel.primitive.name.removeprefix("jaxnn_")
-        if name.endswith("_transpose") or max(map(len, kernel.forms.values())) < 2:
-            continue
-        taken = {platform: taken_when(forms) for platform, forms in kernel.forms.items()}
-        for form in kernel.forms["cpu"]:
-            elsewhere = taken[DEFAULT].get(form.name, "–")
-            on_cuda = taken.get("cuda", {}).get(form.name, elsewhere)
-            elsewhere += "" if on_cuda == elsewhere else f"; on NVIDIA GPUs {on_cuda}"
-            words = taken["cpu"][form.name], elsewhere
-            lines.append(
-                f"| {name.replace('_', ' ')} | `{form.name}` | {form.needs or '–'} | {' | '.join(words)} |"
-            )
-    head = ["| operation | form | fits | is taken on CPUs | elsewhere |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *lines])
-
-
-def taken_when(forms: Sequence[Form]) -> dict[str, str]:
-    """When each form of a list is taken, in words."""
-    words, reached = {}, True
-    for form in forms:
-        usual = "always" if form is forms[0] else "otherwise"
-        words[form.name] = form.when or usual if reached and form.pays is not never else "if asked for"
-        # The forms of a convolution for one and for several groups leave nothing to the last if both pay.
-        both = form.name == "canonical" and all(f.pays is always for f in forms if f.name == "grouped")
-        everywhere = both or form.fits is always
-        reached = reached and not (everywhere and form.pays is always)
-    return words
 
 
 def main(arguments: Sequence[str] | None = None) -> record.Run | None:

@@ -9,7 +9,6 @@ import jax
 import pytest
 
 import jaxnn as nn
-from benchmarks import forms
 from tests.markdown import run_blocks
 from tests.support import assert_close, deep, known_answers
 
@@ -131,9 +130,3 @@ def test_ported_recurrent_weights_give_what_pytorch_gives(net, layer):
     start = tuple(carry[:, 0]) if net == "lstm" else carry[0, 0]
     actual, _ = layer(y.shape[-1]).apply(nn.Params(weights, {}), nn.Sequences(x, answers["lengths"], start))
     assert_close(actual, y)
-
-
-def test_the_table_of_forms_is_that_of_the_lists():
-    text = (DOCS / "kernels" / "README.md").read_text()
-    shown = text.partition("<!-- forms:start -->\n")[2].partition("\n<!-- forms:end -->")[0]
-    assert shown == forms.table(), "python -m benchmarks.forms --table prints it"

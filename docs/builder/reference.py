@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jaxnn as nn
-from benchmarks import forms
+from benchmarks import form_table
 
 ROOT = Path(__file__).parent.parent.parent
 #: Where public names come from, in the order in which they are looked up: a name that two export belongs to
@@ -319,7 +319,7 @@ def its_forms(entry: Entry) -> list[str]:
     if file not in FORMS:
         return []
     starts, page = FORMS[file]
-    head, rule, *rows = forms.table().splitlines()
+    head, rule, *rows = form_table.table().splitlines()
     rows = [row for row in rows if row[2:].startswith(starts)]
     return [
         "Forms",

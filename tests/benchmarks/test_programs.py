@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, forms, ops, overhead, record, report, schema, training
+from benchmarks import compare, ops, overhead, record, report, schema, training
 from benchmarks.record import Row, Run
 from tests.support import deep
 
@@ -143,16 +143,3 @@ def test_a_file_that_is_no_run_raises_a_sentence(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
         record.load(path)
-
-
-def test_forms(tmp_path, capsys):
-    forms.main(["--shapes", "tiny", "--only", "convolution", "--repeats", "1", "--out", str(tmp_path)])
-    (path,) = tmp_path.glob("forms-*.json")
-    rows = record.load(path).rows
-    chosen = [row for row in rows if row.note == "chosen"]
-    assert {row.contender for row in rows} >= {"lax", "grouped", "phases"}
-    assert {row.case for row in chosen} == {row.case for row in rows}
-    assert all(row.status == "timed" and row.ratio == 1 for row in chosen)
-    assert (
-        "| operation | problems | longer than the best, mean | at worst | where |" in capsys.readouterr().out
-    )

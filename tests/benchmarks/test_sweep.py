@@ -1,16 +1,13 @@
 """Shapes of a file, of known nets and drawn at random; what is said of them at the end."""
 
-from dataclasses import replace
-from itertools import chain
+from itertools import count
 from math import prod
 
-import jax
 import pytest
 
-from benchmarks import cases, forms, shapes, sweep, timing
+from benchmarks import shapes, sweep
 from benchmarks.record import Row
 from benchmarks.specs import Conv, Norm, Pool, Recurrent, Resize
-from tests.support import on_cpu
 
 TOML = """
 dtypes = ["float32", "bfloat16"]
@@ -145,121 +142,13 @@ def test_the_summary_says_where_another_is_ahead():
     assert "| all | forward+backward | float32 | lax | 3 | 2.08 | 0.25 | 1 |" in text
 
 
-def form(family, case, name, ratio, regret=None):
-    return Row("forms", family, case, name, "forward", ratio=ratio, regret=regret)
-
-
-def test_regret_is_that_of_each_operation_and_of_all():
-    rows = [
-        form("sum", "a", "plain", 1.0, 1.0), form("sum", "a", "other", 0.5),
-        form("sum", "b", "plain", 1.0, -0.01), form("sum", "b", "other", 2.0),
-        form("max_pool", "a", "plain", 1.0, 0.0),
-    ]  # fmt: skip
-    assert forms.regret(rows).splitlines()[2:] == [
-        "| sum | 2 | 50% | 100% | sum, a: other is faster |",
-        "| max pool | 1 | 0% | 0% |  |",
-        "| all | 3 | 33% | 100% | sum, a: other is faster |",
-    ]
-    assert forms.regret([]) == "no operation had a choice"
-
-
-def test_the_best_form_is_found_by_one_half_of_the_rounds_and_timed_by_the_other():
-    samples = {"a": timing.Sample((1.0, 2.0, 1.0, 2.0)), "b": timing.Sample((2.0, 1.0, 2.0, 1.0))}
-    assert forms.regret_of("a", samples) == pytest.approx((1 + 1 / 2) / 2 - 1)
-    twice = {"a": timing.Sample((2.0,) * 4), "b": timing.Sample((1.0,) * 4)}
-    assert forms.regret_of("a", twice) == pytest.approx(1.0)
-    assert forms.regret_of("b", twice) == 0
-    assert forms.regret_of("a", {name: timing.Sample(s.seconds[:1]) for name, s in twice.items()}) == 1
-
-
-def test_a_chosen_form_that_is_wrong_is_named_and_nothing_is_compared_with_it(monkeypatch):
-    (case,) = cases.select("tiny", ["max pool"])
-
-    assert all(
-        row.status == "timed" for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows
-    )
-
-    def wrong_but_for_the_last(form, problem, operands):
-        results = form.compute(problem, *operands)
-        return lambda: results if form.name == "unfolded" else jax.tree.map(lambda y: y + 1, results)
-
-    monkeypatch.setattr(forms, "compiled", wrong_but_for_the_last)
-    (rows, *_) = forms.measure([case], rounds=1, seconds=0.01)
-    assert {row.contender: row.status for row in rows} == {"slices": "wrong", "unfolded": "timed"}
-    assert all(row.ratio is None for row in rows)
-
-
-def test_a_form_that_breaks_ends_neither_the_others_nor_the_run(monkeypatch):
-    (case,) = cases.select("tiny", ["max pool"])
-
-    def breaking(form, problem, operands):
-        if form.name == "slices":
-            raise MemoryError("too large")
-        return lambda: form.compute(problem, *operands)
-
-    monkeypatch.setattr(forms, "compiled", breaking)
-    (rows, *_) = forms.measure([case], rounds=1, seconds=0.01)
-    assert {row.contender: row.status for row in rows} == {"slices": "failed", "unfolded": "timed"}
-
-
-@on_cpu
-def test_on_an_accelerator_forms_are_compiled_in_threads_and_every_one_is_listed(accelerator):
-    case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
-    assert {row.contender for row in chain.from_iterable(forms.measure([case], rounds=1, seconds=0.01))} == {
-        "slices", "lax",
-    }  # fmt: skip
-    (case,) = cases.select("tiny", ["convolution"])
-    rows = list(chain.from_iterable(forms.measure([case], rounds=1, seconds=0.01)))
-    assert {row.contender for row in rows} >= {"lax", "grouped", "phases"}
-    assert {row.status for row in rows} == {"timed"}
-
-
-@on_cpu
-def test_a_sum_is_timed_within_its_layer():
-    case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
-    rows = [row for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows]
-    assert {(row.mode, row.contender) for row in rows if row.family == "sum"} == {
-        (mode, form) for mode in ("forward", "both") for form in ("slices", "lax")
-    }
-    assert all(row.status == "timed" for row in rows)
-
-
-@on_cpu
-def test_a_form_is_taken_within_a_layer_by_all_sums_like_this_one():
-    case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
-    sums = [op for op in forms.passes(case) if op.primitive.name == forms.SUM]
-    operation = next(op for op in sums if op.invars[0].aval.shape == case.shape)
-    assert forms.compiled_within(case, operation, "slices", "forward", "float32")
-    other = replace(case, shape=(2, 9, 2, 3))
-    assert forms.compiled_within(other, operation, "slices", "forward", "float32") is None
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        self.now += 1.0
-        return self.now
-
-
 def test_no_case_is_begun_after_the_budget(monkeypatch):
     cases = shapes.drawn(["pool"], 5, seed=0)
-    monkeypatch.setattr(forms, "passes", lambda case, dtype: [])
     begun = []
     monkeypatch.setattr(sweep.ops, "measure", lambda cases, *args, **more: begun.append(cases) or [])
     chosen = [(case, ("float32",)) for case in cases]
-    assert list(sweep.measure(chosen, [], budget=2.5, clock=Clock())) == []
+    assert list(sweep.measure(chosen, [], budget=2.5, clock=count().__next__)) == []
     assert begun == [[case] for case in cases[:2]]
-    assert list(forms.measure(cases, budget=2.5, clock=Clock())) == []
-
-
-def test_no_operation_is_begun_after_the_budget(monkeypatch):
-    raced = []
-    monkeypatch.setattr(
-        forms, "raced", lambda case, operation, *args: raced.append(operation) or [row("lax", 1.0)]
-    )
-    found = forms.measure(shapes.drawn(["conv"], 2, seed=0), budget=3.5, clock=Clock())
-    assert len(list(found)) == len(raced) == 2  # of the three passes of the first case
 
 
 def test_a_sweep_of_a_file_and_its_regret(tmp_path, capsys):
