@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.kernels.lowering.places import place, sliced, split
+from jaxnn.kernels.lowering.places import place, sliced, split, strided
 from tests.support import rng_array
 
 X = rng_array(2, 3, 12)
@@ -21,6 +21,11 @@ def test_parts_of_an_axis(x64):
                 jax.jit(lambda x, parts=parts: split(x, parts, 2))(X), np.split(X, parts, 2), strict=True
             ):
                 np.testing.assert_array_equal(ours, theirs)
+
+
+def test_values_a_step_apart_from_a_place_on():
+    some = jax.jit(lambda x: strided(x, {0: (place(1), 1, 1), 2: (place(2), 3, 2)}))
+    np.testing.assert_array_equal(some(X), X[1:2, :, 2:7:2])
 
 
 def test_under_vmap_and_step_by_step():

@@ -6,6 +6,7 @@ program runs: it is then an operand, and slices of one size are one loop, with a
 Such a slice takes the same time as one at a constant place. On other platforms than CPUs it is one.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -35,6 +36,18 @@ def sliced(x: jax.Array, start: jax.Array, size: int, axis: int) -> jax.Array:
     starts[axis] = start
     sizes = (*x.shape[:axis], size, *x.shape[axis + 1 :])
     return lax.dynamic_slice(x, starts, sizes, allow_negative_indices=False)
+
+
+def strided(x: jax.Array, axes: Mapping[int, tuple[jax.Array, int, int]]) -> jax.Array:
+    """Some values of each of these axes, ``{axis: (place, size, step)}``: ``size`` values, every ``step``-th
+    from the place on.
+    """
+    starts: list[Any] = [np.int32(0)] * x.ndim
+    reach, steps = list(x.shape), [1] * x.ndim
+    for axis, (start, size, step) in axes.items():
+        starts[axis], reach[axis], steps[axis] = start, (size - 1) * step + 1, step
+    read = lax.dynamic_slice(x, starts, reach, allow_negative_indices=False)
+    return lax.slice(read, (0,) * x.ndim, read.shape, steps)
 
 
 def place(n: int) -> jax.Array:

@@ -10,12 +10,11 @@ from math import gcd, prod
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax import lax
 
 from jaxnn.kernels.convolution.problem import Dense, Settings, fit, interleaved, swap_channels
 from jaxnn.kernels.lowering.fusion import materialized
-from jaxnn.kernels.lowering.places import place
+from jaxnn.kernels.lowering.places import place, strided
 from jaxnn.kernels.padding import padded, padded_copy
 
 #: A convolution by whatever form suits it.
@@ -132,14 +131,10 @@ def _taps(kernel: jax.Array, phase: Phase) -> jax.Array:
 
 def _taps_at_places(kernel: jax.Array, phase: Phase) -> jax.Array:
     """The same, at places that XLA does not know: one loop for all phases whose windows have one size."""
-    *window, c_in, c_out = kernel.shape
-    starts = (place(k - 1 - js[-1]) for k, js in zip(window, phase.taps, strict=True))
-    reach, steps = [js[-1] - js.start + 1 for js in phase.taps], [js.step for js in phase.taps]
-    zero, kernel = np.int32(0), lax.rev(kernel, range(len(window)))
-    read = lax.dynamic_slice(
-        kernel, (*starts, zero, zero), (*reach, c_in, c_out), allow_negative_indices=False
-    )
-    return lax.slice(read, (0,) * read.ndim, read.shape, (*steps, 1, 1))
+    *window, _, _ = kernel.shape
+    axes = enumerate(zip(window, phase.taps, strict=True))
+    kernel = lax.rev(kernel, range(len(window)))
+    return strided(kernel, {axis: (place(k - 1 - js[-1]), len(js), js.step) for axis, (k, js) in axes})
 
 
 def at_once(dense: Dense, kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate, chain, product
 from math import prod
-from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +24,7 @@ from jaxnn.kernels.convolution.problem import (
     times,
 )
 from jaxnn.kernels.lowering.fusion import materialized
-from jaxnn.kernels.lowering.places import place
+from jaxnn.kernels.lowering.places import place, strided
 from jaxnn.kernels.padding import padded as padded_at
 
 #: Up to so many parts of at least so many channels are put side by side as a sum of padded parts. It takes
@@ -151,11 +150,8 @@ def _gathered(x: jax.Array, s: Settings) -> jax.Array:
 
 def _at_places(x: jax.Array, tap: Sequence[int], out: Sequence[int], s: Settings) -> jax.Array:
     """What ``shifted`` gives, from places that XLA does not know."""
-    zero, taps = np.int32(0), zip(tap, s.dilation, strict=True)
-    starts: list[Any] = [zero, *(place(j * d) for j, d in taps), zero]
-    reach = [(size - 1) * step + 1 for size, step in zip(out, s.strides, strict=True)]
-    read = lax.dynamic_slice(x, starts, (x.shape[0], *reach, x.shape[-1]), allow_negative_indices=False)
-    return lax.slice(read, (0,) * x.ndim, read.shape, (1, *s.strides, 1))
+    axes = enumerate(zip(tap, s.dilation, out, s.strides, strict=True), 1)
+    return strided(x, {axis: (place(j * d), size, step) for axis, (j, d, size, step) in axes})
 
 
 def _beside(parts: Sequence[jax.Array], lines: Sequence[tuple[int, int]]) -> jax.Array:
