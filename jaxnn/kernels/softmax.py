@@ -15,7 +15,7 @@ from jaxnn.kernels.choice import Form
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.operation import apply, check_form, linear_operation
 from jaxnn.kernels.lowering.primitive import DEFAULT, Problem
-from jaxnn.kernels.reduction import MANY_ROWS, many_rows
+from jaxnn.kernels.reduction.cuts import MANY_ROWS, many_rows
 
 
 class Settings(NamedTuple):

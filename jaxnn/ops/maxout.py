@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator
 from jaxnn.kernels.lowering.fusion import materialized
-from jaxnn.kernels.reduction import SHORT_AXIS, extreme, sum_over
+from jaxnn.kernels.reduction.extremes import SHORT_AXIS, extreme
+from jaxnn.kernels.reduction.sums import sum_over
 from jaxnn.ops import checks
 from jaxnn.ops.checks import floating
 

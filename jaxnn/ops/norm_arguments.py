@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 
 from jaxnn.kernels.dtypes import accumulator, widened
 from jaxnn.kernels.lowering.fusion import materialized_in_reverse
-from jaxnn.kernels.reduction import Axes, broadcast
+from jaxnn.kernels.reduction.cuts import Axes
+from jaxnn.kernels.reduction.sums import broadcast
 from jaxnn.ops.checks import floating, number, refusal
 
 

@@ -33,7 +33,8 @@ from jaxnn.kernels.pooling.forms import Settings as Pool
 from jaxnn.kernels.pooling.windows import Windows
 from jaxnn.kernels.recurrence.cells import rnn_cell
 from jaxnn.kernels.recurrence.primitives import over_time
-from jaxnn.kernels.reduction import broadcast, extreme, sum_over
+from jaxnn.kernels.reduction.extremes import extreme
+from jaxnn.kernels.reduction.sums import broadcast, sum_over
 from jaxnn.kernels.resampling import primitives as resampling
 from tests.support import assert_close, equations, plain_jit, rng_array
 

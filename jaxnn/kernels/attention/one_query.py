@@ -13,7 +13,8 @@ from jax import lax
 from jax.sharding import AxisType
 
 from jaxnn.kernels.dtypes import accumulator
-from jaxnn.kernels.reduction import extreme, sum_over
+from jaxnn.kernels.reduction.extremes import extreme
+from jaxnn.kernels.reduction.sums import sum_over
 
 
 def one_query(

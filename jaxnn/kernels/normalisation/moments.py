@@ -19,7 +19,8 @@ from jax import lax
 from jaxnn.kernels.dtypes import widened
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.lowering.linear_map import with_transpose
-from jaxnn.kernels.reduction import Axes, broadcast, sum_over
+from jaxnn.kernels.reduction.cuts import Axes
+from jaxnn.kernels.reduction.sums import broadcast, sum_over
 
 #: Means of at most so many deviations keep their digits without a second number.
 FAR = 4

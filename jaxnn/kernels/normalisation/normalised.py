@@ -12,7 +12,7 @@ from jax import lax
 from jaxnn.kernels.dtypes import widened
 from jaxnn.kernels.normalisation.moments import Moments, Scope, centred, mean, reciprocal_root_tangent
 from jaxnn.kernels.normalisation.rows import moments
-from jaxnn.kernels.reduction import broadcast
+from jaxnn.kernels.reduction.sums import broadcast
 
 
 @partial(jax.jit, static_argnums=0, inline=True)  # traced and differentiated once per shape

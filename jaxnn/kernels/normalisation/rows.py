@@ -22,7 +22,7 @@ from jaxnn.kernels.normalisation.moments import (
     plain,
     shifted,
 )
-from jaxnn.kernels.reduction import FEWEST_FOR_LIBRARY, MANY_ROWS, in_columns, left_by_slices, many_rows
+from jaxnn.kernels.reduction.cuts import FEWEST_FOR_LIBRARY, MANY_ROWS, in_columns, left_by_slices, many_rows
 
 #: Rows of at most this many values are summed by the library, unless they are so few that what slices leave
 #: needs no library: in 0.7 to 1.0 of the time of slices for 500 to 3,200 rows of 40 to 64, but in 1.2 to 1.8

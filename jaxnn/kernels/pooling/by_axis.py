@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.kernels import reduction
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.padding import padded
 from jaxnn.kernels.pooling.windows import AnyWindows, Windows, along, few, neutral, slices, unfold
+from jaxnn.kernels.reduction.extremes import extreme
 
 #: The windows on each pooled axis, by the number of the axis.
 Axes = tuple[tuple[int, AnyWindows], ...]
@@ -83,9 +83,7 @@ def _extreme(x: jax.Array, axis: int, windows: AnyWindows, smallest: bool, slice
     if sliced(windows):
         assert isinstance(windows, Windows)
         return _largest(_values(x, axis, windows, smallest), smallest)
-    return lax.squeeze(
-        reduction.extreme(unfold(x, axis, windows), (axis + 1,), smallest=smallest), (axis + 1,)
-    )
+    return lax.squeeze(extreme(unfold(x, axis, windows), (axis + 1,), smallest=smallest), (axis + 1,))
 
 
 def _values(x: jax.Array, axis: int, windows: Windows, smallest: bool) -> list[jax.Array]:

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxnn.kernels import reduction
 from jaxnn.kernels.pooling.windows import Windows, neutral
+from jaxnn.kernels.reduction.extremes import extreme
 
 Axes = tuple[tuple[int, Windows], ...]
 
@@ -24,7 +24,7 @@ def extremes(x: jax.Array, axes: Axes, smallest: bool) -> jax.Array:
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _of_all(x: jax.Array, axes: Axes, smallest: bool) -> jax.Array:
     """By a reduction, in the derivative as if by windows: that of a reduction would split ties."""
-    return reduction.extreme(x, tuple(axis for axis, _ in axes), smallest=smallest)
+    return extreme(x, tuple(axis for axis, _ in axes), smallest=smallest)
 
 
 @_of_all.defjvp

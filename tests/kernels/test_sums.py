@@ -7,7 +7,8 @@ import pytest
 from jax import lax
 
 from jaxnn.kernels.explain import explain
-from jaxnn.kernels.reduction import FEWEST_FOR_LIBRARY, broadcast, extreme, sum_over
+from jaxnn.kernels.reduction.cuts import FEWEST_FOR_LIBRARY
+from jaxnn.kernels.reduction.sums import broadcast, sum_over
 from tests.support import assert_close, on_cpu, rng_array
 
 SLICED = [
@@ -69,16 +70,19 @@ def test_few_sums_are_fused_with_what_reads_them():
     assert text[text.index("ENTRY") :].count(" fusion(") == 2
 
 
+def assert_one_kernel(function, x):
+    """That XLA compiles it so for a CPU."""
+    text = jax.jit(function).lower(x).compile().as_text()
+    entry = text[text.index("ENTRY") :]
+    assert "reduce-window(" not in text
+    assert entry.count(" fusion(") + entry.count(" call(") <= 1, entry
+
+
 @on_cpu
 @pytest.mark.parametrize(("shape", "axes"), COLUMNS)
 def test_few_values_are_reduced_in_one_kernel(shape, axes):
     """Together with what is done with the result."""
-    x = jnp.asarray(rng_array(*shape))
-    for function in (sum_over, extreme):
-        text = jax.jit(lambda x, f=function: 2 * f(x, axes)).lower(x).compile().as_text()
-        entry = text[text.index("ENTRY") :]
-        assert "reduce-window(" not in text
-        assert entry.count(" fusion(") + entry.count(" call(") <= 1, entry
+    assert_one_kernel(lambda x: 2 * sum_over(x, axes), jnp.ones(shape))
 
 
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bfloat16, jnp.float16])
@@ -120,38 +124,3 @@ def test_explicit_sharding(spec):
         (back,) = pull(y)
         assert jax.typeof(back).sharding == jax.typeof(sharded).sharding
     assert_close(y, x.sum((1, 2), keepdims=True), terms=128 * 96)
-
-
-#: XLA's library reduces arrays of 4,096 values and more on a CPU, and its maximum loses NaN.
-EXTREMES = [
-    ((4, 64, 64, 3), (1, 2)),
-    ((5, 1000), (1,)),
-    ((4, 1000), (1,)),
-    ((3, 4, 217), (2,)),
-    ((65,), (0,)),
-    ((2, 17, 500), (2,)),
-    ((3, 5, 7), (1,)),
-    ((0, 64, 8), (1,)),
-]
-
-
-@pytest.mark.parametrize(("shape", "axes"), EXTREMES)
-@pytest.mark.parametrize("smallest", [False, True])
-def test_an_extreme_keeps_nan_wherever_it_is(shape, axes, smallest):
-    x = rng_array(*shape)
-    function = jax.jit(lambda x: extreme(x, axes, smallest=smallest))
-    over = np.min if smallest else np.max
-    np.testing.assert_array_equal(function(x), over(x, axes, keepdims=True))
-    for seed in range(4 if x.size else 0):
-        spoiled = x.ravel().copy()
-        spoiled[np.random.default_rng(seed).integers(x.size)] = np.nan
-        spoiled = spoiled.reshape(shape)
-        np.testing.assert_array_equal(function(spoiled), over(spoiled, axes, keepdims=True))
-
-
-@pytest.mark.parametrize("dtype", [jnp.int8, jnp.bfloat16, jnp.bool_])
-def test_an_extreme_of_any_dtype(dtype):
-    x = jnp.asarray(10 * rng_array(3, 70, 31)).astype(dtype)
-    np.testing.assert_array_equal(extreme(x, (1,)), jnp.max(x, 1, keepdims=True))
-    mapped = jax.vmap(lambda x: extreme(x, (0, 1), smallest=True))(x)
-    np.testing.assert_array_equal(mapped, jnp.min(x, (1, 2), keepdims=True))
