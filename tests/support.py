@@ -124,6 +124,15 @@ def known_answers(family: str) -> dict[str, np.ndarray]:
         return dict(archive)
 
 
+def assert_known_answers(function: Any, archive: dict[str, np.ndarray], prefix: str) -> None:
+    """``function(x, kernel, bias)`` and its gradients are those that the archive holds under this prefix."""
+    arguments = "x", "kernel", "bias"
+    y, vjp = jax.vjp(function, *(archive[f"{prefix}_{name}"] for name in arguments))
+    assert_close(y, archive[f"{prefix}_y"])
+    expected = tuple(archive[f"{prefix}_{name}_gradient"] for name in arguments)
+    assert_close(vjp(archive[f"{prefix}_cotangent"]), expected)
+
+
 def equations(jaxpr: Any) -> list[Any]:
     """Every equation of a jaxpr, those inside its calls, loops and branches too."""
     inner = [eqn for outer in jaxpr.eqns for sub in jaxprs_in_params(outer.params) for eqn in equations(sub)]

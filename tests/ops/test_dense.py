@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxnn.ops.dense import dense
-from tests.support import assert_close, known_answers, rng_array
+from tests.support import assert_close, assert_known_answers, known_answers, rng_array
 
 
 @pytest.mark.usefixtures("x64")
@@ -16,23 +16,7 @@ def test_the_last_axis_is_multiplied(shape):
 
 
 def test_known_answers():
-    archive = known_answers("conv")
-    x, kernel, bias, y, cotangent, *gradients = (
-        archive[f"dense_{name}"]
-        for name in (
-            "x",
-            "kernel",
-            "bias",
-            "y",
-            "cotangent",
-            "x_gradient",
-            "kernel_gradient",
-            "bias_gradient",
-        )
-    )
-    actual, vjp = jax.vjp(dense, x, kernel, bias)
-    assert_close(actual, y)
-    assert_close(vjp(cotangent), tuple(gradients))
+    assert_known_answers(dense, known_answers("conv"), "dense")
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

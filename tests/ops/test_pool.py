@@ -33,24 +33,14 @@ def flat(y):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("pool", [max_pool, min_pool], ids=lambda pool: pool.__name__)
 @given(drawn(), st.sampled_from(EXTREMES))
-def test_max_pool_equals_the_reference(setting, form):
+def test_max_and_min_pool_equal_the_reference(pool, setting, form):
     space, settings, windows = setting
     assume(form != "lax" or set(settings["dilation"]) == {1})
     x = tied(2, *space, 2)
-    y, cotangent, dx = value_and_gradient(lambda x: max_pool(x, **settings, implementation=form), x)
-    expected, _, gradient = reference.max_pool(x, windows, cotangent)
-    assert_close((y, dx), (expected, gradient))
-
-
-@pytest.mark.usefixtures("x64")
-@given(drawn(), st.sampled_from(EXTREMES))
-def test_min_pool_equals_the_reference(setting, form):
-    space, settings, windows = setting
-    assume(form != "lax" or set(settings["dilation"]) == {1})
-    x = tied(2, *space, 2)
-    y, cotangent, dx = value_and_gradient(lambda x: min_pool(x, **settings, implementation=form), x)
-    expected, _, gradient = reference.min_pool(x, windows, cotangent)
+    y, cotangent, dx = value_and_gradient(lambda x: pool(x, **settings, implementation=form), x)
+    expected, _, gradient = getattr(reference, pool.__name__)(x, windows, cotangent)
     assert_close((y, dx), (expected, gradient))
 
 
