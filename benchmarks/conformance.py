@@ -158,12 +158,12 @@ def compiled_answer(op: Op, name: str, floats: bool, shapes: tuple[catalogue.Sha
     """The pass of the right answer, compiled once for all dtypes, since it is always in 64 bits."""
     types = [jax.ShapeDtypeStruct(shape, float if floats else int) for shape in shapes]
     lowered = jax.jit(function(op.answer, name, floats)).lower(*types)
-    # It runs once or twice, so the compiler is told to hurry.
+    # It runs once or twice, so compiling it well would take longer than it saves.
     return lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
 
 
 def answered(op: Op, name: str, dtype: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The right answer of a pass without axes in front, on the CPU in 64 bits."""
+    """The right answer of a pass other than ``vmap`` and ``scan``, on the CPU in 64 bits."""
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         compiled = compiled_answer(op, name, dtype not in INTEGERS, tuple(array.shape for array in arrays))
         return [np.asarray(array) for array in compiled(*map(jnp.asarray, arrays))]

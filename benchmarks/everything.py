@@ -31,7 +31,7 @@ from benchmarks.record import Row, Run
 from benchmarks.worker import Crashed, Failed, TooSlow, Worker, not_started
 
 OUT = Path("out") / "benchmarks"
-#: Of these platforms a device serves one process at a time.
+#: Platforms on which a device serves one process at a time.
 EXCLUSIVE = ("tpu",)
 
 Limits = Mapping[str, Mapping[str, float]]
@@ -59,7 +59,10 @@ def isolated(workers: Mapping[str, Worker], *, timeout: float, exclusive: bool, 
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """Rows that were timed apart, with their times over jaxnn's; the ends of the ranges over each other's."""
+    """Rows that were timed apart, with their times over jaxnn's.
+
+    The range is the widest that the quartiles allow: the lower over jaxnn's upper, the upper over its lower.
+    """
     ours = {row.group: row for row in rows if row.contender == OURS and row.status == "timed"}
     result = []
     for row in rows:
@@ -146,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> Run:
 
 
 class _Workers:
-    """Where JAX runs: this process, or one per contender and none for what is asked before they are known."""
+    """Where JAX runs: in this process; or, isolated, in one per contender."""
 
     def __init__(self, platform: str | None, isolate: bool) -> None:
         self.platform, self.isolate, self.named = platform, isolate, dict[str, Worker]()

@@ -11,8 +11,8 @@ with the plain form, and only then timed. A sum is timed within its layer, forwa
 forms differ in what XLA fuses with them. The ratio is its time over that of the chosen form: below 1 another
 is better. On an accelerator a form that takes more than 20 times as long is called once. **Regret** is how
 much longer the chosen form takes than the best: in the mean and at worst, of each operation and of all. The
-least of several noisy times is too small, so the best form is found by one half of the rounds and timed by
-the other.
+smallest of several noisy medians tends to be too small, so one half of the rounds says which form is best and
+the other half how long it takes.
 """
 
 import sys
@@ -42,12 +42,12 @@ from jaxnn.kernels.lowering.primitive import KERNELS, Kernel
 
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
-#: A form that takes more times as long as the chosen one is not timed further on an accelerator. There a form
-#: made for CPUs can take a thousand times as long.
+#: On an accelerator a form that takes more than this many times as long as the chosen one is not timed
+#: further: there a form made for CPUs can take a thousand times as long.
 TIMES = 20
 #: Forms are lowered one at a time, since a form is put in place of another for all threads.
 LOWERING = Lock()
-#: What is timed within its layer.
+#: The primitive that is timed within its layer.
 SUM = "jaxnn_sum"
 
 Call = Callable[[], Any]
@@ -114,7 +114,7 @@ def raced(
     kernel, platform = KERNELS[operation.primitive.name], jax.default_backend()
     types = tuple(v.aval for v in operation.invars)
     if not all(jnp.issubdtype(t.dtype, jnp.floating) for t in types):
-        return []  # what integers mean, another operation says: which value of a window is the largest
+        return []  # integers say which value of a window is its extreme: another operation finds them
     taken, problem = kernel.chosen(kernel.on(platform), types, operation.params, 1)
     forms = [form for form in kernel.on(platform) if form.fits(problem)]
     if len(forms) < 2:
@@ -170,7 +170,7 @@ def raced(
 
 
 def called(make: Callable[[Form], Call | None], form: Form) -> tuple[Call | None, np.ndarray | None, str]:
-    """A form's call, all floating-point values of its result in a row, and why there are none: it raised."""
+    """A form's call, the floating-point values of its result as one vector, and the error it raised."""
     try:
         call = make(form)
         if call is None:
@@ -190,8 +190,8 @@ def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Call:
 
 
 def compiled_within(case: Case, operation: Any, name: str, program: str, dtype: str) -> Call | None:
-    """A call of a program of the layer in which all operations like this one take the form called so; None if
-    it has none.
+    """A call of a program of the layer in which all operations like this one take the form ``name``; None if
+    the program has no such operation.
     """
     wanted = (operation.primitive, [v.aval.shape for v in operation.invars], operation.params)
     chosen, found = Kernel.chosen, []
@@ -226,8 +226,8 @@ def timed(row: Row, sample: timing.Sample, chosen: timing.Sample | None) -> Row:
 def regret_of(chosen: str, samples: Mapping[str, timing.Sample]) -> float:
     """The time of the chosen form over that of the best, less 1.
 
-    The best is the one with the least median over every second round, and its time is the median over the
-    others; then the halves change places. Both ratios count alike.
+    The best form is the one with the smallest median over every second round; both are then timed by their
+    medians over the other rounds. The result is the mean of this ratio and that with the two halves swapped.
     """
     ratios = []
     for first, second in ((0, 1), (1, 0)):

@@ -10,8 +10,8 @@ one program: of these only tracing, lowering and compiling are measured.
 
 Import is measured in fresh processes, beyond what ``import jax`` takes. Tracing, lowering and compiling are
 those of the gradient of a loss in training mode, with all caches emptied; they and init are in seconds of
-processor time, of all threads together. A call is one of the compiled net, as each library's documentation
-writes it (``nnx.jit``, ``filter_jit``, ``jit``), in seconds of the clock on the wall.
+processor time, summed over all threads. A call is one of the compiled net, as each library's documentation
+writes it (``nnx.jit``, ``filter_jit``, ``jit``), in wall-clock seconds.
 """
 
 import subprocess

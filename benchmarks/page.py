@@ -102,9 +102,7 @@ def limits_table(found: Mapping[str, Mapping[str, float]], at: int) -> str:
 
 
 def rooflines(timed: Sequence[Row], found: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
-    """A roofline per dtype: operations of a known number of operations and bytes, under the measured
-    limits.
-    """
+    """A roofline per dtype: the rows whose operations and bytes are known, under the measured limits."""
     for dtype in dict.fromkeys(row.dtype for row in timed):
         chosen = [row for row in timed if row.dtype == dtype and row.flops and row.bytes and row.median]
         if not chosen or dtype not in found:
@@ -127,8 +125,8 @@ def rooflines(timed: Sequence[Row], found: Mapping[str, Mapping[str, float]]) ->
 
 
 def charts(timed: Sequence[Row]) -> Iterable[str]:
-    """For each program, mode, place and dtype the others' times over jaxnn's: by family, of nets one by
-    one.
+    """For each program, mode, place and dtype the others' times over jaxnn's: operations by family, nets by
+    case.
     """
     label = "time ÷ jaxnn's time (shaded: jaxnn is behind)"
     compared = [row for row in timed if row.contender != OURS and row.ratio]
@@ -249,9 +247,7 @@ def note(row: Row) -> str:
 
 
 def every_row(rows: Sequence[Row], at: int) -> str:
-    """All rows but those of conformance, which has its own table; columns that nothing stands in are left
-    out.
-    """
+    """All rows but those of conformance, which has its own table; empty columns are left out."""
     chosen = [row for row in rows if row.program != "conformance"]
     if not chosen:
         return ""
@@ -264,7 +260,7 @@ def every_row(rows: Sequence[Row], at: int) -> str:
 
 
 def spread(low: float | None, high: float | None, words: Callable[[float], str]) -> Number:
-    """From where to where, sorted by the lower end."""
+    """A range in words; it sorts by its lower end."""
     return Number("" if low is None or high is None else f"{words(low)} to {words(high)}", low)
 
 

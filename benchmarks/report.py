@@ -7,8 +7,7 @@ python -m benchmarks.report --brief ops.json           training and gradients at
 python -m benchmarks.report fit-….json --insert docs/training.md
 python -m benchmarks.report --brief ops.json --only conv pool   some families or cases only
 python -m benchmarks.report --full A.json B.json       every row of these runs
-python -m benchmarks.report --html page.html A.json    one page that needs nothing else: limits, charts, all
-rows
+python -m benchmarks.report --html page.html A.json    one page that needs nothing else
 
 ``--insert`` replaces what stands between ``<!-- benchmarks:start -->`` and ``<!-- benchmarks:end -->``.
 """
@@ -74,7 +73,7 @@ def ops_tables(run: Run) -> str:
 def behind(run: Run, *, brief: bool = False) -> str:
     """Every row in which another is ahead by more than a twentieth, as a table; "" if there is none.
 
-    In brief, who is ahead how often.
+    With ``brief``, a sentence: how often each contender is ahead.
     """
     compared = [row for row in run.rows if row.ratio is not None and row.contender != OURS]
     ahead = [row for row in compared if row.ratio < LEVEL]
@@ -152,7 +151,7 @@ def rate_table(run: Run, of: str) -> str:
 
 
 def overhead_table(run: Run) -> str:
-    """By measurement: everybody's time."""
+    """A row per measurement, with the time of each contender."""
     names = [OURS, *others(run.rows)]
     lines = []
     for _, group in groupby(run.rows, key=lambda row: row.group):
@@ -177,7 +176,7 @@ SUMMARIES: dict[str, tuple[str, Callable[[Run], str]]] = {
 PROGRAMS = tuple(SUMMARIES)
 #: Of these, how often another is ahead is counted.
 RACES = ("ops", "training", "speedrun", "generation")
-#: What was chosen by more words than these is not named in a title.
+#: A title names the words of ``--only`` if they are no more than these.
 FEW_WORDS = 3
 
 
@@ -196,7 +195,7 @@ def title(run: Run) -> str:
 
 
 def _beside(run: Run) -> list[str]:
-    """The other libraries; those who take part in ``forms`` are forms."""
+    """The other libraries; none in ``forms``, whose contenders are forms of jaxnn."""
     return [] if run.program == "forms" else [name for name in others(run.rows) if name != "fit"]
 
 

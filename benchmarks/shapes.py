@@ -169,10 +169,16 @@ def case(
         ) from error
     if not fits:
         raise ValueError(f"{place}: {op} must fit the shape {list(shape)}, got {dict(settings)}")
-    groups = getattr(spec, "groups", 1)
-    if family == "conv" and groups > 1:
-        family = "depthwise" if groups == shape[-1] else "grouped"
+    if isinstance(spec, Conv):
+        family = family_of_conv(spec, shape)
     return Case(family, name or described(spec), spec, shape)
+
+
+def family_of_conv(spec: Conv, shape: Shape) -> str:
+    """The family of a convolution of an input of this shape."""
+    if spec.groups == 1:
+        return "conv"
+    return "depthwise" if spec.groups == shape[-1] else "grouped"
 
 
 def described(spec: Spec) -> str:
@@ -211,9 +217,7 @@ def of_net(spec: Spec, shape: Shape, name: str) -> list[Case]:
     }  # fmt: skip
 
     def family(leaf: Spec, at: Shape) -> str:
-        if isinstance(leaf, Conv):
-            return "conv" if leaf.groups == 1 else "depthwise" if leaf.groups == at[-1] else "grouped"
-        return families[type(leaf)]
+        return family_of_conv(leaf, at) if isinstance(leaf, Conv) else families[type(leaf)]
 
     found = dict.fromkeys(leaves(spec, shape))
     return [Case(family(leaf, at), f"{name}, {described(leaf)}", leaf, at) for leaf, at in found]
@@ -251,7 +255,7 @@ SETS: dict[str, Callable[[], list[Case]]] = {
     "transformer": lambda: of_net(transformer(768, 12), (4, 256, 768), "transformer"),
 }
 
-#: Of a random case: operations forward, and values of its input and of its output.
+#: The most operations of a random case's forward pass, and the most values of its input or its output.
 MOST_OPERATIONS, MOST_VALUES = 2e9, 4e6
 
 
@@ -265,7 +269,7 @@ def drawn(families: Iterable[str], count: int, seed: int) -> list[Case]:
 
 
 def draw(family: str, i: int, seed: int) -> Case:
-    """The i-th random case of a family: sizes evenly on a logarithmic scale, none too large to time."""
+    """The i-th random case of a family: sizes uniform on a logarithmic scale, none too large to time."""
     rng = np.random.default_rng([seed, i, crc32(family.encode())])
     while True:
         shape, spec = RANDOM[family](rng)
@@ -276,7 +280,7 @@ def draw(family: str, i: int, seed: int) -> Case:
 
 
 def size(rng: np.random.Generator, low: int, high: int) -> int:
-    """An integer, its logarithm evenly spread; every second one a power of two, as sizes in nets are."""
+    """An integer, its logarithm uniform; half of them are rounded to powers of two, as sizes in nets are."""
     value = float(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
     return int(np.clip(2 ** round(np.log2(value)) if rng.random() < 0.5 else value, low, high))
 

@@ -7,8 +7,8 @@ python -m benchmarks.speedrun --shapes tiny                                     
 Without ``--data`` images and classes are random and of the shapes of CIFAR-10: contenders take turns, each
 call makes ``--steps`` steps with their augmentation. Compared first: the losses of the first two steps on one
 batch that is not augmented, from the same weights, with those in float64. With ``--data`` every run begins
-with fresh weights and ends with the accuracy on the test set; reported are the seconds of all of that but
-compilation, and the accuracy. FOLDER holds cifar-10-batches-bin or cifar-10-batches-py, or is one of them.
+with fresh weights and ends with the accuracy on the test set; its seconds, without those of compilation, and
+the accuracy are reported. FOLDER holds cifar-10-batches-bin or cifar-10-batches-py, or is one of them.
 
 In bfloat16 the weights are float32 and the net computes in bfloat16, for all contenders. The recipe stands in
 ``benchmarks/cifar/recipe.py``.
@@ -46,12 +46,12 @@ CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "torch compile": ("pytorch", "torch", {"compiled": True}),
 }
 EXTRA = ("torch compile",)
-#: By size the recipe, and the numbers of images for training and for the test.
+#: By size: the recipe, and how many images the training set and the test set hold.
 SIZES = {
     "real": (Recipe(), 50_000, 10_000),
     "tiny": (Recipe(batch=16, epochs=2, widths=(4, 8, 8)), 64, 20),
 }
-#: Of images in the batch that is compared: in float64 on two cores it takes seconds.
+#: Images in the batch that is compared: in float64 on two cores they take seconds.
 COMPARED = 128
 STEPS = {"cpu": 2, "accelerator": 100}
 

@@ -1,4 +1,4 @@
-"""Wrong calls: every public callable, every argument, values that it can't be.
+"""Wrong calls: every public callable, every argument, values that it can't take.
 
 Each must raise a sentence of this library, never Python's or JAX's inner error, and never pass silently.
 The calls are only traced, so that thousands of them cost seconds.
@@ -199,7 +199,7 @@ class Door(NamedTuple):
 
 
 def plainly(function: Callable[..., Any], settings: dict[str, Any]) -> Any:
-    """Arguments by name where that is possible; of ``*layers`` and of ``**named`` there is one."""
+    """Passes arguments by name where that is possible; for ``*layers`` and ``**named``, one value."""
     parameters = inspect.signature(function).parameters.values()
     by_place = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
     free = {p.name: "named" for p in parameters if p.kind is p.VAR_KEYWORD}
@@ -213,7 +213,7 @@ def ones(*shape: int, dtype: Any = np.float32) -> np.ndarray:
 
 
 def layer(function: Callable[..., Any], x: Any, **good: Any) -> Door:
-    """The door of a function that makes a layer; ``x`` is an input of that."""
+    """The door of a function that makes a layer; ``x`` is an input of the layer."""
 
     def call(function: Callable[..., Any], settings: dict[str, Any]) -> None:
         made = plainly(function, settings)
@@ -419,7 +419,7 @@ DOORS = {
     **{f"models.{name}": door for name, door in MODELS.items()},
 }
 
-#: Public names whose wrong calls are tested elsewhere, or that take whatever they get.
+#: Public names whose wrong calls are tested elsewhere, or that accept anything.
 ELSEWHERE = {
     "ops.conv_general_dilated": "its errors are those of jax.lax, see tests/ops/test_conv_general.py",
     **dict.fromkeys(
@@ -436,7 +436,7 @@ ELSEWHERE = {
     ),
 }
 
-#: Wrong for the kind of the argument, right for this one; what is its default is right anyway.
+#: Values that are wrong for the kind of an argument but right for this one. A default is always right.
 RIGHT: dict[str, tuple[Any, ...]] = {
     "ops.softmax.axis": (None,),  # all axes
     **{
@@ -453,7 +453,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "layers.beam_search.end": (0,),
 }
 
-#: The layers that another is made of, or is given here: a sentence may be theirs.
+#: The layers that another is made of, or is given here: the sentence may name them as its owner.
 BLOCK = ("multi_head_attention", "dropout", "drop_path", "dense", "as_layer", "serial")
 PARTS = {
     "swiglu": ("dense",),
@@ -477,7 +477,7 @@ PARTS = {
 
 
 def wrong_calls(name: str, door: Door) -> list[tuple[str, Any]]:
-    """Each argument with each value that it can't be."""
+    """Each argument with each value that it can't take."""
     folder, _, function = name.partition(".")
     calls = []
     for argument, parameter in door.parameters().items():
@@ -490,7 +490,7 @@ def wrong_calls(name: str, door: Door) -> list[tuple[str, Any]]:
 
 
 def complaint(owners: tuple[str, ...], argument: str, call: Callable[[], Any], value: Any) -> str | None:
-    """What is wrong with what a wrong call does; None if it raises a sentence."""
+    """What a wrong call does in place of raising a sentence; None if it raises one."""
     try:
         call()
     except (TypeError, ValueError) as error:
@@ -533,7 +533,7 @@ def test_every_public_callable_has_a_door():
     ours = {
         name
         for name, value in public.items()
-        # What jax.nn has is re-exported as it is, with JAX's errors. An op that is a layer too has one door.
+        # Functions of jax.nn are re-exported as they are, errors included. An op that is a layer: one door.
         if callable(value)
         and not str(value.__module__).startswith("jax.")
         and not (name.startswith("layers.") and getattr(nn.ops, name[7:], None) is value)
@@ -551,7 +551,7 @@ def test_good_calls_pass(name):
 def test_wrong_calls_get_a_sentence(name):
     door = DOORS[name]
     owner = name.partition(".")[2]
-    # A sentence speaks of one of several things as one, or by its name.
+    # What a sentence may call these arguments: one of ``*layers`` is a layer, or has a name.
     several = {"layers": "layer|named", "shape": "shape|sizes", "x": "x|shape"}
     complaints = []
     for argument, value in wrong_calls(name, door):
@@ -565,7 +565,7 @@ def test_wrong_calls_get_a_sentence(name):
     assert not complaints, "\n" + "\n".join(complaints)
 
 
-#: The layers whose sentence it may be when one that is made of others is called.
+#: Inner layers that may be named as the owner of a sentence when a layer made of layers is called.
 INNER = ("dense", "conv", "depthwise_conv", "gru", "flatten")
 
 

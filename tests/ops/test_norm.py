@@ -218,7 +218,7 @@ def test_a_row_far_from_0_leaves_the_others_as_they_are(form):
 
 
 def compiled_where_right(shape, value):
-    """The program of a layer norm of rows around ``value``, after it was compared, and these rows."""
+    """The compiled layer norm of rows around ``value``, after its result was compared, and these rows."""
     x = (value + rng_array(*shape, dtype=np.float64)).astype(np.float32)
     exact = x.astype(np.float64)
     exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-12)
@@ -276,7 +276,7 @@ def test_a_group_norm_of_few_values_repeats_no_sums_in_memory():
         return pull(y)
 
     program = jax.jit(both).lower(*operands).compile().as_text()
-    # x and the cotangent, both ways, are all that is materialized.
+    # x and the cotangent, forward and backward, are all that is materialized.
     assert program[program.index("ENTRY") :].count(" call(") <= 3
 
 
@@ -300,7 +300,7 @@ def test_the_gradient_of_a_far_batch_is_right():
 
 
 def test_statistics_are_right_where_the_first_rows_are_nothing_like_the_rest():
-    """They are taken about the mean of some rows."""
+    """x is shifted by the mean of some rows before its moments are taken."""
     x = rng_array(8, 40, 6, 3)
     x[:, :5] = 1e4
     _, mean, var, _ = norm.batch_norm_train(x)
@@ -309,7 +309,7 @@ def test_statistics_are_right_where_the_first_rows_are_nothing_like_the_rest():
 
 
 def test_a_far_first_value_costs_the_others_no_digits():
-    """The mean is taken about it."""
+    """x is shifted by it before the mean is taken."""
     x = rng_array(3, 50, 4)
     x[:, 0] = 1e6
     exact = x.astype(np.float64)

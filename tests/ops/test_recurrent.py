@@ -34,7 +34,7 @@ NETS = {
     "gru": Net(recurrent.gru, recurrent.gru_step, 3, reference.gru_step),
 }
 every_net = pytest.mark.parametrize("name", NETS)
-#: For what takes seconds: the others run in ``make test-deep``.
+#: For tests that take seconds: the other nets run in ``make test-deep``.
 lstm_at_least = pytest.mark.parametrize("name", [deep("rnn"), "lstm", deep("gru")])
 
 
@@ -135,7 +135,7 @@ def test_bad_variants_get_a_sentence():
 
 @every_net
 def test_a_mask_multiplies_the_state_where_the_kernel_reads_it(name):
-    """The same for all sequences, it could as well multiply the rows of the kernel."""
+    """A mask that is the same for all sequences equals the kernel with its rows multiplied."""
     weights, x, carry = make_weights(name), rng_array(N, T, F), make_carry(name)
     row = rng_array(H, seed=20)
     y = NETS[name].op(x, **weights, carry=carry, state_mask=np.stack([row] * N), lengths=[4, 0, T])
@@ -435,7 +435,7 @@ def test_nothing_past_the_end_reaches_a_variant(variant):
 
 
 def test_a_variant_in_low_precision_adds_up_gradients_in_float32():
-    """Of a kernel that 400 steps read: in bfloat16 the sum would stop to grow at 256."""
+    """400 steps read the kernel: in bfloat16 the sum of its gradient would stop growing at 256."""
     weights, _ = make_variant("projection")
     weights = jax.tree.map(lambda a: jnp.zeros_like(a, jnp.bfloat16), weights)
     weights["bias"] = jnp.asarray(saturated(50, -50, 50, 50), jnp.bfloat16)  # h = tanh(1) at every step
@@ -499,7 +499,7 @@ def blocks(args: Any) -> int:
 @pytest.mark.parametrize("steps", [deep(15), deep(32), 34, deep(37)])
 @pytest.mark.parametrize("reverse", [deep(False), True])
 def test_a_long_sequence_and_its_derivatives_equal_a_scan_of_steps(name, steps, reverse, x64):
-    """In the derivative time is cut into blocks of one length, at least 16 steps: here 1, 2, 2 and 1."""
+    """The derivative cuts time into blocks of equal length, at least 16 steps: 1, 2, 2 and 1 blocks here."""
     args, tangents = arguments_and_tangents(name, steps, 16)
     assert blocks(args) == (2 if steps in (32, 34) else 1)
 
@@ -574,7 +574,7 @@ def test_the_final_carry_has_the_dtype_of_the_given_one(name):
 
 
 def test_an_lstm_cell_accumulates_small_increments_in_low_precision():
-    # c grows by tanh(0.01) a step from 4: in bfloat16 each sum would be rounded back to 4.
+    # c grows by tanh(0.01) per step from 4: in bfloat16 each sum would be rounded back to 4.
     bias = jnp.asarray(np.repeat([50.0, 50.0, 0.01, 50.0], 1), jnp.bfloat16)
     kernel = jnp.zeros((1, 4), jnp.bfloat16)
     start = (jnp.zeros((1, 1)), jnp.full((1, 1), 4.0))
