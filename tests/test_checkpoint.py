@@ -399,7 +399,7 @@ def test_the_longest_and_the_deepest_path_come_back(path):
 
 
 def special_files(folder):
-    """Everything that isn't a file, by the word that an error has for it."""
+    """Everything that isn't a regular file, by its name in errors."""
     (folder / "folder").mkdir()
     os.mkfifo(folder / "fifo")
     (folder / "loose").symlink_to(folder / "nowhere")
@@ -481,7 +481,7 @@ def test_the_system_s_reason_stands_in_the_sentence(path, monkeypatch, call, cod
 
 
 def test_a_full_disk_is_named_and_leaves_the_old_file(path):
-    """The largest file that this process may write stands in for the room on the disk."""
+    """A limit on the size of files that the process may write simulates the full disk."""
     save(path, example_params())
     program = """
     import resource, signal, sys

@@ -1,4 +1,4 @@
-"""The CIFAR-10 speedrun, as small as it gets: it computes what it says, learns, and reads the data set."""
+"""The CIFAR-10 speedrun at a tiny size: it computes what it says, trains, and reads the data set."""
 
 import argparse
 import json
@@ -56,7 +56,7 @@ def test_a_contender_that_makes_another_step_is_not_timed(monkeypatch, tmp_path)
 
 
 def colours(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images with a disc whose colour is the class, anywhere, on a noisy ground."""
+    """Images with a disc whose colour is the class, anywhere, on a noisy background."""
     random = np.random.default_rng(seed)
     y = random.integers(0, CLASSES, n).astype(np.int32)
     x = random.integers(96, 160, (n, SIDE, SIDE, 3))
@@ -78,7 +78,7 @@ def discs() -> Images:
 
 @pytest.mark.parametrize("dtype", ["float32", deep("bfloat16")])
 def test_a_whole_run_learns(discs, dtype):
-    """Chance finds a tenth."""
+    """A random guess is right for a tenth of them."""
     run = ours.whole(replace(LEARNS, dtype=dtype), discs)
     assert run(0) > 0.5
 
@@ -284,14 +284,14 @@ def test_a_pickle_of_python_3_is_read(small):
 
 
 class Renamed(pickle.Unpickler):
-    """NumPy warns about its old name, which other tests would meet once it is imported."""
+    """Reads ``numpy.core`` under its new name: importing the old one warns, in other tests too."""
 
     def find_class(self, module, name):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def test_the_pickle_by_hand_is_one_that_python_reads():
-    """Otherwise the test above would show little."""
+    """Otherwise the test above would prove little."""
     pixels, labels = rows(40, 0)
     found = Renamed(BytesIO(of_python_2(pixels, labels)), encoding="bytes").load()
     np.testing.assert_array_equal(found[b"data"], pixels)

@@ -103,7 +103,7 @@ def test_a_carry_that_is_full():
 
 
 def test_lengths_and_carries_that_a_program_holds():
-    """Under ``jit`` what JAX computes of such an array is traced: no error, and they are still looked at."""
+    """Under ``jit`` what JAX computes from a constant array is traced: it is checked without error."""
     _, pieces, params = layers()
     lengths = jnp.array([2, 1], jnp.int32)
     _, carry = pieces.apply(params, nn.Sequences(X[:, :6], jnp.array([6, 4], jnp.int32)))
@@ -139,7 +139,7 @@ def test_a_step_leaves_alone_what_it_does_not_read():
 
 
 def test_a_step_updates_the_carry_in_place():
-    """A loop of steps holds less than a copy of one layer's carry beside the carry."""
+    """Beside the carry, a loop of steps needs less memory than a copy of one layer's carry."""
     net = nn.repeat(nn.residual(nn.layer_norm(), nn.multi_head_attention(F, 2, causal=True)), 2)
     params = net.init(jax.random.key(0), X[:1, :1])
     step = in_pieces(net, params, 512)
@@ -193,7 +193,7 @@ def test_attention_to_a_memory():
 
 
 def test_dropout_drops_weights():
-    """Its mean over many keys is what there is without; inference draws nothing."""
+    """The mean output over many keys equals that without dropout; inference draws nothing."""
     layer, plain = (
         nn.multi_head_attention(F, 2, dropout=0.5, causal=True),
         nn.multi_head_attention(F, 2, causal=True),
@@ -275,7 +275,7 @@ def test_known_answers(case):
 
 @pytest.mark.parametrize("order", ["post", deep("pre")])
 def test_known_answers_of_an_encoder_layer(order):
-    """A block is a page of combinators."""
+    """An encoder layer made of combinators gives torch's answers."""
     answers = of_case(f"{order}_norm")
     attention, hidden, norm = (
         nn.multi_head_attention(F, 2),

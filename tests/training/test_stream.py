@@ -88,7 +88,7 @@ def test_a_host_may_write_each_batch_into_the_same_arrays():
 
 
 def test_arrays_of_the_host_in_double_precision():
-    """They become what they are in JAX, whether they stay on the device or not."""
+    """They get the dtype that JAX gives them, whether they stay on the device or not."""
     data = X.astype(np.float64), Y.astype(np.float64)
     one, other = (fit(data, batch_size=5, on_device=on_device) for on_device in (True, False))
     assert one.history == other.history
@@ -96,7 +96,7 @@ def test_arrays_of_the_host_in_double_precision():
 
 
 def test_batches_in_double_precision_where_a_context_asks_for_it():
-    """Which holds in the thread that entered it; batches may be read in another."""
+    """The context holds in the thread that entered it only; batches may be read in another."""
     batches = [(X[i : i + 5].astype(np.float64), Y[i : i + 5].astype(np.float64)) for i in (0, 5)]
     seen = []
 
@@ -190,7 +190,7 @@ def test_batches_are_read_ahead_and_the_thread_ends():
 
 @pytest.mark.parametrize("kind", ["arrays", "mapped", "function", "slow", "iterator"])
 def test_where_batches_are_read(kind, tmp_path, monkeypatch):
-    """By the loop itself where that takes no time, as is known of arrays and seen in an epoch."""
+    """The loop itself reads them where that is cheap: always for arrays, else if the first epoch shows it."""
     monkeypatch.setattr(stream, "CHEAP", 0.0 if kind == "slow" else 60.0)
     here, threads = threading.current_thread(), []
 
@@ -223,7 +223,7 @@ def test_where_batches_are_read(kind, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_loop_itself_reads_a_batch(sign, tmp_path):
-    """It ends the run at once, since no step is under way: with what was learnt, or with a checkpoint."""
+    """It ends the run at once, since no step is under way: with the params so far, or with a checkpoint."""
     pytest.importorskip("orbax.checkpoint")
 
     def batches(epoch):
@@ -254,7 +254,7 @@ def test_an_error_in_the_data_is_raised_as_it_is():
 
 
 def test_ctrl_c_while_a_batch_is_waited_for(capsys):
-    """The thread that reads may hang: the run ends all the same, with what was learnt."""
+    """The thread that reads may hang: the run ends all the same, with the params so far."""
     begun, hang = threading.Event(), threading.Event()
 
     def traced(prediction, target):
