@@ -437,15 +437,24 @@ def test_grouped_kernel_gradients_of_few_places_are_taken_tap_by_tap():
     s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 2)
     problem = problem_of("kernel_gradient", *operands(s, 32, 48, 2)["kernel_gradient"], s)
     assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "by_tap"
-    for other in ({"batch": 3}, {"c_in": 15}, {"c_out": 98}):
+    for other in ({"batch": 3}, {"settings": s._replace(window=(3, 9), padding=((0, 0), (4, 3)))}):
         assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "grouped", other
-    # And those of few outputs and examples.
-    few = {"batch": 4, "c_in": 24, "c_out": 12}
-    assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**few)).name == "by_tap"
-    for other in ({"batch": 5}, {"c_out": 14}):
-        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**few | other)).name == "grouped", (
-            other
-        )
+
+
+def test_groups_are_taken_together_where_starting_takes_longer_than_multiplying():
+    s = Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 8)
+    problem = problem_of("forward", *operands(s, 8 * 16, 8 * 4, 2)["forward"], s)
+
+    def together(**other):
+        return conditions.groups_together(problem._replace(**other))
+
+    # Sixteen outputs are computed side by side.
+    assert together() == together(batch=64) == 4
+    assert together(c_out=8 * 16) == together(batch=64, c_out=8 * 16) == 1
+    # Of one tap there is little to multiply.
+    assert together(settings=s._replace(window=(1, 1), padding=((0, 0),) * 2)) == 8
+    # No more than 32 convolutions are started.
+    assert together(batch=10**6, settings=s._replace(groups=64), c_out=64 * 16) == 2
 
 
 def test_depthwise_kernel_gradients_of_few_values_are_taken_tap_by_tap():
@@ -491,11 +500,12 @@ def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():
 
     assert form() == form(devices=2) == "by_output"
     larger = s._replace(window=(6, 6), padding=((0, 0),) * 2)
-    for other in ({"c_out": 17}, {"settings": s._replace(strides=(2, 2))}, {"settings": larger}):
+    strided = s._replace(strides=(2, 2))
+    for other in ({"c_out": 17}, {"settings": strided}, {"settings": larger}, {"batch": 25}):
         assert form(**other) != "by_output", other
     # Few taps are unfolded, unless they are many floats.
     small = s._replace(window=(2, 2))
-    assert form(settings=small) == "unfolded" != form(settings=small, batch=63) == "by_output"
+    assert form(settings=small) == "unfolded" != form(settings=small, batch=63, c_out=4) == "by_output"
 
 
 def test_xla_dilates_nothing_of_three_axes():

@@ -54,8 +54,10 @@ INPUT_FLOATS, INPUT_CHANNELS, INPUT_READ, INPUT_THIN = 128_000, 32, 40, (4, 200)
 #: time with JAX 0.10 in the mean (0.65 with AVX2), 0.75 with 0.12, from 0.25 to 1.6.
 SINGLE_TAPS, SINGLE_PLACES, SINGLE_LINE = (9, 25), 4096, 28
 #: *The kernel's gradient: how many times as many input channels as output channels there are for x to be the
-#: window of the convolution, not y, and by how much x may be larger than y, since all of it is multiplied.
-BY_OUTPUT_RATIO, BY_OUTPUT_GROWTH = 2, 2
+#: window of the convolution, not y; by how much x may be larger than y, since all of it is multiplied; and
+#: the most values of y. With these it takes 0.53 of the time in the mean, at worst 2.1; with more values of y
+#: 1.2, from 0.5 to 5 (126 problems, JAX 0.10 with AVX-512 and AVX2, 0.12 with AVX-512, Intel).
+BY_OUTPUT_RATIO, BY_OUTPUT_GROWTH, BY_OUTPUT_VALUES = 2, 2, 100_000
 #: *The kernel's gradient: the most taps per step of the stride at which unfolding beats XLA's convolution,
 #: whose window, y, is dilated there; if taps are more in all, from so many multiplications on. With more taps
 #: per step, where y has few places in a large image: the most places over the batch, the least image, the
@@ -80,12 +82,15 @@ CHUNK_FLOATS = 200_000
 #: written out one by one. With 8 outputs of one input dense convolutions of groups take 1.2 to 6 times as
 #: long, with 16 from 0.55 to 2.8; with 65 to 128 products 1.1 to 11 times, with 150 to 400 from 0.15 to 2.
 DEPTHWISE_OUTPUTS, DEPTHWISE_PRODUCTS = 8, 128
-#: Groups: input channels from which a dense convolution pays, and the most dense convolutions.
-GROUP_CHANNELS, GROUP_CONVOLUTIONS = 16, 32
-#: *The gradient of a grouped kernel: the most places of y over the batch, and how many times as many output
-#: channels as inputs of a group, at which it is faster tap by tap; or the most examples, and how many times
-#: as many output channels times examples as inputs times strides. There it takes half to 0.85 of the time.
-BY_TAP_PLACES, BY_TAP_RATIO, BY_TAP_EXAMPLES, BY_TAP_OUTPUTS = 240, 3, 4, 2
+#: *Groups, several of which make one dense convolution: how many multiplications take as long as starting one
+#: more, how many output channels XLA computes side by side, how many places building the kernel counts for,
+#: and the most dense convolutions. With these the form takes 1.17 times as long as the best number of groups
+#: in the mean, from 1 to 4.8 times; with just 16 input channels together it took 1.39 (JAX 0.10 with AVX-512
+#: and AVX2, 0.12 with AVX-512, Intel).
+GROUP_START, GROUP_LANES, GROUP_KERNEL, GROUP_CONVOLUTIONS = 4_000_000, 16, 256, 32
+#: *The gradient of a grouped kernel: the most places of y over the batch and the most taps at which it is
+#: faster tap by tap. There it takes 0.3 to 1.8 of the time, 0.75 of it in the mean (measured likewise).
+BY_TAP_PLACES, BY_TAP_TAPS = 240, 25
 #: *The same of depthwise kernels: the most places and the most values of y at which a product per tap takes
 #: less time than the loops over lines of y need to start: 0.46 of it with JAX 0.10, 0.8 with 0.12.
 BY_TAP_LINES, BY_TAP_VALUES = 100, 400
@@ -181,24 +186,31 @@ def places(p: Problem) -> int:
 
 
 def groups_together(p: Problem) -> int:
-    """How many groups to compute together, a divisor of their number."""
-    groups = p.settings.groups
-    divisors = (m for m in range(1, groups) if groups % m == 0)
-    enough = (m for m in divisors if m * p.c_in >= GROUP_CHANNELS and groups // m <= GROUP_CONVOLUTIONS)
-    return next(enough, groups)
+    """How many groups to compute together, a divisor of their number.
+
+    Fewer convolutions are started, and of few output channels no more is multiplied, since XLA computes
+    several side by side anyway; of many as many times more as there are groups.
+    """
+    groups, outputs = p.settings.groups, p.c_out // p.settings.groups
+    computed = places(p._replace(batch=p.batch if p.known else 1))
+
+    def work(m: int) -> int:
+        rows = computed + (GROUP_KERNEL if m > 1 else 0)
+        return GROUP_START * (groups // m) + rows * p.taps * p.c_in * groups * max(m * outputs, GROUP_LANES)
+
+    divisors = (m for m in range(1, groups + 1) if groups % m == 0)
+    return min((m for m in divisors if groups // m <= GROUP_CONVOLUTIONS), key=work)
 
 
 def by_tap_pays(p: Problem) -> bool:
-    """Whether a batch is spread over devices, or has so few places or outputs that single taps are faster."""
+    """Whether a batch is spread over devices, or has so few places that single taps are faster."""
     if p.devices > 1:
         return True
     if not p.known:
         return False
     if p.c_in == 1:
         return 0 < places(p) <= BY_TAP_LINES and places(p) * p.c_out <= BY_TAP_VALUES
-    few_places = places(p) <= BY_TAP_PLACES and p.c_out <= BY_TAP_RATIO * p.c_in
-    few_outputs = p.batch * p.c_out <= BY_TAP_OUTPUTS * p.c_in * prod(p.settings.strides)
-    return few_places or (few_outputs and p.batch <= BY_TAP_EXAMPLES)
+    return places(p) <= BY_TAP_PLACES and p.taps <= BY_TAP_TAPS
 
 
 # --- blocks of outputs ---

@@ -40,7 +40,8 @@ def _by_output_pays(p: Problem) -> bool:
     few_taps = p.taps <= on.UNFOLDED_FEW_TAPS and on.small(p)
     unfolded = on.one_window(p) or few_taps or (on.unfolded_fits(p) and on.few_windows(p))
     little_more = prod(p.settings.space) <= on.BY_OUTPUT_GROWTH * prod(p.settings.out)
-    return p.c_in >= on.BY_OUTPUT_RATIO * p.c_out and little_more and not unfolded
+    few = p.c_in >= on.BY_OUTPUT_RATIO * p.c_out and on.places(p) * p.c_out <= on.BY_OUTPUT_VALUES
+    return few and little_more and not unfolded
 
 
 def _by_output(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -136,10 +137,8 @@ KERNEL_GRADIENT = (
             on.by_tap_pays,
             needs="several groups",
             when=f"several devices; one input channel per group, and at most {on.BY_TAP_LINES} places and "
-            f"{on.BY_TAP_VALUES} values of y; more than one, and at most "
-            f"{on.BY_TAP_RATIO} times as many output channels and {on.BY_TAP_PLACES} places of y, or "
-            f"{on.BY_TAP_EXAMPLES} examples and {on.BY_TAP_OUTPUTS} times as many outputs times examples as "
-            "inputs of a group times strides",
+            f"{on.BY_TAP_VALUES} values of y; more than one, and at most {on.BY_TAP_PLACES} places and "
+            f"{on.BY_TAP_TAPS} taps",
         ),
         lax_forms.kernel_gradient,
     ),
@@ -150,8 +149,8 @@ KERNEL_GRADIENT = (
         _by_output_pays,
         needs="one group, several taps and no strides",
         when=f"at least {on.BY_OUTPUT_RATIO} times as many input channels as output channels, x at most "
-        f"{on.BY_OUTPUT_GROWTH} times as large as y, and more than {on.UNFOLDED_FEW_TAPS} taps or "
-        f"{batches.FLOATS:,} floats unfolded, and not {on.FEW_WINDOWS}",
+        f"{on.BY_OUTPUT_GROWTH} times as large as y, up to {on.BY_OUTPUT_VALUES:,} values of y, and more "
+        f"than {on.UNFOLDED_FEW_TAPS} taps or {batches.FLOATS:,} floats unfolded, and not {on.FEW_WINDOWS}",
     ),
     Form(
         "unfolded",
