@@ -100,7 +100,7 @@ CHOSEN = {
         "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
         "banded": (Settings((28, 28), (5, 5), (1, 1), ((2, 2),) * 2, (1, 1)), 1, 6, 100),
         "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 3, 8, 40),
-        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 32, 2),
+        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 32, 6),
     },
     "input_gradient": {
         "stamps": (Settings((6, 6), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 4, 8, 2),
@@ -117,8 +117,8 @@ CHOSEN = {
         "grouped": (Settings((9, 9), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 2), 4, 4, 4),
         "pointwise": (Settings((5,), (1,), (1,), ((0, 0),), (1,)), 4, 32, 2),
         "blocked": (Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 1, 8, 20),
-        "by_output": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 16, 2),
-        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 32, 8),
+        "by_output": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 32, 16, 6),
+        "canonical": (Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 32, 12),
     },
 }
 
@@ -473,7 +473,16 @@ def test_kernel_gradients_of_few_windows_are_unfolded_whatever_the_channels():
     def form(**other):
         return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
 
-    assert form() == "unfolded" != form(c_out=16) == form(batch=5) == "by_output"
+    assert form() == "unfolded" != form(c_in=128, c_out=32) == form(batch=12) == "by_output"
+
+
+@pytest.mark.parametrize("which", ["forward", "kernel_gradient"])
+def test_more_windows_are_few_where_xla_starts_slower(which):
+    s = Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    problem = problem_of(which, *operands(s, 8, 32, 8)[which], s)
+    for idle, name in ((True, "canonical"), (False, "unfolded")):
+        with patch.object(libraries, "IDLE", idle):
+            assert choose(FORMS["cpu"][which], problem).name == name
 
 
 def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
@@ -516,7 +525,7 @@ def test_xla_dilates_nothing_of_three_axes():
 
 
 def test_blocks_in_the_kernel_gradient_need_few_outputs_times_examples():
-    s = Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    s = Settings((24, 24), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
     problem = problem_of("kernel_gradient", *operands(s, 1, 16, 12)["kernel_gradient"], s)
     assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "blocked"
     for other in ({"batch": 13}, {"c_out": 17}, {"devices": 2}, {"settings": s._replace(strides=(1, 2))}):

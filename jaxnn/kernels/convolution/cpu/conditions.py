@@ -42,10 +42,12 @@ UNFOLDED_FEW_PAIRS, UNFOLDED_OUTPUTS = 150, 2
 #: many multiplications on it does if taps are few, up to JAX 0.10 and from 0.11 on, which starts slower.
 BRIEF_FLOATS, BRIEF_VALUES, BRIEF_WORK, BRIEF_TAPS = 64, 2**16, 2**15, (4, 9)
 #: *The most floats in all windows and the most multiplications at which XLA's convolution, or one of blocks,
-#: takes longer to start than to multiply. There unfolding takes 0.65 to 0.85 of the time, in the kernel's
-#: gradient 0.6 to 0.75. With more multiplications it is slower in JAX 0.10, except for a kernel's gradient
-#: with strides, which dilate the window of XLA's convolution.
-BRIEF_WINDOWS, BRIEF_PRODUCTS, BRIEF_STRIDED = 30_000, 300_000, 1_000_000
+#: takes longer to start than to multiply, up to JAX 0.10 and from 0.11 on, which starts slower. There
+#: unfolding takes 0.65 to 0.85 of the time, in the kernel's gradient 0.6 to 0.75. Between both limits it
+#: takes 1.05 of the time with JAX 0.10, but 0.65 in the mean with 0.12, in the kernel's gradient 0.75, from
+#: 0.2 to 2 (Intel, 0.12 with AVX-512 and AVX2). The third number, of multiplications, is for a kernel's
+#: gradient with strides, which dilate the window of XLA's convolution.
+BRIEF_WINDOWS, BRIEF_PRODUCTS, BRIEF_STRIDED = (30_000, 45_000), (300_000, 2_000_000), 1_000_000
 #: *The gradient of x: the most floats unfolded and channels of x; or the most taps times channels of y; or
 #: fewer channels of x and the most floats unfolded per place. There it takes 0.8 of the time of phases.
 INPUT_FLOATS, INPUT_CHANNELS, INPUT_READ, INPUT_THIN = 128_000, 32, 40, (4, 200)
@@ -119,8 +121,11 @@ BRIEF = (
     f"up to {BRIEF_VALUES:,} values of y and {BRIEF_FLOATS} floats unfolded for each place, of tiles, or of "
     f"up to {BRIEF_TAPS[0]} taps ({BRIEF_TAPS[1]} from JAX 0.11 on) and at least {BRIEF_WORK:,} products"
 )
-FEW_WINDOWS = f"up to {BRIEF_WINDOWS:,} floats and {BRIEF_PRODUCTS:,} multiplications over the batch"
-FEW_IN_KERNEL = f"{FEW_WINDOWS} ({BRIEF_STRIDED:,} with strides)"
+FEW_WINDOWS = (
+    f"up to {BRIEF_WINDOWS[0]:,} floats and {BRIEF_PRODUCTS[0]:,} multiplications over the batch "
+    f"({BRIEF_WINDOWS[1]:,} and {BRIEF_PRODUCTS[1]:,} from JAX 0.11 on)"
+)
+FEW_IN_KERNEL = f"{FEW_WINDOWS}, with strides {BRIEF_STRIDED:,} if those are fewer"
 LITTLE = (
     f"by rows, up to {UNFOLDED_CHANNELS[1]} input channels and {UNFOLDED_FEW_PAIRS} pairs of channels, or up "
     f"to {UNFOLDED_OUTPUTS} output channels; up to {UNFOLDED_FEW_TAPS} taps, {FEW} or "
@@ -281,15 +286,16 @@ def brief(p: Problem) -> bool:
     return unfolded.are_tiles(p.settings) or (few_taps and values * p.taps * p.c_in >= BRIEF_WORK)
 
 
-def few_windows(p: Problem, products: int = BRIEF_PRODUCTS) -> bool:
+def few_windows(p: Problem, products: int = 0) -> bool:
     """Whether what unfolding writes out and multiplies is so little that nothing starts faster."""
-    floats, work = p.batch * unfolded_floats(p), p.batch * p.products
-    return p.devices == 1 and floats <= BRIEF_WINDOWS and 0 < work <= products
+    slow = not libraries.IDLE
+    few = p.batch * unfolded_floats(p) <= BRIEF_WINDOWS[slow]
+    return p.devices == 1 and few and 0 < p.batch * p.products <= max(products, BRIEF_PRODUCTS[slow])
 
 
 def few_in_kernel(p: Problem) -> bool:
     """The same for the kernel's gradient."""
-    return few_windows(p, BRIEF_STRIDED if max(p.settings.strides) > 1 else BRIEF_PRODUCTS)
+    return few_windows(p, BRIEF_STRIDED if max(p.settings.strides) > 1 else 0)
 
 
 def one_window(p: Problem) -> bool:
