@@ -1,28 +1,14 @@
 """Which form each operation of a function takes."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+from jax.extend.backend import backends, get_default_device
 from jax.extend.core import JaxprEqn, jaxprs_in_params
 
+from jaxnn.kernels.lowering.preference import Choice, described
 from jaxnn.kernels.lowering.primitive import KERNELS
-
-
-class Choice(NamedTuple):
-    """An operation of a program and its form.
-
-    Attributes:
-      operation: the name of the primitive.
-      operands: their types.
-      form: the name of the form that is taken.
-      others: the names of the other forms that fit, in order.
-    """
-
-    operation: str
-    operands: tuple[str, ...]
-    form: str
-    others: tuple[str, ...]
 
 
 def explain(
@@ -50,18 +36,25 @@ def explain(
     >>> [choice.form for choice in nn.kernels.explain(loss, x, kernel, platform="cuda")]
     ['lax']
     """
-    target = jax.default_backend() if platform is None else platform
+    target = here() if platform is None else platform
     program = jax.make_jaxpr(function)(*args, **kwargs)
-    return [_choice(eqn, target, devices) for eqn in operations(program.jaxpr)]
+    return [choice(eqn, target, devices) for eqn in operations(program.jaxpr)]
 
 
-def _choice(eqn: JaxprEqn, platform: str, devices: int) -> Choice:
+def here() -> str:
+    """The platform that JAX compiles for by default, as it is named there: ``"cuda"``, not ``"gpu"``."""
+    client = get_default_device().client
+    return next(name for name, known in backends().items() if known is client)
+
+
+def choice(eqn: JaxprEqn, platform: str, devices: int = 1) -> Choice:
+    """The form that the operation of an equation takes."""
     kernel, types = KERNELS[eqn.primitive.name], tuple[Any, ...](v.aval for v in eqn.invars)
+    form, problem = kernel.chosen(platform, types, eqn.params, devices)
     forms = kernel.on(platform)
-    form, problem = kernel.chosen(forms, types, eqn.params, devices)
-    others = (other.name for other in forms if other.name != form.name and other.fits(problem))
-    shown = tuple(f"{aval.dtype}[{','.join(map(str, aval.shape))}]" for aval in types)
-    return Choice(eqn.primitive.name, shown, form.name, tuple(others))
+    others = tuple(other.name for other in forms if other.name != form.name and other.fits(problem))
+    problem_in_words = described(eqn.primitive.name, types, eqn.params, platform, devices)
+    return problem_in_words._replace(form=form.name, others=others)
 
 
 def operations(jaxpr: Any) -> Iterator[JaxprEqn]:

@@ -17,6 +17,7 @@ from jax.interpreters import batching, mlir
 from jaxnn.kernels.choice import Form, choose
 from jaxnn.kernels.lowering.emission import RULES, can_emit, emit, platforms
 from jaxnn.kernels.lowering.meaning import MEANINGS, Flops, Meaning
+from jaxnn.kernels.lowering.preference import preferred
 
 #: The key of the list for every platform that has none of its own.
 DEFAULT = "default"
@@ -60,11 +61,12 @@ class Kernel(NamedTuple):
         return self.forms.get(_TAKES.get(platform, platform), self.forms[DEFAULT])
 
     def chosen(
-        self, forms: Sequence[Form], types: tuple[Any, ...], params: Mapping[str, Any], devices: int
+        self, platform: str, types: tuple[Any, ...], params: Mapping[str, Any], devices: int
     ) -> tuple[Form, Any]:
-        """The form that is chosen from a list, and the problem that it is passed."""
+        """The form that is chosen on a platform, and the problem that it is passed."""
         problem = self.describe(types, params, devices)
-        return choose(forms, problem, _implementation(params)), problem
+        name = implementation(params) or preferred(self.primitive.name, types, params, platform, devices)
+        return choose(self.on(platform), problem, name), problem
 
     def plain(self, *operands: jax.Array, **params: Any) -> Any:
         """The plain form: the one that the default list chooses on one device when none is named."""
@@ -124,10 +126,10 @@ def primitive(
     kernel = KERNELS[made.name] = Kernel(made, forms, describe)
     MEANINGS[made] = Meaning(plain or kernel.plain, flops)
     RULES[made] = partial(_within_a_form, kernel)
-    mlir.register_lowering(made, _lowering(kernel, forms[DEFAULT]))
+    mlir.register_lowering(made, _lowering(kernel))
     for platform in forms:
         if platform != DEFAULT:
-            mlir.register_lowering(made, _lowering(kernel, forms[platform]), platform=platform)
+            mlir.register_lowering(made, _lowering(kernel, platform), platform=platform)
     return made
 
 
@@ -146,8 +148,7 @@ def use(platform: str, *, forms: str) -> None:
         raise ValueError(f"use: forms must be one of {', '.join(map(repr, sorted(known)))}, got {forms!r}")
     for kernel in KERNELS.values():
         try:
-            taken = kernel.forms.get(forms, kernel.forms[DEFAULT])
-            mlir.register_lowering(kernel.primitive, _lowering(kernel, taken), platform=platform)
+            mlir.register_lowering(kernel.primitive, _lowering(kernel, platform), platform=platform)
         except NotImplementedError as error:
             raise ValueError(
                 f"use: platform must be one that JAX knows here, with its plug-in, got {platform!r}"
@@ -155,7 +156,8 @@ def use(platform: str, *, forms: str) -> None:
     _TAKES[platform] = forms
 
 
-def _implementation(params: Mapping[str, Any]) -> str | None:
+def implementation(params: Mapping[str, Any]) -> str | None:
+    """The name of the form that an operation's parameters ask for."""
     name: str | None = getattr(params.get("settings"), "implementation", params.get("implementation"))
     return name
 
@@ -185,12 +187,16 @@ def _compiled(made: Primitive, settings: Sequence[str]) -> Callable[..., Any]:
     return run
 
 
-def _lowering(kernel: Kernel, forms: Sequence[Form]) -> Callable[..., Any]:
+def _lowering(kernel: Kernel, platform: str | None = None) -> Callable[..., Any]:
+    """The rule of a platform; None for that of all that have none of their own."""
+
     def rule(context: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
         devices = _devices(context.module_context.axis_context)
+        target, *others = (platform,) if platform else platforms(context)
 
         def compute(*operands: jax.Array) -> Any:
-            form, problem = kernel.chosen(forms, tuple(map(jax.typeof, operands)), params, devices)
+            types = tuple(map(jax.typeof, operands))
+            form, problem = kernel.chosen(DEFAULT if others else target, types, params, devices)
             return form.compute(problem, *operands)
 
         if can_emit(context):
@@ -208,7 +214,7 @@ def _within_a_form(kernel: Kernel, context: Any, types: Any, values: Any, **para
         return None
     made, several = kernel.primitive, kernel.primitive.multiple_results
     results, _ = made.abstract_eval(*types, **params)
-    written = _lowering(kernel, kernel.on(platform))(context.replace(avals_in=types), *values, **params)
+    written = _lowering(kernel, platform)(context.replace(avals_in=types), *values, **params)
     return results if several else [results], written
 
 
