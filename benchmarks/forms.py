@@ -3,6 +3,7 @@
 python -m benchmarks.forms                             all operations at the shapes of ``benchmarks.ops``
 python -m benchmarks.forms --shapes small --only lenet grouped
 python -m benchmarks.forms --random 20 --seed 1 --families conv pool --minutes 3     shapes drawn at random
+python -m benchmarks.forms --shapes small --tuned      the regret of forms chosen by measurement
 python -m benchmarks.forms --table                     the lists of forms, as docs/kernels shows them
 
 An operation is a pass of a layer: a convolution, the gradient of its input or of its kernel, the gradient of
@@ -12,7 +13,8 @@ forms differ in what XLA fuses with them. The ratio is its time over that of the
 is better. On an accelerator a form that takes more than 20 times as long is called once. **Regret** is how
 much longer the chosen form takes than the best: in the mean and at worst, of each operation and of all. The
 smallest of several noisy medians tends to be too small, so one half of the rounds says which form is best and
-the other half how long it takes.
+the other half how long it takes. With ``--tuned`` the chosen forms are
+those that ``jaxnn.kernels.tune`` finds before, by its own clock.
 """
 
 import sys
@@ -21,9 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import median
-from threading import Lock
 from typing import Any
-from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -37,16 +37,16 @@ from benchmarks.form_table import table
 from benchmarks.race import first_line
 from benchmarks.record import Row
 from jaxnn.kernels.choice import Form
-from jaxnn.kernels.explain import operations
-from jaxnn.kernels.lowering.primitive import KERNELS, Kernel
+from jaxnn.kernels.explain import choice, explain, here, operations
+from jaxnn.kernels.lowering.primitive import KERNELS
+from jaxnn.kernels.prefer import prefer
+from jaxnn.kernels.tune import Race
 
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
 #: On an accelerator a form that takes more than this many times as long as the chosen one is not timed
 #: further: there a form made for CPUs can take a thousand times as long.
 TIMES = 20
-#: Forms are lowered one at a time, since a form is put in place of another for all threads.
-LOWERING = Lock()
 #: The primitive that is timed within its layer.
 SUM = "jaxnn_sum"
 
@@ -61,10 +61,12 @@ def measure(
     seconds: float = 0.3,
     budget: float = float("inf"),
     clock: Callable[[], float] = time.monotonic,
+    tuned: bool = False,
 ) -> Iterator[list[Row]]:
     """The rows of one operation after the other; those with one form that fits are left out.
 
-    No case, and no operation of one, is begun once ``budget`` seconds are over.
+    The chosen form is that of the list, or if ``tuned`` what ``kernels.tune`` finds. No case, and no
+    operation of one, is begun once ``budget`` seconds are over.
     """
     seen, start = set(), clock()
     for case in chosen:
@@ -79,7 +81,7 @@ def measure(
             if clock() - start >= budget:
                 return
             for mode in ("forward", "both") if operation.primitive.name == SUM else ("",):
-                if rows := raced(case, operation, rounds, seconds, dtype, mode):
+                if rows := raced(case, operation, rounds, seconds, dtype, mode, tuned):
                     yield rows
 
 
@@ -108,17 +110,27 @@ def of_layer(case: Case, dtype: str) -> tuple[dict[str, Callable[..., Any]], Any
 
 
 def raced(
-    case: Case, operation: Any, rounds: int, seconds: float, dtype: str = "float32", within: str = ""
+    case: Case,
+    operation: Any,
+    rounds: int,
+    seconds: float,
+    dtype: str = "float32",
+    within: str = "",
+    tuned: bool = False,
 ) -> list[Row]:
     """One row per form that fits: of the operation alone, or ``within`` its layer, "forward" or "both"."""
-    kernel, platform = KERNELS[operation.primitive.name], jax.default_backend()
+    kernel, platform = KERNELS[operation.primitive.name], here()
     types = tuple(v.aval for v in operation.invars)
     if not all(jnp.issubdtype(t.dtype, jnp.floating) for t in types):
         return []  # integers say which value of a window is its extreme: another operation finds them
-    taken, problem = kernel.chosen(kernel.on(platform), types, operation.params, 1)
-    forms = [form for form in kernel.on(platform) if form.fits(problem)]
-    if len(forms) < 2:
+    listed = choice(operation, platform)
+    if not listed.others:
         return []
+    found = [Race(operation, listed, seconds).fastest()] if tuned and not within else []
+    with prefer(found):
+        taken, problem = kernel.chosen(platform, types, operation.params, 1)
+    # The plain form is the last, and the others are compared with it.
+    forms = sorted((form for form in kernel.on(platform) if form.fits(problem)), key=is_plain)
     rng = np.random.default_rng(0)
     # Not around 0: a sum near it would have a large error for its size in any form.
     operands = [jnp.asarray(rng.normal(0.5, 1.0, t.shape), t.dtype) for t in types]
@@ -140,9 +152,8 @@ def raced(
             return compiled_within(case, operation, form.name, within, dtype)
         return compiled(form, problem, operands)
 
-    # The plain form is the last, and the others are compared with it.
-    found = abreast.results([partial(called, make, form) for form in reversed(forms)])
-    for form, (call, got, reason) in zip(reversed(forms), found, strict=True):
+    results = abreast.results([partial(called, make, form) for form in reversed(forms)])
+    for form, (call, got, reason) in zip(reversed(forms), results, strict=True):
         row = replace(template, contender=form.name, note="chosen" if form is taken else "")
         if reason:
             rows.append(replace(row, status="failed", note=reason))
@@ -169,6 +180,10 @@ def raced(
     return rows[::-1]
 
 
+def is_plain(form: Form) -> bool:
+    return form.name == "lax"
+
+
 def called(make: Callable[[Form], Call | None], form: Form) -> tuple[Call | None, np.ndarray | None, str]:
     """A form's call, the floating-point values of its result as one vector, and the error it raised."""
     try:
@@ -183,9 +198,7 @@ def called(make: Callable[[Form], Call | None], form: Form) -> tuple[Call | None
 
 def compiled(form: Form, problem: Any, operands: Sequence[jax.Array]) -> Call:
     """A call of the form."""
-    with LOWERING:
-        lowered = jax.jit(lambda *operands: form.compute(problem, *operands)).lower(*operands)
-    function = lowered.compile()
+    function = jax.jit(lambda *operands: form.compute(problem, *operands)).lower(*operands).compile()
     return timing.calling(lambda: function(*operands), jax.block_until_ready)
 
 
@@ -193,23 +206,12 @@ def compiled_within(case: Case, operation: Any, name: str, program: str, dtype: 
     """A call of a program of the layer in which all operations like this one take the form ``name``; None if
     the program has no such operation.
     """
-    wanted = (operation.primitive, [v.aval.shape for v in operation.invars], operation.params)
-    chosen, found = Kernel.chosen, []
-
-    def taking(kernel: Kernel, forms: Any, types: Any, params: Any, devices: int) -> Any:
-        form, problem = chosen(kernel, forms, types, params, devices)
-        if (kernel.primitive, [t.shape for t in types], params) == wanted:
-            found.append(form)
-            form = next(form for form in forms if form.name == name)
-        return form, problem
-
-    programs, weights = of_layer(case, dtype)
+    wanted, (programs, weights) = choice(operation, here())._replace(form=name), of_layer(case, dtype)
     x = jnp.asarray(np.random.default_rng(0).normal(0.5, 1.0, case.shape), dtype)
-    with LOWERING, patch.object(Kernel, "chosen", taking):
-        lowered = jax.jit(programs[program]).lower(weights, x)
-    if not found:
+    if all(found.problem != wanted.problem for found in explain(programs[program], weights, x)):
         return None
-    function = lowered.compile()
+    with prefer([wanted]):
+        function = jax.jit(programs[program]).lower(weights, x).compile()
     return timing.calling(lambda: function(weights, x), jax.block_until_ready)
 
 
@@ -266,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> record.Run | None:
     parser.add_argument("--shapes", choices=("all", *cases.SIZES), default="all")
     parser.add_argument("--table", action="store_true", help="print the lists of forms and nothing else")
     parser.add_argument("--dtype", choices=options.DTYPES, default="float32")
+    parser.add_argument("--tuned", action="store_true", help="the chosen forms are those of kernels.tune")
     shapes.add_random(parser)
     given = parser.parse_args(arguments)
     if given.table:
@@ -280,8 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> record.Run | None:
     conditions = environment.describe(**vars(given))
     print(environment.heading(conditions))
     groups = measure(
-        chosen, dtype=given.dtype, rounds=given.repeats, seconds=given.seconds, budget=60 * given.minutes
-    )
+        chosen, dtype=given.dtype, rounds=given.repeats, seconds=given.seconds, budget=60 * given.minutes,
+        tuned=given.tuned,
+    )  # fmt: skip
     run = tables.shown_and_saved("forms", conditions, {}, groups, given.out)
     print(regret(run.rows))
     return run

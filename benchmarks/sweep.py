@@ -1,13 +1,15 @@
 """Times shapes of your own, of known nets, or drawn at random, against lax or any contender.
 
-python -m benchmarks.sweep shapes.toml                             the cases of a file; see
-``benchmarks/shapes.py`` python -m benchmarks.sweep --sets resnet mobilenet                 the layers of
-known nets python -m benchmarks.sweep --random 10 --seed 3 --families conv pool --minutes 10 python -m
-benchmarks.sweep --random 10 --regret                    every form beside the chosen one
+python -m benchmarks.sweep shapes.toml                  the cases of a file; see ``benchmarks/shapes.py``
+python -m benchmarks.sweep --sets resnet mobilenet      the layers of known nets
+python -m benchmarks.sweep --random 10 --seed 3 --families conv pool --minutes 10
+python -m benchmarks.sweep --random 10 --regret         every form beside the chosen one
+python -m benchmarks.sweep --random 10 --regret --tuned          beside the one that kernels.tune finds
 
 Printed at the end: by family and pass the geometric mean of the others' times over jaxnn's, the least of
 them, and in how many cases it is below 0.9. With ``--regret``, how much longer the chosen forms take than the
-best, in the mean and at worst (``benchmarks.forms`` of the same shapes). Random shapes depend on the family,
+best, in the mean and at worst (``benchmarks.forms`` of the same shapes); with ``--tuned`` the forms are those
+that ``jaxnn.kernels.tune`` finds on this machine. Random shapes depend on the family,
 their number and the seed alone, so that two machines or two versions of JAX see the same ones.
 """
 
@@ -83,8 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> Run:
     parser.add_argument("--mode", nargs="+", choices=ops.MODES, default=list(ops.MODES))
     parser.add_argument("--platform", help="a PJRT platform (default: JAX's choice)")
     parser.add_argument("--regret", action="store_true", help="every form beside the chosen one")
+    parser.add_argument("--tuned", action="store_true", help="with --regret: chosen by kernels.tune")
     shapes.add_random(parser)
     given = parser.parse_args(arguments)
+    if given.tuned and not given.regret:
+        parser.error("--tuned: forms are chosen for --regret only")
     try:
         chosen = [found for path in given.files for found in shapes.read(path)]
     except ValueError as error:
@@ -131,6 +136,7 @@ def every_form(
             rounds=given.repeats,
             seconds=given.seconds,
             budget=60 * given.minutes / len(dtypes),
+            tuned=given.tuned,
         )
 
 

@@ -82,7 +82,7 @@ def tune(
     for eqn in operations(program.jaxpr):
         listed = choice(eqn, platform)
         if listed.problem not in found and listed.others and _can_be_timed(eqn):
-            found[listed.problem] = _Race(eqn, listed, seconds).fastest()
+            found[listed.problem] = Race(eqn, listed, seconds).fastest()
             if report is not None:
                 report(found[listed.problem])
     return list(found.values())
@@ -94,7 +94,7 @@ def _can_be_timed(eqn: JaxprEqn) -> bool:
     return floats and eqn.primitive.name not in WITHIN_OTHERS and implementation(eqn.params) is None
 
 
-class _Race:
+class Race:
     """The forms of one operation against each other."""
 
     def __init__(self, eqn: JaxprEqn, listed: Choice, seconds: float):

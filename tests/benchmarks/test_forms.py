@@ -95,6 +95,25 @@ def test_on_an_accelerator_forms_are_compiled_in_threads_and_every_one_is_listed
 
 
 @on_cpu
+def test_the_form_that_tuning_finds_stands_in_for_the_chosen_one(monkeypatch):
+    (case,) = cases.select("tiny", ["max pool"])
+
+    def slowest(race):
+        return race.listed._replace(form=race.listed.others[-1], others=(race.listed.form,))
+
+    monkeypatch.setattr(forms.Race, "fastest", slowest)
+    chosen = [
+        {
+            row.contender
+            for row in chain(*forms.measure([case], rounds=1, seconds=0.01, tuned=tuned))
+            if row.note
+        }
+        for tuned in (False, True)
+    ]
+    assert chosen == [{"slices"}, {"unfolded"}]
+
+
+@on_cpu
 def test_a_sum_is_timed_within_its_layer():
     case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
     rows = [row for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows]

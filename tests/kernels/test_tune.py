@@ -12,7 +12,7 @@ import jaxnn as nn
 from jaxnn.kernels import explain, prefer, tune
 from jaxnn.kernels.explain import here, operations
 from jaxnn.kernels.lowering.primitive import Kernel
-from jaxnn.kernels.tune import _Race, _sample
+from jaxnn.kernels.tune import Race, _sample
 from jaxnn.ops.conv import conv
 from jaxnn.ops.norm import layer_norm
 from jaxnn.ops.pool import max_pool
@@ -46,7 +46,7 @@ def clock(monkeypatch):
         source = {**at_top, **in_loop} if looped else at_top
         return {name: source[name] for name in calls}
 
-    monkeypatch.setattr(_Race, "timed", timed)
+    monkeypatch.setattr(Race, "timed", timed)
     return at_top, in_loop
 
 
@@ -84,7 +84,7 @@ def test_what_is_slower_in_a_loop_is_left_to_the_next(clock):
 @pytest.mark.parametrize("form", [CHOSEN, OTHER])
 def test_a_form_that_a_backend_breaks_is_not_taken(clock, monkeypatch, form, broken):
     clock[0].update({ONE: 2.0, OTHER: 0.1})
-    compiled = _Race.compiled
+    compiled = Race.compiled
 
     def breaking(race, name, **where):
         call = compiled(race, name, **where)
@@ -93,7 +93,7 @@ def test_a_form_that_a_backend_breaks_is_not_taken(clock, monkeypatch, form, bro
         added = 0.2 if broken == "is wrong" else np.nan
         return partial(lambda *operands: call() + added, *call.args)
 
-    monkeypatch.setattr(_Race, "compiled", breaking)
+    monkeypatch.setattr(Race, "compiled", breaking)
     (choice,) = tune(pooled, X)
     assert choice.form == (OTHER if form == CHOSEN else CHOSEN)
     assert seconds(choice)[form] is None
@@ -101,7 +101,7 @@ def test_a_form_that_a_backend_breaks_is_not_taken(clock, monkeypatch, form, bro
 
 def test_what_can_not_be_compiled_or_run_gives_no_call(monkeypatch):
     (eqn,) = operations(jax.make_jaxpr(pooled)(X).jaxpr)
-    race = _Race(eqn, explain(pooled, X)[0], 0.1)
+    race = Race(eqn, explain(pooled, X)[0], 0.1)
     assert race.compiled("slices")
     assert race.compiled("slices", loop=True)
 
