@@ -13,8 +13,8 @@ forms differ in what XLA fuses with them. The ratio is its time over that of the
 is better. On an accelerator a form that takes more than 20 times as long is called once. **Regret** is how
 much longer the chosen form takes than the best: in the mean and at worst, of each operation and of all. The
 smallest of several noisy medians tends to be too small, so one half of the rounds says which form is best and
-the other half how long it takes. With ``--tuned`` the chosen forms are
-those that ``jaxnn.kernels.tune`` finds before, by its own clock.
+the other half how long it takes. With ``--tuned`` the chosen forms are those that ``jaxnn.kernels.tune``
+finds before, by its own clock.
 """
 
 import sys
