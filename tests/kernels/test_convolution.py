@@ -496,7 +496,9 @@ def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
     for other in ({"c_in": 63}, {"batch": 13}, {"settings": s._replace(window=(6, 6))}):
         assert form(**other) == "phases", other
     # Four channels of x are few, and 16 taps of them too many.
-    assert form(c_in=4, c_out=64) == "at_once" != form(c_in=4, c_out=129) == "phases"
+    assert form(c_in=4, c_out=64) == "at_once" != form(c_in=4, c_out=129) == "dilated"
+    # A quarter of the channels of y is few.
+    assert form(c_in=63, c_out=252) == "dilated" != form(c_in=63, c_out=251) == "phases"
     assert form(c_in=40, settings=s._replace(window=(1, 1), padding=((0, 0),) * 2)) == "stamps"
 
 

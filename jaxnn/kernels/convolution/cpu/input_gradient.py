@@ -57,6 +57,8 @@ def _dilated_pays(p: Problem) -> bool:
     # XLA has naive loops for a dilated y of three axes. A single tap has one phase that isn't empty.
     if not _strided(p) or p.settings.rank > 2 or p.taps == 1 or not p.known:
         return False
+    if p.c_out >= on.DILATED_RATIO * p.c_in and not _at_once_pays(p):
+        return True
     read, many = p.taps * p.c_in, p.c_in > on.DILATED_CHANNELS
     return read <= on.DILATED_READ[many] and on.places(p) * read <= on.DILATED_FLOATS[many]
 
@@ -133,9 +135,11 @@ INPUT_GRADIENT = (
                 _dilated_pays,
                 needs="one group and no dilation",
                 when="a stride above 1 on up to two axes, several taps; up to {} channels of x, {} floats in "
-                "a window and {:,} in all; or more channels, up to {:,} floats and {:,}".format(
+                "a window and {:,} in all; or more channels, up to {:,} floats and {:,}; {} times as many "
+                "channels of y and more pairs than all phases at once are for".format(
                     on.DILATED_CHANNELS,
                     *(n for pair in zip(on.DILATED_READ, on.DILATED_FLOATS, strict=True) for n in pair),
+                    on.DILATED_RATIO,
                 ),
             ),
             Form(
