@@ -33,6 +33,7 @@ MARKS = {
     "torch": (PURPLE, "X"),
     "torch channels_last": (PURPLE, "*"),
     "torch compile": (PURPLE, "p"),
+    "jaxnn tuned": (BLACK, "^"),
     "jaxnn + oneDNN": (BLACK, "d"),
     "lax + oneDNN": (VERMILION, "D"),
     "jaxnn repeat": (BLACK, "h"),

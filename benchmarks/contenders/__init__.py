@@ -29,11 +29,12 @@ NAMES = (
     "torch",
     "torch channels_last",
     "torch compile",
+    "jaxnn tuned",
     "jaxnn + oneDNN",
     "lax + oneDNN",
 )
 #: Those that take part only when named: they take long to compile, or need options of the compiler.
-EXTRA = ("torch compile", "jaxnn + oneDNN", "lax + oneDNN")
+EXTRA = ("torch compile", "jaxnn tuned", "jaxnn + oneDNN", "lax + oneDNN")
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,17 @@ class Contender:
     library: Library | None = None
 
 
-def from_library(name: str, library: Library, options: dict[str, Any] | None = None) -> Contender:
+def from_library(
+    name: str, library: Library, options: dict[str, Any] | None = None, tuned: bool = False
+) -> Contender:
     """A contender of what a JAX library builds, compiled with ``options``."""
     build = library.build
 
     def op(task: OpTask) -> Program:
-        return op_program(build(task.spec, task.x.shape, jax.numpy.dtype(task.dtype)), task, options)
+        return op_program(build(task.spec, task.x.shape, jax.numpy.dtype(task.dtype)), task, options, tuned)
 
     def step(task: StepTask) -> Program:
-        return step_program(build(task.spec, task.shape, jax.numpy.dtype(task.dtype)), task, options)
+        return step_program(build(task.spec, task.shape, jax.numpy.dtype(task.dtype)), task, options, tuned)
 
     return Contender(name, op, step, library)
 
@@ -101,9 +104,10 @@ def _make(name: str) -> Contender | None:
         "equinox": "equinox_nn",
         "haiku": "haiku_nets",
     }
-    module = import_module(f"benchmarks.contenders.{modules[name.partition(' + ')[0]]}")
+    module = import_module(f"benchmarks.contenders.{modules[name.split()[0]]}")
     build = _dropped_in(module.build) if name == "flax + jaxnn conv" else module.build
-    return from_library(name, Library(package, build, module.prepare), options)
+    library = Library(package, build, module.prepare)
+    return from_library(name, library, options, tuned=name.endswith(" tuned"))
 
 
 def _dropped_in(build: Callable[..., Model]) -> Callable[[Spec, Shape, Any], Model]:

@@ -1,7 +1,7 @@
 """A JAX library's ``Model`` as programs to time: the same jit, scan and optimiser around each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jax import lax
 from benchmarks import timing
 from benchmarks.contenders.model import Model
 from benchmarks.contenders.programs import OpTask, Program, StepTask
+from jaxnn.kernels import prefer, tune
 
 #: What a compiled program says of its source: its name, its arguments' names, tables of files and frames.
 SOURCE = re.compile(
@@ -41,7 +42,29 @@ def rounded(tree: Any, dtype: str) -> Any:
     )
 
 
-def op_program(model: Model, task: OpTask, options: Mapping[str, Any] | None = None) -> Program:
+def prepared(
+    function: Callable[..., Any],
+    *args: Any,
+    options: Mapping[str, Any] | None,
+    tuned: bool,
+    donate: tuple[int, ...] = (),
+) -> tuple[Callable[..., Any], Callable[[], str]]:
+    """A function as a program for such arguments, compiled with ``options``, and how to get its text.
+
+    If ``tuned`` it has the forms that ``kernels.tune`` finds, otherwise those of the lists.
+    """
+    jitted = jax.jit(function, donate_argnums=donate, compiler_options=options)
+    if not tuned:
+        kinds = jax.eval_shape(lambda *args: args, *args)  # the arrays of a step are given away
+        return jitted, lambda: jitted.lower(*kinds).compile().as_text() or ""
+    with prefer(tune(function, *args)):
+        program = jitted.lower(*args).compile()
+    return program, lambda: program.as_text() or ""
+
+
+def op_program(
+    model: Model, task: OpTask, options: Mapping[str, Any] | None = None, tuned: bool = False
+) -> Program:
     """Forward, or forward and backward, at top level or in a scan; compiled with ``options``."""
     weights, x, cotangent = rounded((task.weights, task.x, task.cotangent), task.dtype)
     packed, transpose = jax.vjp(model.pack, weights)
@@ -74,7 +97,8 @@ def op_program(model: Model, task: OpTask, options: Mapping[str, Any] | None = N
     args: Any = (x, packed, key)
     if task.place == "scan":
         args = jax.tree.map(lambda a: jnp.stack([a] * task.steps), args)
-    compiled = jax.jit(scanned if task.place == "scan" else once, compiler_options=options)
+    program = scanned if task.place == "scan" else once
+    compiled, text = prepared(program, *args, cotangent, options=options, tuned=tuned)
 
     def read(result: Any) -> list[np.ndarray]:
         y, *grads = result if task.mode == "both" else (result,)
@@ -84,11 +108,8 @@ def op_program(model: Model, task: OpTask, options: Mapping[str, Any] | None = N
             arrays += [_unimage(model, g) for g in dx] + jax.tree.leaves(transpose(dw)[0])
         return [np.asarray(a) for a in arrays]
 
-    def code() -> str:
-        return without_names(compiled.lower(*args, cotangent).compile().as_text())
-
     call = timing.calling(lambda: compiled(*args, cotangent), jax.block_until_ready)
-    return Program(call, read, code)
+    return Program(call, read, lambda: without_names(text()))
 
 
 def _unimage(model: Model, array: Any) -> Any:
@@ -103,7 +124,9 @@ def loss_of(logits: Any, y: Any) -> Any:
     return jnp.square(logits - y.astype(logits.dtype)).mean()
 
 
-def step_program(model: Model, task: StepTask, options: Mapping[str, Any] | None = None) -> Program:
+def step_program(
+    model: Model, task: StepTask, options: Mapping[str, Any] | None = None, tuned: bool = False
+) -> Program:
     """A training step, or a scan of them; the state goes from call to call, its memory given back.
 
     All but the preparation is compiled with ``options``.
@@ -140,11 +163,10 @@ def step_program(model: Model, task: StepTask, options: Mapping[str, Any] | None
         def epoch(carry: Any, batches: Any) -> Any:
             return lax.scan(step, carry, batches)
 
-        compiled = jax.jit(epoch, donate_argnums=0, compiler_options=options)
-        batch = xs, ys
+        program, batch = epoch, (xs, ys)
     else:
-        compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
-        batch = xs[0], ys[0]
+        program, batch = step, (xs[0], ys[0])
+    compiled, text = prepared(program, carry, batch, options=options, tuned=tuned, donate=(0,))
 
     def start() -> Any:
         nonlocal carry
@@ -155,8 +177,9 @@ def step_program(model: Model, task: StepTask, options: Mapping[str, Any] | None
         # The losses alone would not do: the update of the weights may still be running.
         jax.block_until_ready((carry, losses))
 
-    def code() -> str:
-        return without_names(compiled.lower(carry, batch).compile().as_text())
-
     call = timing.calling(start, wait, ahead=None)  # a step writes into the memory of the one before
-    return Program(call, lambda losses: [np.atleast_1d(np.asarray(losses, np.float64))], code)
+    return Program(
+        call,
+        lambda losses: [np.atleast_1d(np.asarray(losses, np.float64))],
+        lambda: without_names(text()),
+    )

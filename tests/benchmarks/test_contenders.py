@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import agreement, cases, contenders, nets, ops, specs, training, work
 from benchmarks.contenders import Unsupported, onednn, plain, reference
-from tests.support import assert_close, deep
+from jaxnn.kernels.tune import Race
+from tests.support import assert_close, deep, on_cpu
 
 TINY = cases.select("tiny", [])
 NETS = nets.select("tiny", [])
@@ -93,6 +94,28 @@ def test_options_of_the_compiler_change_the_program_alone(monkeypatch):
     ] * 2
     monkeypatch.setattr(onednn, "found", lambda: False)
     assert contenders.find(["lax + oneDNN"]) == []
+
+
+@on_cpu
+def test_tuned_programs_have_the_forms_that_are_found(monkeypatch):
+    (case,) = cases.select("tiny", ["max pool"])
+    task, expected = ops.answers(case, "float32")
+    monkeypatch.setattr(Race, "fastest", lambda race: race.listed._replace(form=race.listed.others[-1]))
+    found = contenders.find(["jaxnn", "jaxnn tuned"])
+    listed, tuned = (contender.op(replace(task, mode="both")) for contender in found)
+    for program in (listed, tuned):
+        agreement.check(program.read(program.call()), expected["both"], 1e-5)
+    assert tuned.code() != listed.code()
+
+
+@pytest.mark.parametrize("place", ["top", "epoch"])
+def test_a_tuned_training_step_goes_on_from_call_to_call(monkeypatch, place):
+    monkeypatch.setattr(Race, "fastest", lambda race: race.listed)
+    task, losses = replace(training.task_of(NETS[0], 3), place=place), []
+    for contender in contenders.find(["jaxnn", "jaxnn tuned"]):
+        program = contender.step(task)
+        losses.append([program.read(program.call()) for _ in range(3)])
+    assert_close(*losses)
 
 
 def test_jaxnn_and_lax_take_part_and_unknown_names_raise():

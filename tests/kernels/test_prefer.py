@@ -13,7 +13,7 @@ import jaxnn as nn
 from jaxnn.kernels import Choice, explain, prefer
 from jaxnn.ops.pool import max_pool
 from tests.kernels.test_forms import ENTRIES, operands, value_and_gradients
-from tests.support import assert_close, on_cpu, rng_array
+from tests.support import assert_close, deep, on_cpu, rng_array
 
 X = np.ones((2, 6, 6, 3), np.float32)
 
@@ -141,6 +141,7 @@ def test_a_layer_is_trained_with_preferred_forms():
         assert_close(fitted().weights, expected.weights)
 
 
+#: Those that choose a form for shapes like theirs.
 CHOOSING = [entry for entry in ENTRIES if entry.name != "softmax"]
 
 
@@ -160,6 +161,22 @@ def test_every_form_of_every_operation_can_be_preferred(entry):
             with prefer([choice._replace(form=form)]):
                 found = explain(programs(), *args, platform="cpu")
             assert (choice.problem, form) in [(other.problem, other.form) for other in found]
+
+
+@pytest.mark.parametrize(
+    "entry", [e if e.name == "max-pool" else deep(e) for e in CHOOSING], ids=lambda entry: entry.name
+)
+def test_one_operation_in_another_form_changes_nothing(entry):
+    """What an operation leaves to the next, as which value of a window is the largest, means the same in all
+    forms.
+    """
+    args = operands(entry)
+    run = jax.jit(lambda *args: value_and_gradients(entry.op, *args))
+    expected, listed = run(*args), explain(run, *args)
+    for choice in listed:
+        for form in choice.others:
+            with prefer([choice._replace(form=form)]):
+                assert_close(run(*args), expected)
 
 
 def test_wrong_names():

@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxnn.kernels.lowering.fusion import materialized
 from jaxnn.kernels.padding import padded
-from jaxnn.kernels.pooling.windows import AnyWindows, Windows, along, few, neutral, slices, unfold
+from jaxnn.kernels.pooling.windows import AnyWindows, Windows, along, few, inside, neutral, slices, unfold
 from jaxnn.kernels.reduction.extremes import extreme
 
 #: The windows on each pooled axis, by the number of the axis.
@@ -106,7 +106,13 @@ def _first(
         return y, materialized(_first_of_slices(x, values, y, axis, windows))
     y = _extreme(x, axis, windows, smallest, sliced)
     hits = lax.bitwise_not(_misses(unfold(x, axis, windows), lax.expand_dims(y, (axis + 1,))))
-    return y, lax.argmax(hits, axis + 1, tap_dtype(windows))
+    return y, _of_own(lax.argmax(hits, axis + 1, tap_dtype(windows)), axis, windows)
+
+
+def _of_own(tap: jax.Array, axis: int, windows: AnyWindows) -> jax.Array:
+    """The number of a window's first own value where ``tap`` is that of the padding before it, its copy."""
+    own = inside(windows).argmax(axis=1)
+    return lax.max(tap, along(own, (axis,), tap, tap.dtype)) if own.any() else tap
 
 
 def tap_dtype(windows: AnyWindows) -> type:
