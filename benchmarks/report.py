@@ -185,6 +185,7 @@ def title(run: Run) -> str:
     places = {_place(row.place) for row in run.rows}
     words = [
         SUMMARIES[run.program][0],
+        "found by tuning" if run.environment.get("options", {}).get("tuned") == "True" else "",
         ", ".join(sorted({row.dtype for row in run.rows if row.dtype})),
         _shapes(run),
         places.pop() if len(places) == 1 else "",

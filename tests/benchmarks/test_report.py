@@ -242,6 +242,16 @@ def test_every_program_has_a_summary():
     assert set(report.PROGRAMS) == set(schema.SCHEMA["properties"]["program"]["enum"]) - {"all"}
 
 
+def test_a_title_says_how_forms_were_chosen():
+    for tuned, words in (
+        ("True", "Regret of the chosen forms, found by tuning"),
+        ("False", "Regret of the chosen forms"),
+    ):
+        made = run(program="forms")
+        made.environment["options"] = {"tuned": tuned}
+        assert report.title(made) == words
+
+
 def test_a_title_says_which_shapes_were_drawn():
     drawn = run(row(), row("lax", 2.0))
     options = {"random": "12", "seed": "5", "sets": "[]"}
