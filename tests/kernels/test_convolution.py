@@ -180,6 +180,12 @@ def test_padded_strided_windows_of_many_taps_are_unfolded_if_they_are_few_floats
     assert chosen(batch=2) == "canonical"
     for window, padding in (((3, 3), (1, 1)), ((4, 4), (0, 0))):
         assert chosen(batch=2, settings=s._replace(window=window, padding=(padding,) * 2)) == "unfolded"
+    # Of few taps more, unless there are few output channels too.
+    short = s._replace(window=(3, 3))
+    few = {"settings": short, "batch": 18, "c_in": 64}
+    assert chosen(**few | {"c_out": 33}) == chosen(**few | {"c_out": 32, "batch": 13}) == "unfolded"
+    assert chosen(**few | {"c_out": 32}) == "canonical"
+    assert chosen(**few | {"c_out": 32, "settings": s._replace(window=(2, 2))}) == "unfolded"
 
 
 def test_gradients_of_x_of_one_channel_of_y_in_many_places_are_blocks():

@@ -70,6 +70,10 @@ SPARSE_PLACES, SPARSE_IMAGE, SPARSE_FLOATS = 3300, 350, 36_000
 #: With more, XLA's convolution takes 0.84 of the time with JAX 0.10 (0.97 with AVX2), 0.85 with 0.12, three
 #: quarters of that of all cores together and less memory; without padding 1.0 to 1.25 of the time.
 PADDED_FLOATS = 80_000
+#: *Likewise of more than UNFOLDED_FEW_TAPS taps and up to so many output channels, with more floats: there
+#: XLA's convolution takes 0.6 of the time of unfolding in the mean (0.14 to 2.3; some 130 problems of 3×3,
+#: JAX 0.10 with AVX2, 0.12 with both, Intel). With 48 channels or more it takes 1.5 times as long.
+PADDED_OUTPUTS, PADDED_FEW_FLOATS = 32, 500_000
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
 UNFOLDED_PAIRS, UNFOLDED_TAPS = (2048, 8192), 9
@@ -146,8 +150,9 @@ LITTLE_OF_KERNEL = (
     f"in chunks of up to {batches.FLOATS:,} floats, on one device: up to {UNFOLDED_STEP_TAPS} taps per step "
     f"of the stride, and as many in all or at least {UNFOLDED_KERNEL_WORK:,} multiplications; of more taps, "
     f"at least {SPARSE_FLOATS:,} floats of up to {SPARSE_PLACES:,} places of y in images of at least "
-    f"{SPARSE_IMAGE} places; with strides and padding more than {UNFOLDED_TAPS} taps only for up to "
-    f"{PADDED_FLOATS:,} floats over the batch"
+    f"{SPARSE_IMAGE} places; with strides and padding up to {PADDED_FLOATS:,} floats over the batch of more "
+    f"than {UNFOLDED_TAPS} taps, {PADDED_FEW_FLOATS:,} of more than {UNFOLDED_FEW_TAPS} and up to "
+    f"{PADDED_OUTPUTS} output channels"
 )
 CHUNKS = (
     f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
@@ -349,10 +354,13 @@ def little_in_kernel(p: Problem) -> bool:
 
 
 def _many_padded(p: Problem) -> bool:
-    """Whether strided windows of many taps on a padded image are more floats than it pays to write out."""
-    s = p.settings
-    many = p.taps > UNFOLDED_TAPS and max(s.strides) > 1 and any(map(any, s.padding))
-    return many and p.batch * unfolded_floats(p) > PADDED_FLOATS
+    """Whether strided windows on a padded image are more floats than it pays to write out."""
+    if max(p.settings.strides) == 1 or not any(map(any, p.settings.padding)):
+        return False
+    floats = p.batch * unfolded_floats(p)
+    if p.taps > UNFOLDED_TAPS:
+        return floats > PADDED_FLOATS
+    return p.taps > UNFOLDED_FEW_TAPS and p.c_out <= PADDED_OUTPUTS and floats > PADDED_FEW_FLOATS
 
 
 def in_chunks(p: Problem) -> bool:
