@@ -1,6 +1,6 @@
 """Which form each operation of a function takes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,12 +19,16 @@ def explain(
     Operations that have no choice are left out; those in a loop's body are listed once.
 
     Args:
-      function: of arrays; a gradient to see the forms of the gradients.
+      function: of arrays; a gradient to see the forms of the gradients. If it is compiled by ``jax.jit``, its
+        static arguments stay what they are.
       *args: arrays, or ``jax.ShapeDtypeStruct``.
       platform: what the program is for: ``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``; None for the default
         backend's.
       devices: over how many devices the compiler may spread the arrays.
       **kwargs: as ``args``.
+
+    Raises:
+      TypeError: ``function`` can't be called.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> x, kernel = jnp.ones((100, 28, 28, 1)), jnp.ones((5, 5, 1, 6))
@@ -37,8 +41,17 @@ def explain(
     ['lax']
     """
     target = here() if platform is None else platform
-    program = jax.make_jaxpr(function)(*args, **kwargs)
-    return [choice(eqn, target, devices) for eqn in operations(program.jaxpr)]
+    program = traced("explain", function, args, kwargs)
+    return [choice(eqn, target, devices) for eqn in operations(program)]
+
+
+def traced(owner: str, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The program of ``function(*args, **kwargs)``."""
+    if not callable(function):
+        raise TypeError(f"{owner}: function must be callable, got {function!r}")
+    if isinstance(function, jax.stages.Wrapped):  # it knows which of its arguments are static
+        return function.trace(*args, **kwargs).jaxpr.jaxpr
+    return jax.make_jaxpr(function)(*args, **kwargs).jaxpr
 
 
 def here() -> str:

@@ -9,18 +9,21 @@ from jaxnn.kernels.lowering.primitive import KERNELS
 
 @contextmanager
 def prefer(choices: Iterable[Choice]) -> Iterator[None]:
-    """Programs traced within this context take the form of each choice for the same operation.
+    """Programs compiled within this context take the form of each choice for the same operation.
 
     The same means operands of the same types, the same settings, platform and number of devices; all other
     operations choose as ever, and one that was asked for a form by ``implementation`` takes that. Results
     may differ in the last bits. As other contexts of JAX, this one is of its thread, and ``jax.jit`` compiles
     a function again when it is called within; within another, both hold, and this one where they differ.
 
+    Forms are chosen when a whole program is lowered: enter the context around the call of a compiled
+    function, or around ``lower``. Inside of a function that ``jax.jit`` traces it changes nothing.
+
     Args:
       choices: from ``tune``, from ``explain``, or ``Choice(*fields)`` for each that was read from a file.
 
     Raises:
-      TypeError: something other than choices.
+      TypeError: something other than choices, or one with fields of other types.
       ValueError: no operation is called so, or it has no form of that name.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
@@ -32,7 +35,9 @@ def prefer(choices: Iterable[Choice]) -> Iterator[None]:
     ...     print(nn.kernels.explain(nn.ops.conv, x, kernel, platform="cpu")[0].form)
     lax
     """
-    found = list(choices) if isinstance(choices, Iterable) else [choices]
+    if isinstance(choices, Choice | str) or not isinstance(choices, Iterable):
+        raise TypeError(f"prefer: choices must be a sequence of kernels.Choice, got {choices!r}")
+    found = list(choices)
     for choice in found:
         _check(choice)
     with preferences(Preferences(found, preferences.value)):
@@ -41,7 +46,14 @@ def prefer(choices: Iterable[Choice]) -> Iterator[None]:
 
 def _check(choice: object) -> None:
     if not isinstance(choice, Choice):
-        raise TypeError(f"prefer: choices must be a sequence of kernels.Choice, got one of {choice!r}")
+        raise TypeError(
+            f"prefer: each of choices must be a kernels.Choice, got {choice!r}; what was read from a file "
+            "becomes one by Choice(*fields)"
+        )
+    operands, texts = choice.operands, [choice.operation, choice.form, choice.settings, choice.platform]
+    described = isinstance(operands, list | tuple) and all(isinstance(t, str) for t in (*texts, *operands))
+    if not (described and isinstance(choice.devices, int)):
+        raise TypeError(f"prefer: a choice must hold texts and a number of devices, got {choice!r}")
     kernel = KERNELS.get(choice.operation)
     if kernel is None:
         raise ValueError(f"prefer: no operation is called {choice.operation!r}")

@@ -192,6 +192,43 @@ def test_wrong_names():
 
 
 def test_what_prefer_takes_are_choices():
-    for wrong in (["slices"], [("jaxnn_pool_extremes", "slices")], "slices", 3):
-        with pytest.raises(TypeError, match="prefer: choices must be"), prefer(wrong):
+    for wrong in ("slices", 3, None, other()[0]):
+        with pytest.raises(TypeError, match="prefer: choices must be a sequence of"), prefer(wrong):
             pass
+    for wrong in (["slices"], json.loads(json.dumps(other()))):
+        with pytest.raises(TypeError, match=r"prefer: each of choices must be .*Choice\(\*fields\)"):  # noqa: SIM117
+            with prefer(wrong):
+                pass
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"operation": ["x"]},
+        {"operands": None},
+        {"operands": "float32[2]"},
+        {"operands": [["x"]]},
+        {"form": 3},
+        {"settings": ["x"]},
+        {"platform": None},
+        {"devices": "1"},
+    ],
+    ids=str,
+)
+def test_choices_hold_texts(field):
+    wrong = [choice._replace(**field) for choice in other()]
+    with pytest.raises(TypeError, match="prefer: a choice must hold texts"), prefer(wrong):
+        pass
+
+
+def test_within_a_traced_function_it_changes_nothing():
+    def inside(x):
+        with prefer(other()):
+            return pooled(x)
+
+    def text(run):
+        run.__name__ = "run"
+        return jax.jit(run).trace(X).lower(lowering_platforms=("cpu",)).as_text()
+
+    assert text(inside) == text(lambda x: pooled(x))
+    assert forms(inside, X, platform="cpu") == forms(pooled, X, platform="cpu")

@@ -4,6 +4,7 @@ import sys
 from functools import partial
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -126,6 +127,43 @@ def test_integers_and_sums_are_left_alone():
     assert "jaxnn_sum" not in norm
 
 
+def test_what_surrounds_it_does_not_disturb(clock):
+    """Programs for a mesh choose by other numbers of devices; the other contexts refuse or check calls."""
+    mesh = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    contexts = (
+        lambda: jax.set_mesh(mesh),
+        lambda: jax.disable_jit(),
+        lambda: jax.transfer_guard("disallow_explicit"),
+    )
+    x = jnp.asarray(X)
+    for context in contexts:
+        with context():
+            around = jax.sharding.get_abstract_mesh(), jax.config.jax_disable_jit
+            (choice,) = tune(pooled, x)
+            assert (jax.sharding.get_abstract_mesh(), jax.config.jax_disable_jit) == around
+        assert None not in choice.seconds
+
+
+def test_forms_are_compiled_outside_of_meshes(clock, monkeypatch):
+    compiled, meshes = Race.compiled, []
+
+    def recording(race, name, **where):
+        meshes.append(jax.sharding.get_abstract_mesh())
+        return compiled(race, name, **where)
+
+    monkeypatch.setattr(Race, "compiled", recording)
+    with jax.set_mesh(jax.make_mesh((1,), ("d",))):
+        tune(pooled, X)
+    assert meshes
+    assert all(mesh.empty for mesh in meshes)
+
+
+def test_a_compiled_function_keeps_its_static_arguments(clock):
+    run = jax.jit(lambda x, window: max_pool(x, window), static_argnames="window")
+    assert [choice.problem for choice in tune(run, X, window=2)] == [explain(pooled, X)[0].problem]
+    assert explain(run, X, 2) == explain(run, X, window=2) == explain(pooled, X)
+
+
 def test_it_is_traced_not_run():
     def function(x):
         jax.debug.callback(lambda: pytest.fail("it ran"))
@@ -176,6 +214,31 @@ def test_a_sample_is_a_mean(queued):
     made = []
     assert 0 < _sample(lambda: made.append(np.ones(2)), 6, queued) < 60
     assert len(made) == 6
+
+
+def test_numbers_of_numpy_are_seconds(clock):
+    assert tune(pooled, X, seconds=np.float32(0.1))
+
+
+def test_what_can_not_be_called():
+    with pytest.raises(TypeError, match="tune: function must be callable, got 3"):
+        tune(3, X)
+    with pytest.raises(TypeError, match="explain: function must be callable, got None"):
+        explain(None, X)
+    with pytest.raises(TypeError, match="tune: report must be callable or None, got 3"):
+        tune(pooled, X, report=3)
+
+
+def test_symbolic_sizes_have_no_time():
+    x = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b,6,6,3"), np.float32)
+    with pytest.raises(ValueError, match=r"tune: the sizes of arrays must be integers, got \(b, 6, 6, 3\)"):
+        tune(pooled, x)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_within_a_traced_function_nothing_can_be_timed(transform):
+    with pytest.raises(ValueError, match="tune: can't be called within a function that is being traced"):
+        transform(lambda x: tune(pooled, x))(X[None] if transform is jax.vmap else X)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), "1", None])
