@@ -29,6 +29,7 @@ def explain(
 
     Raises:
       TypeError: ``function`` can't be called.
+      ValueError: ``platform`` is ``"gpu"``, for which no program is compiled.
 
     >>> import jax, jax.numpy as jnp, jaxnn as nn
     >>> x, kernel = jnp.ones((100, 28, 28, 1)), jnp.ones((5, 5, 1, 6))
@@ -40,6 +41,8 @@ def explain(
     >>> [choice.form for choice in nn.kernels.explain(loss, x, kernel, platform="cuda")]
     ['lax']
     """
+    if platform == "gpu":
+        raise ValueError("explain: platform must be 'cuda' or 'rocm' for a GPU, got 'gpu'")
     target = here() if platform is None else platform
     program = traced("explain", function, args, kwargs)
     return [choice(eqn, target, devices) for eqn in operations(program)]

@@ -232,3 +232,8 @@ def test_within_a_traced_function_it_changes_nothing():
 
     assert text(inside) == text(lambda x: pooled(x))
     assert forms(inside, X, platform="cpu") == forms(pooled, X, platform="cpu")
+
+
+def test_a_gpu_has_the_name_that_programs_are_lowered_for():
+    with pytest.raises(ValueError, match="explain: platform must be 'cuda' or 'rocm' for a GPU, got 'gpu'"):
+        explain(pooled, X, platform="gpu")
