@@ -40,7 +40,7 @@ from jaxnn.kernels.choice import Form
 from jaxnn.kernels.explain import choice, explain, here, operations
 from jaxnn.kernels.lowering.primitive import KERNELS
 from jaxnn.kernels.prefer import prefer
-from jaxnn.kernels.tune import Race
+from jaxnn.kernels.tune import Race, random_operands
 
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
@@ -73,11 +73,10 @@ def measure(
         if clock() - start >= budget:
             return
         for operation in passes(case, dtype):
-            params = tuple(sorted(operation.params.items(), key=str))
-            key = (operation.primitive.name, tuple(str(v.aval) for v in operation.invars), str(params))
-            if key in seen:
+            problem = choice(operation, here()).problem
+            if problem in seen:
                 continue
-            seen.add(key)
+            seen.add(problem)
             if clock() - start >= budget:
                 return
             for mode in ("forward", "both") if operation.primitive.name == SUM else ("",):
@@ -131,9 +130,7 @@ def raced(
         taken, problem = kernel.chosen(platform, types, operation.params, 1)
     # The plain form is the last, and the others are compared with it.
     forms = sorted((form for form in kernel.on(platform) if form.fits(problem)), key=is_plain)
-    rng = np.random.default_rng(0)
-    # Not around 0: a sum near it would have a large error for its size in any form.
-    operands = [jnp.asarray(rng.normal(0.5, 1.0, t.shape), t.dtype) for t in types]
+    operands = random_operands(types)
     calls: dict[str, Call] = {}
     rows: list[Row] = []
     expected = None

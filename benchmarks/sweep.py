@@ -9,8 +9,8 @@ python -m benchmarks.sweep --random 10 --regret --tuned          beside the one 
 Printed at the end: by family and pass the geometric mean of the others' times over jaxnn's, the least of
 them, and in how many cases it is below 0.9. With ``--regret``, how much longer the chosen forms take than the
 best, in the mean and at worst (``benchmarks.forms`` of the same shapes); with ``--tuned`` the forms are those
-that ``jaxnn.kernels.tune`` finds on this machine. Random shapes depend on the family,
-their number and the seed alone, so that two machines or two versions of JAX see the same ones.
+that ``jaxnn.kernels.tune`` finds on this machine. Random shapes depend on the family, their number and the
+seed alone, so that two machines or two versions of JAX see the same ones.
 """
 
 import argparse

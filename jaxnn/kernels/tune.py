@@ -131,7 +131,7 @@ class Race:
 
     def __init__(self, eqn: JaxprEqn, listed: Choice, seconds: float):
         self.eqn, self.listed, self.seconds = eqn, listed, seconds
-        self.operands = _random([v.aval for v in eqn.invars])
+        self.operands = random_operands([v.aval for v in eqn.invars])
 
     @cached_property
     def stacked(self) -> list[jax.Array]:
@@ -208,7 +208,8 @@ def _sample(call: Call, times: int, queued: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def _random(types: Sequence[Any]) -> list[jax.Array]:
+def random_operands(types: Sequence[Any]) -> list[jax.Array]:
+    """The same arrays of floats of these types at each call."""
     rng = np.random.default_rng(0)  # JAX's numbers would be compiled for each shape, longer than most forms
     # Not around 0: a sum near it would have a large error for its size in any form.
     return [jnp.asarray(rng.standard_normal(t.shape, np.float32) + 0.5, t.dtype) for t in types]

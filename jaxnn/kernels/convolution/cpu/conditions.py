@@ -296,7 +296,10 @@ def brief(p: Problem) -> bool:
 
 
 def few_windows(p: Problem, products: int = 0) -> bool:
-    """Whether what unfolding writes out and multiplies is so little that nothing starts faster."""
+    """Whether what unfolding writes out and multiplies is so little that nothing starts faster.
+
+    Up to ``products`` multiplications are little if that is more than BRIEF_PRODUCTS.
+    """
     slow = not libraries.IDLE
     few = p.batch * unfolded_floats(p) <= BRIEF_WINDOWS[slow]
     return p.devices == 1 and few and 0 < p.batch * p.products <= max(products, BRIEF_PRODUCTS[slow])
