@@ -8,13 +8,13 @@ python -m benchmarks.forms --table                     the lists of forms, as do
 
 An operation is a pass of a layer: a convolution, the gradient of its input or of its kernel, the gradient of
 a matrix, a sum, the extreme of each window. Every form that fits gets the same random operands, is compared
-with the plain form, and only then timed. A sum is timed within its layer, forward and with the gradients: its
-forms differ in what XLA fuses with them. The ratio is its time over that of the chosen form: below 1 another
-is better. On an accelerator a form that takes more than 20 times as long is called once. **Regret** is how
-much longer the chosen form takes than the best: in the mean and at worst, of each operation and of all. The
-smallest of several noisy medians tends to be too small, so one half of the rounds says which form is best and
-the other half how long it takes. With ``--tuned`` the chosen forms are those that ``jaxnn.kernels.tune``
-finds before, by its own clock.
+with the plain form, and only then timed. Sums and the moments of norms are timed within their layer, forward
+and with the gradients: their forms differ in what XLA fuses with them. The ratio is its time over that of the
+chosen form: below 1 another is better. On an accelerator a form that takes more than 20 times as long is
+called once. **Regret** is how much longer the chosen form takes than the best: in the mean and at worst, of
+each operation and of all. The smallest of several noisy medians tends to be too small, so one half of the
+rounds says which form is best and the other half how long it takes. With ``--tuned`` the chosen forms are
+those that ``jaxnn.kernels.tune`` finds before, by its own clock.
 """
 
 import sys
@@ -40,15 +40,13 @@ from jaxnn.kernels.choice import Form
 from jaxnn.kernels.explain import choice, explain, here, operations
 from jaxnn.kernels.lowering.primitive import KERNELS
 from jaxnn.kernels.prefer import prefer
-from jaxnn.kernels.tune import Race, random_operands
+from jaxnn.kernels.tune import WITHIN_OTHERS, Race, random_operands
 
 #: Samples are short and many: what is asked is which form is faster, and by how much in the median.
 SHORTEST, PAUSE = 0.002, 0.0005
 #: On an accelerator a form that takes more than this many times as long as the chosen one is not timed
 #: further: there a form made for CPUs can take a thousand times as long.
 TIMES = 20
-#: The primitive that is timed within its layer.
-SUM = "jaxnn_sum"
 
 Call = Callable[[], Any]
 
@@ -79,18 +77,19 @@ def measure(
             seen.add(problem)
             if clock() - start >= budget:
                 return
-            for mode in ("forward", "both") if operation.primitive.name == SUM else ("",):
+            for mode in ("forward", "both") if operation.primitive.name in WITHIN_OTHERS else ("",):
                 if rows := raced(case, operation, rounds, seconds, dtype, mode, tuned):
                     yield rows
 
 
 def passes(case: Case, dtype: str = "float32") -> list[Any]:
-    """The operations of a layer, forward and backward."""
+    """The operations of a layer, forward and backward, then those that it has forward alone."""
     if isinstance(case.spec, specs.Embedding):
         return []
     programs, weights = of_layer(case, dtype)
     x = jax.ShapeDtypeStruct(case.shape, jnp.dtype(dtype))
-    return list(operations(jax.make_jaxpr(programs["both"])(weights, x).jaxpr))
+    both, forward = (jax.make_jaxpr(programs[name])(weights, x).jaxpr for name in ("both", "forward"))
+    return [*operations(both), *operations(forward)]
 
 
 def of_layer(case: Case, dtype: str) -> tuple[dict[str, Callable[..., Any]], Any]:

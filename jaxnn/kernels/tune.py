@@ -32,8 +32,8 @@ SHORTEST, QUEUED = 0.002, 16
 #: The largest error of a right result, over the largest value, by the bytes of a value. Half-precision sums
 #: may be rounded at each step, and accelerators multiply float32 in fewer bits; what is wrong is so by more.
 TOLERANCES = {1: 0.3, 2: 6e-2, 4: 2e-2, 8: 1e-6}
-#: Forms of a sum differ in what XLA fuses with them: alone they show nothing.
-WITHIN_OTHERS = {"jaxnn_sum"}
+#: Forms of a sum and of a norm's moments differ in what XLA fuses with them: alone they show nothing.
+WITHIN_OTHERS = ("jaxnn_sum", "jaxnn_moments")
 
 Call = Callable[[], Any]
 
@@ -54,9 +54,10 @@ def tune(
     some in another way. ``function`` is traced and not run; most of the time goes to compiling, a second or
     so per operation. ``prefer`` takes the result. It is plain data, which JSON keeps for the next run.
 
-    Operations that are asked for a form by ``implementation``, those of integers, and sums are left out. What
-    is found holds for programs of one device and inside ``shard_map``, not where the compiler spreads arrays
-    over several devices.
+    Operations that are asked for a form by ``implementation``, those of integers, sums and the moments of
+    norms are left out: how long the last two take depends on what XLA fuses with them. What is found holds
+    for programs of one device and inside ``shard_map``, not where the compiler spreads arrays over several
+    devices.
 
     Args:
       function: of arrays: a training step, to tune the gradients too. If it is compiled by ``jax.jit``, its

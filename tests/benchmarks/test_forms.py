@@ -114,19 +114,23 @@ def test_the_form_that_tuning_finds_stands_in_for_the_chosen_one(monkeypatch):
 
 
 @on_cpu
-def test_a_sum_is_timed_within_its_layer():
-    case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
+@pytest.mark.parametrize(
+    ("kind", "operation", "names"),
+    [("batch", "sum", {"slices", "lax"}), ("layer", "moments", {"lax", "checked", "chained", "shifted"})],
+)
+def test_a_sum_is_timed_within_its_layer(kind, operation, names):
+    case = cases.Case("norm", "", Norm(kind), (2, 8, 2, 3))
     rows = [row for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows]
-    assert {(row.mode, row.contender) for row in rows if row.family == "sum"} == {
-        (mode, form) for mode in ("forward", "both") for form in ("slices", "lax")
-    }
     assert all(row.status == "timed" for row in rows)
+    of_this = [row for row in rows if row.family == operation]
+    assert {row.contender for row in of_this} == names
+    assert {row.mode for row in of_this} == {"forward", "both"}
 
 
 @on_cpu
 def test_a_form_is_taken_within_a_layer_by_all_sums_like_this_one():
     case = cases.Case("norm", "", Norm("batch"), (2, 8, 2, 3))
-    sums = [op for op in forms.passes(case) if op.primitive.name == forms.SUM]
+    sums = [op for op in forms.passes(case) if op.primitive.name == "jaxnn_sum"]
     operation = next(op for op in sums if op.invars[0].aval.shape == case.shape)
     assert forms.compiled_within(case, operation, "slices", "forward", "float32")
     other = replace(case, shape=(2, 9, 2, 3))
