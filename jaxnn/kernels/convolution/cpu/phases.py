@@ -172,11 +172,14 @@ def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     contracted = ((y.ndim - 1,), (kernel.ndim - 1,))
     x = lax.dot_general(y, kernel, (contracted, ((), ())), precision=s.precision)
     order = [axis for i in range(1, s.rank + 1) for axis in (i, s.rank + i)]
-    # Materialized before padding: a pad fused with a transposition would be a loop of branches.
-    x = materialized(lax.transpose(x, (0, *order, x.ndim - 1)))
+    x = lax.transpose(x, (0, *order, x.ndim - 1))
     steps = [max(k, step) for k, step in zip(s.span, s.strides, strict=True)]
-    gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, steps, s.dilation, strict=True)]
-    x = padded(x, {2 * i: gap for i, gap in enumerate(gaps, 1)})
     sizes = [size * step for size, step in zip(out, steps, strict=True)]
+    gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, steps, s.dilation, strict=True)]
+    ends = zip(sizes, s.padding, s.space, strict=True)
+    if any(map(any, gaps)) or any(size - low < n for size, (low, _), n in ends):
+        # A pad fused with a transposition would be a loop of branches.
+        x = materialized(x)
+    x = padded(x, {2 * i: gap for i, gap in enumerate(gaps, 1)})
     x = lax.reshape(x, (n, *sizes, kernel.shape[-2]))
     return fit(x, [-low for low, _ in s.padding], s.space)
