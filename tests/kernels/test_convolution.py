@@ -14,7 +14,7 @@ import jaxnn as nn
 from jaxnn.kernels.choice import always, choose
 from jaxnn.kernels.convolution import lax as plain
 from jaxnn.kernels.convolution import primitives as convolution
-from jaxnn.kernels.convolution.cpu import batches, canonical, conditions, libraries, unfolded
+from jaxnn.kernels.convolution.cpu import batches, canonical, grouping, libraries, unfolded, unfolding
 from jaxnn.kernels.convolution.forms import FORMS
 from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
@@ -129,7 +129,7 @@ UNFOLDED = {
     "few channels by rows": ("forward", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 16, 4, 2),
     "two outputs": ("forward", Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 64, 2, 2),
     "few taps": ("forward", Settings((8, 8), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1)), 8, 64, 4),
-    "strides and dilation": ("forward", Settings((20, 20), (5, 5), (2, 2), ((4, 4),) * 2, (2, 2)), 4, 11, 6),
+    "strides and dilation": ("forward", Settings((20, 20), (5, 5), (2, 2), ((4, 4),) * 2, (2, 2)), 4, 6, 6),
     "brief tiles": ("forward", Settings((8, 8), (2, 2), (2, 2), ((0, 0),) * 2, (1, 1)), 16, 64, 4),
     "brief, few taps": ("forward", Settings((8, 8), (2, 2), (2, 2), ((0, 1),) * 2, (1, 1)), 16, 64, 4),
     "few windows": ("forward", Settings((8, 8), (5, 5), (2, 2), ((2, 2),) * 2, (1, 1)), 4, 32, 1),
@@ -153,7 +153,9 @@ UNFOLDED = {
         7,
         2,
     ),
-    "few places": ("kernel_gradient", Settings((19, 19), (7, 7), (2, 2), ((3, 3),) * 2, (1, 1)), 8, 16, 2),
+    "few places": ("kernel_gradient", Settings((19, 19), (7, 7), (2, 2), ((0, 0),) * 2, (1, 1)), 8, 16, 4),
+    "few examples": ("kernel_gradient", Settings((9, 9), (7, 7), (2, 2), ((3, 3),) * 2, (1, 1)), 8, 16, 3),
+    "few inputs": ("kernel_gradient", Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 128, 4),
 }
 
 
@@ -164,22 +166,22 @@ def test_windows_are_unfolded_where_that_writes_little(kind):
     forms = FORMS["cpu"][which]
     assert choose(forms, problem).name == "unfolded"
     # Kernel gradients are summed over chunks of a large batch.
-    large = {"batch": 10**6} if which != "kernel_gradient" or kind == "few places" else {}
+    large = {"batch": 10**6} if which != "kernel_gradient" or kind in {"few places", "few examples"} else {}
     for other in ({"devices": 2}, *filter(None, [large])):
         assert choose(forms, problem._replace(**other)).name != "unfolded", other
 
 
 def test_padded_strided_windows_of_many_taps_are_unfolded_if_they_are_few_floats():
     s = Settings((16, 16), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1))
-    problem = problem_of("kernel_gradient", *operands(s, 64, 128, 1)["kernel_gradient"], s)
+    problem = problem_of("kernel_gradient", *operands(s, 16, 128, 4)["kernel_gradient"], s)
 
     def chosen(**other):
         return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
 
-    assert chosen() == chosen(batch=2, c_in=32) == "unfolded"
-    assert chosen(batch=2) == "canonical"
+    assert chosen() == "unfolded"
+    assert chosen(batch=8) == chosen(c_in=32) == "canonical"
     for window, padding in (((3, 3), (1, 1)), ((4, 4), (0, 0))):
-        assert chosen(batch=2, settings=s._replace(window=window, padding=(padding,) * 2)) == "unfolded"
+        assert chosen(batch=8, settings=s._replace(window=window, padding=(padding,) * 2)) == "unfolded"
     # Of few taps more, unless there are few output channels too.
     short = s._replace(window=(3, 3))
     few = {"settings": short, "batch": 18, "c_in": 64}
@@ -400,7 +402,7 @@ def test_a_batch_is_cut_into_chunks_only_on_one_device():
     x, kernel = jnp.asarray(rng_array(40, 8, 8, 20)), jnp.asarray(rng_array(2, 2, 20, 24, seed=1))
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.device_put(x, jax.NamedSharding(mesh, jax.P("batch")))
-    with patch.object(batches, "FLOATS", x.size // 2), patch.object(conditions, "CHUNK_FLOATS", x.size // 4):
+    with patch.object(batches, "FLOATS", x.size // 2), patch.object(unfolding, "CHUNK_FLOATS", x.size // 4):
         alone, apart = (jax.jit(kernel_gradient_of_tiles).lower(a, kernel) for a in (x, spread))
     assert alone.as_text().count("stablehlo.while") == 1
     assert apart.as_text().count("stablehlo.while") == 0
@@ -440,11 +442,18 @@ def test_thin_groups_are_shifted_products_of_up_to_128_terms():
 
 
 def test_grouped_kernel_gradients_of_few_places_are_taken_tap_by_tap():
-    s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 2)
+    s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 8)
     problem = problem_of("kernel_gradient", *operands(s, 32, 48, 2)["kernel_gradient"], s)
-    assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "by_tap"
-    for other in ({"batch": 3}, {"settings": s._replace(window=(3, 9), padding=((0, 0), (4, 3)))}):
-        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "grouped", other
+
+    def form(**other):
+        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
+
+    assert form() == "by_tap" != form(batch=3) == "grouped"
+    # A few large groups are as fast as dense convolutions.
+    assert form(settings=s._replace(groups=4)) == "grouped" != form(batch=1, settings=s._replace(groups=4))
+    # Many taps, unless there are hardly any places.
+    many = s._replace(window=(3, 9), padding=((0, 0), (4, 3)))
+    assert form(settings=many) == "grouped" != form(batch=1, settings=many._replace(space=(5, 9))) == "by_tap"
 
 
 def test_groups_are_taken_together_where_starting_takes_longer_than_multiplying():
@@ -452,7 +461,7 @@ def test_groups_are_taken_together_where_starting_takes_longer_than_multiplying(
     problem = problem_of("forward", *operands(s, 8 * 16, 8 * 4, 2)["forward"], s)
 
     def together(**other):
-        return conditions.groups_together(problem._replace(**other))
+        return grouping.together(problem._replace(**other))
 
     # Sixteen outputs are computed side by side.
     assert together() == together(batch=64) == 4
@@ -482,6 +491,38 @@ def test_kernel_gradients_of_few_windows_are_unfolded_whatever_the_channels():
     assert form() == "unfolded" != form(c_in=128, c_out=32) == form(batch=12) == "by_output"
 
 
+def test_wide_windows_in_short_lines_are_bands_and_not_unfolded():
+    s = Settings((24, 20), (7, 7), (1, 1), ((3, 3),) * 2, (1, 1))
+    problem = problem_of("forward", *operands(s, 8, 4, 3)["forward"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["forward"], problem._replace(**other)).name
+
+    assert form() == "banded"
+    narrow, longer = s._replace(window=(7, 3), padding=((3, 3), (1, 1))), s._replace(space=(24, 23))
+    for other in ({"batch": 2}, {"settings": narrow}, {"settings": longer}, {"c_in": 9}):
+        assert form(**other) == "unfolded", other
+    # Strided windows would not be unfolded.
+    assert form(settings=s._replace(strides=(2, 2)), batch=32) != "banded"
+
+
+def test_kernel_gradients_that_leave_xla_idle_are_unfolded():
+    s = Settings((48, 48), (5, 5), (2, 2), ((2, 2),) * 2, (1, 1))
+    problem = problem_of("kernel_gradient", *operands(s, 16, 24, 3)["kernel_gradient"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
+
+    # Three examples are few input channels of XLA's convolution.
+    assert form() == "unfolded" != form(batch=4) == "canonical"
+    # Eight input channels are a small batch of it.
+    plain = s._replace(strides=(1, 1))
+    for settings in (s, plain):
+        assert form(batch=16, settings=settings, c_in=8, c_out=100) == "unfolded"
+        assert form(batch=16, settings=settings, c_in=9, c_out=100) == "canonical"
+        assert form(batch=16, settings=settings, c_in=8, c_out=99) == "canonical"
+
+
 @pytest.mark.parametrize("which", ["forward", "kernel_gradient"])
 def test_more_windows_are_few_where_xla_starts_slower(which):
     s = Settings((8, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
@@ -502,10 +543,41 @@ def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
     for other in ({"c_in": 63}, {"batch": 13}, {"settings": s._replace(window=(6, 6))}):
         assert form(**other) == "phases", other
     # Four channels of x are few, and 16 taps of them too many.
-    assert form(c_in=4, c_out=64) == "at_once" != form(c_in=4, c_out=129) == "dilated"
+    assert form(c_in=4, c_out=64) == "at_once" != form(c_in=4, c_out=257) == "dilated"
+    # Few channels of y leave it idle.
+    assert form(c_in=4, c_out=8, settings=s._replace(window=(3, 3)), batch=12) == "dilated"
+    assert form(c_in=28, c_out=9, batch=6) == "dilated" != form(c_in=28, c_out=8, batch=6) == "at_once"
+    # It starts first.
+    assert form(c_in=4, c_out=2, batch=1) == "dilated" != form(c_in=4, c_out=3, batch=1)
     # A quarter of the channels of y is few.
     assert form(c_in=63, c_out=252) == "dilated" != form(c_in=63, c_out=251) == "phases"
     assert form(c_in=40, settings=s._replace(window=(1, 1), padding=((0, 0),) * 2)) == "stamps"
+
+
+def test_xla_dilates_no_image_of_fewer_places_than_the_window_has_taps():
+    s = Settings((8, 8), (5, 5), (2, 2), ((2, 2),) * 2, (1, 1))
+    problem = problem_of("input_gradient", *operands(s, 24, 48, 1)["input_gradient"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name
+
+    assert form() == "dilated" != form(batch=2) == "phases"
+    assert form(batch=2, settings=s._replace(space=(9, 9))) == "dilated"
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (1, 0), (0, -1)])
+def test_windows_side_by_side_are_stamps(padding):
+    s = Settings((16, 14), (2, 2), (2, 2), (padding,) * 2, (1, 1))
+    problem = problem_of("input_gradient", *operands(s, 5, 64, 3)["input_gradient"], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name
+
+    assert form() == form(c_in=1) == form(c_out=3) == "stamps"
+    # With gaps between them lines of whole pieces, on an image that isn't padded.
+    apart = s._replace(strides=(3, 3))
+    assert (form(c_in=6, settings=apart) == "stamps") == (padding in {(0, 0)})
+    assert form(settings=apart) != "stamps"
 
 
 def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():

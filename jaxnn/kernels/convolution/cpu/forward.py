@@ -14,13 +14,30 @@ from jaxnn.kernels.convolution.cpu import (
     canonical,
     depthwise,
     grouped,
+    grouping,
     pointwise,
     unfolded,
+    unfolding,
 )
 from jaxnn.kernels.convolution.cpu import conditions as on
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain, raw
 from jaxnn.kernels.convolution.problem import Problem
 from jaxnn.kernels.dtypes import cast
+
+#: Up to this many channels XLA's convolution is faster than a matrix product (1×1 windows).
+POINTWISE_CHANNELS = 16
+#: A band: the most values in its kernel, and the fewest lines for which building it pays.
+BAND_VALUES, BAND_LINES = 2**18, 64
+#: *A band is mostly zeros where a line of x holds more values.
+BAND_LINE_VALUES = 64
+#: Blocks shorter than a line are as fast as a band if they have this many channels, except for windows this
+#: wide on this many lines.
+BAND_CHANNELS, BAND_WINDOW, BAND_MANY_LINES = 16, 5, 2048
+#: *Windows this wide that would be unfolded otherwise: the most values in a line of x. There bands take 0.75
+#: of the time in the mean, at worst 1.3 (46 problems, JAX 0.10 and 0.12, Intel).
+BAND_UNFOLDED = 176
+#: With an odd number of input channels XLA is slow for output channels above the first, up to the second.
+ODD_SLOW = 16, 32
 
 # --- without groups ---
 
@@ -30,7 +47,7 @@ def _reads_in_place(p: Problem) -> bool:
 
 
 def _pointwise_pays(p: Problem) -> bool:
-    return max(p.c_in, p.c_out) > on.POINTWISE_CHANNELS
+    return max(p.c_in, p.c_out) > POINTWISE_CHANNELS
 
 
 def _together(p: Problem) -> int:
@@ -39,7 +56,7 @@ def _together(p: Problem) -> int:
     if p.c_in == 1 or p.c_in % 2 == 0:
         return on.block(s, on.BLOCK_CHANNELS // s.strides[-1] // p.c_out)
     most = on.block(s, 2 * on.BLOCK_CHANNELS // p.c_out)
-    return most if most * p.c_out > on.ODD_SLOW[1] else on.block(s, on.ODD_SLOW[0] // p.c_out)
+    return most if most * p.c_out > ODD_SLOW[1] else on.block(s, ODD_SLOW[0] // p.c_out)
 
 
 def _blocked_fits(p: Problem) -> bool:
@@ -60,15 +77,26 @@ def _banded_fits(p: Problem) -> bool:
 
 def _banded_pays(p: Problem) -> bool:
     s = p.settings
+    if _instead_of_unfolding(p):
+        return True
     if not p.known or not on.few_channels(p) or p.c_out > on.FEW_CHANNELS:
         return False
     block = p.c_out * (_together(p) if _blocked_pays(p) else 1)
-    if s.space[-1] * p.c_in > on.BAND_LINE_VALUES:
+    if s.space[-1] * p.c_in > BAND_LINE_VALUES:
         return False
     values = prod(s.window[:-1]) * s.space[-1] * s.out[-1] * p.c_in * p.c_out
-    wide = on.BAND_MANY_LINES if s.window[-1] >= on.BAND_WINDOW else inf
-    lines = on.BAND_LINES if block < on.BAND_CHANNELS else wide
-    return values <= on.BAND_VALUES and p.batch * prod(s.out[:-1]) >= lines
+    wide = BAND_MANY_LINES if s.window[-1] >= BAND_WINDOW else inf
+    lines = BAND_LINES if block < BAND_CHANNELS else wide
+    return values <= BAND_VALUES and p.batch * prod(s.out[:-1]) >= lines
+
+
+def _instead_of_unfolding(p: Problem) -> bool:
+    """Whether wide windows of few channels in many short lines would be unfolded if bands weren't faster."""
+    s = p.settings
+    wide = _banded_fits(p) and s.window[-1] >= BAND_WINDOW and s.space[-1] * p.c_in <= BAND_UNFOLDED
+    if not wide or not unfolding.fits(p) or not on.few_channels(p) or p.c_out > on.FEW_CHANNELS:
+        return False
+    return p.batch * prod(s.out[:-1]) >= BAND_LINES and unfolding.pays_forward(p)
 
 
 def _banded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -91,7 +119,7 @@ DENSE = (
         _reads_in_place,
         _pointwise_pays,
         needs="one group, one tap, no stride and no padding",
-        when=f"more than {on.POINTWISE_CHANNELS} channels on either side",
+        when=f"more than {POINTWISE_CHANNELS} channels on either side",
     ),
     Form(
         "banded",
@@ -99,8 +127,9 @@ DENSE = (
         _banded_fits,
         _banded_pays,
         needs="one group, several taps and several spatial axes",
-        when=f"{on.FEW}, too few for blocks, and at least {on.BAND_LINES} lines of up to "
-        f"{on.BAND_LINE_VALUES} values",
+        when=f"{on.FEW}, and at least {BAND_LINES} lines: too few channels for blocks, and up to "
+        f"{BAND_LINE_VALUES} values in a line; or windows at least {BAND_WINDOW} wide, up to {BAND_UNFOLDED} "
+        "values in a line, that would be unfolded",
         zeros=always,
     ),
     Form(
@@ -123,17 +152,22 @@ def _depthwise(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _grouped(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return grouped.forward(partial(raw, DENSE, p), x, kernel, p.settings, on.groups_together(p))
+    return grouped.forward(partial(raw, DENSE, p), x, kernel, p.settings, grouping.together(p))
 
 
 def _grouped_zeros(p: Problem) -> bool:
-    m = on.groups_together(p)
+    m = grouping.together(p)
     one = p.of(p.settings._replace(groups=1), m * p.c_in, m * p.c_out // p.settings.groups)
     return m > 1 or choose(DENSE, one).zeros(one)
 
 
 _DEPTHWISE = Form(
-    "depthwise", _depthwise, on.depthwise_forward_fits, on.depthwise_pays, on.DEPTHWISE_FORWARD, on.THIN
+    "depthwise",
+    _depthwise,
+    grouping.depthwise_forward_fits,
+    grouping.depthwise_pays,
+    grouping.DEPTHWISE_FORWARD,
+    grouping.THIN,
 )
 _GROUPED = Form("grouped", _grouped, on.has_groups, needs="several groups", zeros=_grouped_zeros)
 #: Forms for one and for several groups, not yet guarded either. One of them fits and pays everywhere.
@@ -143,7 +177,7 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    return on.one_window(p) or on.few_windows(p) or on.brief(p) or on.little(p) or on.many(p)
+    return unfolding.pays_forward(p) and not _instead_of_unfolding(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -152,18 +186,17 @@ def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
     def chunk(x: jax.Array) -> jax.Array:
         return cast(unfolded.forward(cast(x, p.wide), kernel, p.settings), p.dtype)
 
-    return batches.mapped(chunk, x, on.unfolded_floats(p))
+    return batches.mapped(chunk, x, unfolding.written(p))
 
 
 FORWARD = (
     Form(
         "unfolded",
         _unfolded,
-        on.unfolded_fits,
+        unfolding.fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.SMALL}: windows as large as the image; {on.FEW_WINDOWS}; {on.LITTLE}; {on.BRIEF}; "
-        f"{on.MANY}",
+        when=f"{unfolding.FORWARD}, but not where bands are taken instead",
     ),
     *(
         guarded(form, lax_forms.forward)

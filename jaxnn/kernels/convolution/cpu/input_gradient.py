@@ -8,12 +8,44 @@ import jax.numpy as jnp
 
 from jaxnn.kernels.choice import Form, always, choose
 from jaxnn.kernels.convolution import lax as lax_forms
-from jaxnn.kernels.convolution.cpu import batches, canonical, phases, unfolded
+from jaxnn.kernels.convolution.cpu import batches, canonical, phases, unfolded, unfolding
 from jaxnn.kernels.convolution.cpu import conditions as on
 from jaxnn.kernels.convolution.cpu.forward import UNGUARDED
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain, raw
 from jaxnn.kernels.convolution.problem import Problem, Settings
 from jaxnn.kernels.dtypes import cast
+
+#: *All phases of an input gradient at once: the most pairs of channels, of x over all phases and of y.
+AT_ONCE_PAIRS = 4096
+#: *XLA's own dilation of y: the most floats that a window reads of x, and all windows, if x has at most so
+#: many channels and if it has more. There it takes 0.8 to 0.85 of the time of the others.
+DILATED_CHANNELS, DILATED_READ, DILATED_FLOATS = 4, (56, 1000), (800_000, 400_000)
+#: *Few channels of y are few terms of its sums, and leave it idle: the most floats with at most so many. With
+#: more floats the others take 0.6 of its time in the mean, at worst 1.1 (20 problems, JAX 0.10 and 0.12).
+DILATED_THIN, DILATED_THIN_FLOATS = 8, 150_000
+#: *Or how many times as many channels as x y has, of which each phase would read a copy: there it takes 0.58
+#: of the time of phases in the mean, 0.14 to 2.7, and 5 for 16 places (96 problems, JAX 0.10 with AVX-512
+#: and AVX2, 0.12 with AVX-512, Intel).
+DILATED_RATIO = 4
+#: *But a window of more taps than an example of y has places is exchanged with it by XLA, which has naive
+#: loops for the result: the most multiplications for which these take less time than other forms need to
+#: start. With more the others take 0.5 of the time in the mean, 0.1 to 2.
+DILATED_NAIVE = 500_000
+#: *The most multiplications with which it is always the fastest, since it starts first.
+DILATED_BRIEF = 10_000
+#: *Windows with gaps between them are written in pieces, the lines of one window: slow ones, unless they hold
+#: a multiple of so many values.
+PIECE = 4
+
+#: In words.
+DILATED = (
+    f"a stride above 1 on up to two axes and several taps: up to {DILATED_BRIEF:,} multiplications; up to "
+    f"{DILATED_CHANNELS} channels of x, {DILATED_READ[0]} floats in a window and {DILATED_FLOATS[0]:,} in "
+    f"all, or more channels, {DILATED_READ[1]:,} floats and {DILATED_FLOATS[1]:,}, but of up to "
+    f"{DILATED_THIN} channels of y {DILATED_THIN_FLOATS:,}; {DILATED_RATIO} times as many channels of y and "
+    "more pairs than all phases at once are for; with more taps than y has places up to "
+    f"{DILATED_NAIVE:,} multiplications"
+)
 
 
 def _strided(p: Problem) -> bool:
@@ -27,9 +59,11 @@ def _stamps_fit(p: Problem) -> bool:
 
 
 def _stamps_pay(p: Problem) -> bool:
-    # Padding would have to be cut off by another copy.
-    several = _strided(p) or p.taps > 1
-    return several and not any(map(any, p.settings.padding)) and on.whole_pieces(p)
+    if not _strided(p) and p.taps == 1:
+        return False
+    # Between windows that don't touch there are zeros, and what is padded would be cut off by another copy.
+    apart = not any(map(any, p.settings.padding)) and p.c_in * p.settings.window[-1] % PIECE == 0
+    return unfolded.are_tiles(p.settings) or apart
 
 
 def _stamps(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -41,7 +75,7 @@ def _at_once_fits(p: Problem) -> bool:
 
 
 def _at_once_pays(p: Problem) -> bool:
-    return p.taps > 1 and p.c_in * prod(p.settings.strides) * p.c_out <= on.AT_ONCE_PAIRS
+    return p.taps > 1 and p.c_in * prod(p.settings.strides) * p.c_out <= AT_ONCE_PAIRS
 
 
 def _at_once(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -57,10 +91,15 @@ def _dilated_pays(p: Problem) -> bool:
     # XLA has naive loops for a dilated y of three axes. A single tap has one phase that isn't empty.
     if not _strided(p) or p.settings.rank > 2 or p.taps == 1 or not p.known:
         return False
-    if p.c_out >= on.DILATED_RATIO * p.c_in and not _at_once_pays(p):
+    if p.taps > prod(p.settings.out) and p.batch * p.products > DILATED_NAIVE:
+        return False
+    if p.batch * p.products <= DILATED_BRIEF:
         return True
-    read, many = p.taps * p.c_in, p.c_in > on.DILATED_CHANNELS
-    return read <= on.DILATED_READ[many] and on.places(p) * read <= on.DILATED_FLOATS[many]
+    if p.c_out >= DILATED_RATIO * p.c_in and not _at_once_pays(p):
+        return True
+    read, many = p.taps * p.c_in, p.c_in > DILATED_CHANNELS
+    floats = DILATED_THIN_FLOATS if p.c_out <= DILATED_THIN else DILATED_FLOATS[many]
+    return read <= DILATED_READ[many] and on.places(p) * read <= floats
 
 
 def _dilated(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -74,10 +113,7 @@ def _swapped(p: Problem) -> Problem:
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    back = _swapped(p)
-    # With strides and no dilation at_once and dilated are faster.
-    few = max(p.settings.dilation) > 1 or not _strided(p)
-    return on.many(back) or (few and (on.one_window(back) or on.little_in_input(back)))
+    return unfolding.pays_in_input(p, _swapped(p))
 
 
 def _unfolded(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -87,7 +123,7 @@ def _unfolded(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
         x = phases.one_by_one(unfolded.forward, kernel, cast(y, p.wide), p.settings)
         return cast(x, p.dtype)
 
-    return batches.mapped(chunk, y, on.unfolded_floats(_swapped(p)))
+    return batches.mapped(chunk, y, unfolding.written(_swapped(p)))
 
 
 def _phases(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -125,8 +161,8 @@ INPUT_GRADIENT = (
                 _stamps_fit,
                 _stamps_pay,
                 needs="one group and windows that do not overlap",
-                when="a stride above 1 or several taps, no padding, lines of a window a multiple of "
-                f"{on.TILE_LINE} values",
+                when="a stride above 1 or several taps: windows side by side; or with gaps, if nothing is "
+                f"padded and lines of a window are a multiple of {PIECE} values",
             ),
             Form(
                 "dilated",
@@ -134,13 +170,7 @@ INPUT_GRADIENT = (
                 _dilated_fits,
                 _dilated_pays,
                 needs="one group and no dilation",
-                when="a stride above 1 on up to two axes, several taps; up to {} channels of x, {} floats in "
-                "a window and {:,} in all; or more channels, up to {:,} floats and {:,}; {} times as many "
-                "channels of y and more pairs than all phases at once are for".format(
-                    on.DILATED_CHANNELS,
-                    *(n for pair in zip(on.DILATED_READ, on.DILATED_FLOATS, strict=True) for n in pair),
-                    on.DILATED_RATIO,
-                ),
+                when=DILATED,
             ),
             Form(
                 "at_once",
@@ -148,7 +178,7 @@ INPUT_GRADIENT = (
                 _at_once_fits,
                 _at_once_pays,
                 needs="one group, a stride and no dilation",
-                when=f"several taps, at most {on.AT_ONCE_PAIRS:,} pairs of channels, of x over all phases "
+                when=f"several taps, at most {AT_ONCE_PAIRS:,} pairs of channels, of x over all phases "
                 "and of y",
                 zeros=always,
             ),
@@ -157,11 +187,10 @@ INPUT_GRADIENT = (
     Form(
         "unfolded",
         _unfolded,
-        on.unfolded_fits,
+        unfolding.fits,
         _unfolded_pays,
         needs=on.TWO_AXES,
-        when=f"{on.SMALL}, without strides or with dilation: windows as large as y; {on.LITTLE_OF_INPUT}; "
-        f"{on.MANY}",
+        when=unfolding.INPUT_GRADIENT,
     ),
     guarded(Form("phases", _phases, zeros=_phases_zeros), _exact, data=1),
     plain(lax_forms.input_gradient),

@@ -9,12 +9,31 @@ from jax import lax
 from jaxnn.kernels.choice import Form, choose
 from jaxnn.kernels.convolution import by_tap
 from jaxnn.kernels.convolution import lax as lax_forms
-from jaxnn.kernels.convolution.cpu import batches, blocked, canonical, depthwise, grouped, pointwise, unfolded
+from jaxnn.kernels.convolution.cpu import (
+    batches,
+    blocked,
+    canonical,
+    depthwise,
+    grouped,
+    grouping,
+    pointwise,
+    unfolded,
+    unfolding,
+)
 from jaxnn.kernels.convolution.cpu import conditions as on
 from jaxnn.kernels.convolution.cpu.guards import guarded, plain
 from jaxnn.kernels.convolution.independent import repaired
 from jaxnn.kernels.convolution.problem import Problem, Settings
 from jaxnn.kernels.dtypes import cast
+
+#: *A block in the kernel's gradient: the most output channels times examples, which are XLA's input channels
+#: there, times the last stride, which widens the block's window. Above it takes 0.6 to 1.7 of the time.
+BLOCK_KERNEL_PAIRS = 192
+#: *The kernel's gradient: how many times as many input channels as output channels there are for x to be the
+#: window of the convolution, not y; by how much x may be larger than y, since all of it is multiplied; and
+#: the most values of y. With these it takes 0.53 of the time in the mean, at worst 2.1; with more values of y
+#: 1.2, from 0.5 to 5 (126 problems, JAX 0.10 with AVX-512 and AVX2, 0.12 with AVX-512, Intel).
+BY_OUTPUT_RATIO, BY_OUTPUT_GROWTH, BY_OUTPUT_VALUES = 2, 2, 100_000
 
 
 def _no_examples(p: Problem) -> bool:
@@ -37,10 +56,10 @@ def _by_output_pays(p: Problem) -> bool:
     if not p.known:
         return False
     # Few taps are unfolded, unless they are too many values.
-    few_taps = p.taps <= on.UNFOLDED_FEW_TAPS and on.small(p)
-    unfolded = on.one_window(p) or few_taps or (on.unfolded_fits(p) and on.few_windows(p))
-    little_more = prod(p.settings.space) <= on.BY_OUTPUT_GROWTH * prod(p.settings.out)
-    few = p.c_in >= on.BY_OUTPUT_RATIO * p.c_out and on.places(p) * p.c_out <= on.BY_OUTPUT_VALUES
+    few_taps = p.taps <= unfolding.FEW_TAPS and unfolding.small(p)
+    unfolded = unfolding.one_window(p) or few_taps or (unfolding.fits(p) and unfolding.few_windows(p))
+    little_more = prod(p.settings.space) <= BY_OUTPUT_GROWTH * prod(p.settings.out)
+    few = p.c_in >= BY_OUTPUT_RATIO * p.c_out and on.places(p) * p.c_out <= BY_OUTPUT_VALUES
     return few and little_more and not unfolded
 
 
@@ -54,15 +73,11 @@ def _repaired(p: Problem, kernel: jax.Array, x: jax.Array, y: jax.Array) -> jax.
     return repaired(kernel, lambda: canonical.kernel_gradient(x, y, p.settings))
 
 
-def _unfolded_pays(p: Problem) -> bool:
-    return on.one_window(p) or on.few_in_kernel(p) or on.little_in_kernel(p) or on.many_in_kernel(p)
-
-
 def _unfolded(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
     def chunk(x: jax.Array, y: jax.Array) -> jax.Array:
         return unfolded.kernel_gradient(cast(x, p.wide), cast(y, p.wide), p.settings)
 
-    kernel = batches.summed(chunk, x, y, on.unfolded_floats(p))
+    kernel = batches.summed(chunk, x, y, unfolding.written(p))
     if unfolded.multiplies_by_zeros(p.settings, p.c_in, p.c_out):
         kernel = _repaired(p, kernel, cast(x, p.wide), cast(y, p.wide))
     return cast(kernel, p.dtype)
@@ -78,7 +93,7 @@ def _raw(p: Problem, x: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
 
 
 def _grouped(p: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
-    return grouped.kernel_gradient(partial(_raw, p), x, y, p.settings, on.groups_together(p))
+    return grouped.kernel_gradient(partial(_raw, p), x, y, p.settings, grouping.together(p))
 
 
 def _single_tap(p: Problem) -> bool:
@@ -99,7 +114,7 @@ def _blocked_fits(p: Problem) -> bool:
 
 def _blocked_pays(p: Problem) -> bool:
     # Devices would sum the gradient of the whole block's kernel, which is several times as large.
-    few = p.known and p.batch * p.c_out * p.settings.strides[-1] <= on.BLOCK_KERNEL_PAIRS
+    few = p.known and p.batch * p.c_out * p.settings.strides[-1] <= BLOCK_KERNEL_PAIRS
     # The kernel of a block has zeros between the taps of a dilated one too.
     return few and p.devices == 1 and max(p.settings.dilation) == 1
 
@@ -121,7 +136,7 @@ DENSE = (
         _blocked_fits,
         _blocked_pays,
         needs=on.LINE,
-        when=f"at most {on.BLOCK_KERNEL_PAIRS} output channels times examples times the last stride, "
+        when=f"at most {BLOCK_KERNEL_PAIRS} output channels times examples times the last stride, "
         "no dilation, on one device",
     ),
     Form("canonical", _canonical, on.one_group, needs="one group"),
@@ -134,11 +149,9 @@ KERNEL_GRADIENT = (
             "by_tap",
             _by_tap,
             on.has_groups,
-            on.by_tap_pays,
+            grouping.by_tap_pays,
             needs="several groups",
-            when=f"several devices; one input channel per group, and at most {on.BY_TAP_LINES} places and "
-            f"{on.BY_TAP_VALUES} values of y; more than one, and at most {on.BY_TAP_PLACES} places and "
-            f"{on.BY_TAP_TAPS} taps",
+            when=grouping.BY_TAP,
         ),
         lax_forms.kernel_gradient,
     ),
@@ -148,23 +161,30 @@ KERNEL_GRADIENT = (
         _by_output_fits,
         _by_output_pays,
         needs="one group, several taps and no strides",
-        when=f"at least {on.BY_OUTPUT_RATIO} times as many input channels as output channels, x at most "
-        f"{on.BY_OUTPUT_GROWTH} times as large as y, up to {on.BY_OUTPUT_VALUES:,} values of y, and more "
-        f"than {on.UNFOLDED_FEW_TAPS} taps or {batches.FLOATS:,} floats unfolded, and not {on.FEW_WINDOWS}",
+        when=f"at least {BY_OUTPUT_RATIO} times as many input channels as output channels, x at most "
+        f"{BY_OUTPUT_GROWTH} times as large as y, up to {BY_OUTPUT_VALUES:,} values of y, and more "
+        f"than {unfolding.FEW_TAPS} taps or {batches.FLOATS:,} floats unfolded, and not "
+        f"{unfolding.FEW_WINDOWS}",
     ),
     Form(
         "unfolded",
         _unfolded,
-        on.unfolded_fits,
-        _unfolded_pays,
+        unfolding.fits,
+        unfolding.pays_in_kernel,
         needs=on.TWO_AXES,
-        when=f"{on.SMALL}: windows as large as the image; {on.FEW_IN_KERNEL}; {on.LITTLE_OF_KERNEL}; "
-        f"{on.IDLE}, but from {on.UNFOLDED_KERNEL_PAIRS:,} pairs on",
+        when=unfolding.KERNEL_GRADIENT,
     ),
     *(
         guarded(form, lax_forms.kernel_gradient)
         for form in (
-            Form("depthwise", _depthwise, on.depthwise_fits, on.depthwise_pays, on.DEPTHWISE, on.THIN),
+            Form(
+                "depthwise",
+                _depthwise,
+                grouping.depthwise_fits,
+                grouping.depthwise_pays,
+                grouping.DEPTHWISE,
+                grouping.THIN,
+            ),
             Form("grouped", _grouped, on.has_groups, needs="several groups"),
             *DENSE,
         )
