@@ -492,18 +492,20 @@ def test_kernel_gradients_of_few_windows_are_unfolded_whatever_the_channels():
 
 
 def test_wide_windows_in_short_lines_are_bands_and_not_unfolded():
-    s = Settings((24, 20), (7, 7), (1, 1), ((3, 3),) * 2, (1, 1))
+    s = Settings((24, 8), (7, 7), (1, 1), ((3, 3),) * 2, (1, 1))
     problem = problem_of("forward", *operands(s, 8, 4, 3)["forward"], s)
 
     def form(**other):
         return choose(FORMS["cpu"]["forward"], problem._replace(**other)).name
 
     assert form() == "banded"
-    narrow, longer = s._replace(window=(7, 3), padding=((3, 3), (1, 1))), s._replace(space=(24, 23))
-    for other in ({"batch": 2}, {"settings": narrow}, {"settings": longer}, {"c_in": 9}):
+    narrow = s._replace(window=(7, 3), padding=((3, 3), (1, 1)))
+    longer = {"settings": s._replace(space=(24, 23)), "batch": 32}
+    for other in ({"batch": 2}, {"settings": narrow}, longer, {"c_out": 8}):
         assert form(**other) == "unfolded", other
+    assert form(c_out=8, batch=6) == form(**longer | {"c_in": 7}) == "banded"
     # Strided windows would not be unfolded.
-    assert form(settings=s._replace(strides=(2, 2)), batch=32) != "banded"
+    assert form(c_in=9, batch=32) == "banded" != form(c_in=9, batch=32, settings=s._replace(strides=(2, 2)))
 
 
 def test_kernel_gradients_that_leave_xla_idle_are_unfolded():
@@ -548,7 +550,9 @@ def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
     assert form(c_in=4, c_out=8, settings=s._replace(window=(3, 3)), batch=12) == "dilated"
     assert form(c_in=28, c_out=9, batch=6) == "dilated" != form(c_in=28, c_out=8, batch=6) == "at_once"
     # It starts first.
-    assert form(c_in=4, c_out=2, batch=1) == "dilated" != form(c_in=4, c_out=3, batch=1)
+    small = s._replace(space=(4, 4))
+    assert form(c_in=4, c_out=11, batch=1, settings=small) == "dilated"
+    assert form(c_in=4, c_out=12, batch=1, settings=small) == "at_once"
     # A quarter of the channels of y is few.
     assert form(c_in=63, c_out=252) == "dilated" != form(c_in=63, c_out=251) == "phases"
     assert form(c_in=40, settings=s._replace(window=(1, 1), padding=((0, 0),) * 2)) == "stamps"

@@ -33,9 +33,10 @@ BAND_LINE_VALUES = 64
 #: Blocks shorter than a line are as fast as a band if they have this many channels, except for windows this
 #: wide on this many lines.
 BAND_CHANNELS, BAND_WINDOW, BAND_MANY_LINES = 16, 5, 2048
-#: *Windows this wide that would be unfolded otherwise: the most values in a line of x. There bands take 0.75
-#: of the time in the mean, at worst 1.3 (46 problems, JAX 0.10 and 0.12, Intel).
-BAND_UNFOLDED = 176
+#: *Windows this wide that would be unfolded otherwise: the most values in a line of x, and in the kernel for
+#: each line. There bands take 0.75 of the time in the mean, at worst 1.3 (46 problems, JAX 0.10 and 0.12,
+#: Intel); where a larger kernel must be built 2.7 of it.
+BAND_UNFOLDED, BAND_BUILT = 176, 300
 #: With an odd number of input channels XLA is slow for output channels above the first, up to the second.
 ODD_SLOW = 16, 32
 
@@ -84,10 +85,9 @@ def _banded_pays(p: Problem) -> bool:
     block = p.c_out * (_together(p) if _blocked_pays(p) else 1)
     if s.space[-1] * p.c_in > BAND_LINE_VALUES:
         return False
-    values = prod(s.window[:-1]) * s.space[-1] * s.out[-1] * p.c_in * p.c_out
     wide = BAND_MANY_LINES if s.window[-1] >= BAND_WINDOW else inf
     lines = BAND_LINES if block < BAND_CHANNELS else wide
-    return values <= BAND_VALUES and p.batch * prod(s.out[:-1]) >= lines
+    return _band_values(p) <= BAND_VALUES and p.batch * prod(s.out[:-1]) >= lines
 
 
 def _instead_of_unfolding(p: Problem) -> bool:
@@ -96,7 +96,15 @@ def _instead_of_unfolding(p: Problem) -> bool:
     wide = _banded_fits(p) and s.window[-1] >= BAND_WINDOW and s.space[-1] * p.c_in <= BAND_UNFOLDED
     if not wide or not unfolding.fits(p) or not on.few_channels(p) or p.c_out > on.FEW_CHANNELS:
         return False
-    return p.batch * prod(s.out[:-1]) >= BAND_LINES and unfolding.pays_forward(p)
+    lines = p.batch * prod(s.out[:-1])
+    worth_building = lines >= BAND_LINES and _band_values(p) <= BAND_BUILT * lines
+    return worth_building and unfolding.pays_forward(p)
+
+
+def _band_values(p: Problem) -> int:
+    """The size of the band matrix, with its zeros."""
+    s = p.settings
+    return prod(s.window[:-1]) * s.space[-1] * s.out[-1] * p.c_in * p.c_out
 
 
 def _banded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -128,8 +136,8 @@ DENSE = (
         _banded_pays,
         needs="one group, several taps and several spatial axes",
         when=f"{on.FEW}, and at least {BAND_LINES} lines: too few channels for blocks, and up to "
-        f"{BAND_LINE_VALUES} values in a line; or windows at least {BAND_WINDOW} wide, up to {BAND_UNFOLDED} "
-        "values in a line, that would be unfolded",
+        f"{BAND_LINE_VALUES} values in a line; or windows at least {BAND_WINDOW} wide that would be "
+        f"unfolded, up to {BAND_UNFOLDED} values in a line, and {BAND_BUILT} in the band matrix for each",
         zeros=always,
     ),
     Form(

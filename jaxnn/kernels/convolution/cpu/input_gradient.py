@@ -32,7 +32,7 @@ DILATED_RATIO = 4
 #: start. With more the others take 0.5 of the time in the mean, 0.1 to 2.
 DILATED_NAIVE = 500_000
 #: *The most multiplications with which it is always the fastest, since it starts first.
-DILATED_BRIEF = 10_000
+DILATED_BRIEF = 3_000
 #: *Windows with gaps between them are written in pieces, the lines of one window: slow ones, unless they hold
 #: a multiple of so many values.
 PIECE = 4
