@@ -7,13 +7,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from jaxnn.kernels.explain import explain
 from jaxnn.ops.adaptive_pool import adaptive_avg_pool, adaptive_max_pool
 from jaxnn.ops.lp_pool import lp_pool
 from jaxnn.ops.pool import avg_pool, max_pool, min_pool
 from jaxnn.ops.unpool import max_pool_with_indices, max_unpool
 from tests.ops.pool_settings import drawn, tied, value_and_gradient
 from tests.reference import pool as reference
-from tests.support import assert_close, known_answers, rng_array
+from tests.support import assert_close, known_answers, on_cpu, rng_array
 
 #: The forms of an extreme, and None for the one that is chosen.
 EXTREMES = [None, "slices", "unfolded", "lax"]
@@ -335,3 +336,26 @@ def test_bad_input_raises_a_sentence(pool):
 def test_average_of_integers_raises(dtype):
     with pytest.raises(TypeError, match=r"avg_pool: x must be floating-point, got .*; cast it first"):
         avg_pool(X.astype(dtype), 2)
+
+
+@on_cpu
+@pytest.mark.parametrize(
+    ("form", "settings"),
+    [
+        ("unfolded", {"window": 2, "padding": 1}),
+        ("unfolded", {"window": (2, 3), "padding": ((0, 0), (1, 0))}),
+        ("unfolded", {"window": 3, "ceil_mode": True}),
+        ("slices", {"window": 2}),
+        ("slices", {"window": 4, "padding": 1}),
+        ("slices", {"window": 3, "strides": 2, "padding": 1}),
+        ("slices", {"window": 2, "strides": 2, "padding": 1, "dilation": 2}),
+    ],
+)
+def test_values_of_padded_windows_side_by_side_are_unfolded(form, settings):
+    def pooled(x):
+        return max_pool(x, **settings)
+
+    x = rng_array(2, 8, 8, 16)
+    assert [choice.form for choice in explain(pooled, x)] == [form]
+    with_derivative = explain(jax.grad(lambda x: pooled(x).sum()), x)
+    assert (with_derivative[0].operation, with_derivative[0].form) == ("jaxnn_pool_firsts", "slices")
