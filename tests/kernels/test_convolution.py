@@ -468,6 +468,8 @@ def test_groups_are_taken_together_where_starting_takes_longer_than_multiplying(
     assert together(c_out=8 * 16) == together(batch=64, c_out=8 * 16) == 1
     # Of one tap there is little to multiply.
     assert together(settings=s._replace(window=(1, 1), padding=((0, 0),) * 2)) == 8
+    # Two input channels of a group take as long as eight.
+    assert together(c_in=2, c_out=8 * 16, batch=16) == 4 != together(c_in=8, c_out=8 * 16, batch=16) == 1
     # No more than 32 convolutions are started.
     assert together(batch=10**6, settings=s._replace(groups=64), c_out=64 * 16) == 2
 
@@ -581,7 +583,7 @@ def test_windows_side_by_side_are_stamps(padding):
     # With gaps between them lines of whole pieces, on an image that isn't padded.
     apart = s._replace(strides=(3, 3))
     assert (form(c_in=6, settings=apart) == "stamps") == (padding in {(0, 0)})
-    assert form(settings=apart) != "stamps"
+    assert form(settings=apart, c_out=8, batch=1000) == "phases"
 
 
 def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():

@@ -11,11 +11,12 @@ from jaxnn.kernels.convolution.problem import Problem
 #: long, with 16 from 0.55 to 2.8; with 65 to 128 products 1.1 to 11 times, with 150 to 400 from 0.15 to 2.
 DEPTHWISE_OUTPUTS, DEPTHWISE_PRODUCTS = 8, 128
 #: *Groups, several of which make one dense convolution: how many multiplications take as long as starting one
-#: more, how many output channels XLA computes side by side, how many places building the kernel counts for,
-#: and the most dense convolutions. With these the form takes 1.17 times as long as the best number of groups
-#: in the mean, from 1 to 4.8 times; with just 16 input channels together it took 1.39 (JAX 0.10 with AVX-512
-#: and AVX2, 0.12 with AVX-512, Intel).
-GROUP_START, GROUP_LANES, GROUP_KERNEL, GROUP_CONVOLUTIONS = 4_000_000, 16, 256, 32
+#: more, how many output channels XLA computes side by side, for how many input channels it takes as long as
+#: for fewer, how many places building the kernel counts for, and the most dense convolutions. With these the
+#: form takes 1.15 times as long as the best number of groups in the mean, from 1 to 4.8 times; with just 16
+#: input channels together it took 1.39 (270 problems, JAX 0.10 with AVX-512 and AVX2, 0.12 with AVX-512,
+#: Intel).
+GROUP_START, GROUP_LANES, GROUP_TERMS, GROUP_KERNEL, GROUP_CONVOLUTIONS = 4_000_000, 16, 8, 256, 32
 #: *The gradient of a grouped kernel: the most places of y over the batch, in all and per group, at which it
 #: is faster tap by tap, and the most taps, unless places are as few as the last number. There it takes 0.55
 #: of the time in the mean, 0.2 to 2.2 (measured likewise); with more places per group 1.3.
@@ -60,7 +61,8 @@ def together(p: Problem) -> int:
 
     def work(m: int) -> int:
         rows = computed + (GROUP_KERNEL if m > 1 else 0)
-        return GROUP_START * (groups // m) + rows * p.taps * p.c_in * groups * max(m * outputs, GROUP_LANES)
+        each = p.taps * max(m * p.c_in, GROUP_TERMS) * max(m * outputs, GROUP_LANES)
+        return (groups // m) * (GROUP_START + rows * each)
 
     divisors = (m for m in range(1, groups + 1) if groups % m == 0)
     return min((m for m in divisors if groups // m <= GROUP_CONVOLUTIONS), key=work)

@@ -75,7 +75,10 @@ def _at_once_fits(p: Problem) -> bool:
 
 
 def _at_once_pays(p: Problem) -> bool:
-    return p.taps > 1 and p.c_in * prod(p.settings.strides) * p.c_out <= AT_ONCE_PAIRS
+    # Windows shorter than the stride leave phases empty, for which it multiplies zeros.
+    s = p.settings
+    full = all(k >= step for k, step in zip(s.window, s.strides, strict=True))
+    return full and p.taps > 1 and p.c_in * prod(s.strides) * p.c_out <= AT_ONCE_PAIRS
 
 
 def _at_once(p: Problem, kernel: jax.Array, y: jax.Array) -> jax.Array:
@@ -178,8 +181,8 @@ INPUT_GRADIENT = (
                 _at_once_fits,
                 _at_once_pays,
                 needs="one group, a stride and no dilation",
-                when=f"several taps, at most {AT_ONCE_PAIRS:,} pairs of channels, of x over all phases "
-                "and of y",
+                when=f"several taps, windows no shorter than the stride, and at most {AT_ONCE_PAIRS:,} pairs "
+                "of channels, of x over all phases and of y",
                 zeros=always,
             ),
         )
