@@ -83,7 +83,7 @@ def measure(
 
 
 def passes(case: Case, dtype: str = "float32") -> list[Any]:
-    """The operations of a layer, forward and backward, then those that it has forward alone."""
+    """The operations of a layer with its gradients, and those of its forward pass alone; some are equal."""
     if isinstance(case.spec, specs.Embedding):
         return []
     programs, weights = of_layer(case, dtype)

@@ -118,7 +118,7 @@ def test_the_form_that_tuning_finds_stands_in_for_the_chosen_one(monkeypatch):
     ("kind", "operation", "names"),
     [("batch", "sum", {"slices", "lax"}), ("layer", "moments", {"lax", "checked", "chained", "shifted"})],
 )
-def test_a_sum_is_timed_within_its_layer(kind, operation, names):
+def test_sums_and_moments_are_timed_within_their_layer(kind, operation, names):
     case = cases.Case("norm", "", Norm(kind), (2, 8, 2, 3))
     rows = [row for rows in forms.measure([case], rounds=1, seconds=0.01) for row in rows]
     assert all(row.status == "timed" for row in rows)

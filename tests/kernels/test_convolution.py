@@ -14,7 +14,7 @@ import jaxnn as nn
 from jaxnn.kernels.choice import always, choose
 from jaxnn.kernels.convolution import lax as plain
 from jaxnn.kernels.convolution import primitives as convolution
-from jaxnn.kernels.convolution.cpu import batches, canonical, grouping, libraries, unfolded, unfolding
+from jaxnn.kernels.convolution.cpu import batches, canonical, grouping, libraries, phases, unfolded, unfolding
 from jaxnn.kernels.convolution.forms import FORMS
 from jaxnn.kernels.convolution.problem import Settings
 from jaxnn.kernels.lowering.primitive import KERNELS
@@ -154,7 +154,7 @@ UNFOLDED = {
         2,
     ),
     "few places": ("kernel_gradient", Settings((19, 19), (7, 7), (2, 2), ((0, 0),) * 2, (1, 1)), 8, 16, 4),
-    "few examples": ("kernel_gradient", Settings((9, 9), (7, 7), (2, 2), ((3, 3),) * 2, (1, 1)), 8, 16, 3),
+    "few examples": ("kernel_gradient", Settings((19, 19), (7, 7), (2, 2), ((3, 3),) * 2, (1, 1)), 8, 16, 3),
     "few inputs": ("kernel_gradient", Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1)), 8, 128, 4),
 }
 
@@ -571,7 +571,7 @@ def test_xla_dilates_no_image_of_fewer_places_than_the_window_has_taps():
     assert form(batch=2, settings=s._replace(space=(9, 9))) == "dilated"
 
 
-@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (1, 0), (0, -1)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (1, 0), (0, -1), (-1, 0)])
 def test_windows_side_by_side_are_stamps(padding):
     s = Settings((16, 14), (2, 2), (2, 2), (padding,) * 2, (1, 1))
     problem = problem_of("input_gradient", *operands(s, 5, 64, 3)["input_gradient"], s)
@@ -582,8 +582,13 @@ def test_windows_side_by_side_are_stamps(padding):
     assert form() == form(c_in=1) == form(c_out=3) == "stamps"
     # With gaps between them lines of whole pieces, on an image that isn't padded.
     apart = s._replace(strides=(3, 3))
-    assert (form(c_in=6, settings=apart) == "stamps") == (padding in {(0, 0)})
+    assert (form(c_in=6, settings=apart) == "stamps") == (padding == (0, 0))
     assert form(settings=apart, c_out=8, batch=1000) == "phases"
+    assert form(settings=apart, c_in=3, c_out=12, batch=4000) == "phases"
+    # The transposition is fused with cropping, and materialized before zeros are put where no window reads.
+    kernel, y = operands(s, 5, 64, 3)["input_gradient"]
+    stamps = str(jax.make_jaxpr(lambda *pair: phases.stamps(*pair, s))(kernel, y))
+    assert stamps.count("materialized") == (padding not in {(0, 0), (1, 1)})
 
 
 def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():

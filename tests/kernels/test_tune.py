@@ -15,7 +15,7 @@ from jaxnn.kernels.explain import here, operations
 from jaxnn.kernels.lowering.primitive import Kernel
 from jaxnn.kernels.tune import Race, _sample
 from jaxnn.ops.conv import conv
-from jaxnn.ops.norm import layer_norm
+from jaxnn.ops.norm import batch_norm_train, layer_norm
 from jaxnn.ops.pool import max_pool
 from tests.support import assert_close, deep, on_cpu, rng_array
 
@@ -121,9 +121,10 @@ def test_operations_are_timed_once_and_named_ones_left_alone(clock):
     assert [choice.operands for choice in tune(function, X)] == [("float32[2,6,6,3]",)] * 2
 
 
-def test_integers_and_sums_are_left_alone():
+def test_integers_sums_and_moments_are_left_alone():
     assert tune(pooled, np.ones((2, 6, 6, 3), np.int32)) == []
     assert tune(layer_norm, rng_array(2, 5, 6), np.ones(6), np.zeros(6)) == []
+    assert tune(lambda x: batch_norm_train(x)[0], rng_array(2, 5, 6)) == []
 
 
 def test_what_surrounds_it_does_not_disturb(clock):

@@ -41,12 +41,14 @@ FEW_SIDE_BY_SIDE = (
     "if padded, on one axis, of 4 bytes or more a value and at most 8 channels, or 16 in windows of at most 4"
 )
 UNSHARDED = "axes that are not sharded explicitly"
-#: Padding inside a loop keeps it from being vectorised: windows of so many values that lie side by side, with
-#: padding, are unfolded for values alone, in 0.75 of the time of slices in the mean; of 4 in 1.6 of it (150
-#: random pools, JAX 0.10 with AVX-512 and AVX2, 0.12 with AVX-512, Intel). Without padding they are on par.
+#: Padding inside a loop keeps it from being vectorised. So values alone of windows side by side that are at
+#: most so wide on every axis are unfolded if any is padded: in 0.75 of the time of slices in the mean; of
+#: windows 4 wide in 1.6 of it (150 random pools, JAX 0.10 with AVX-512 and AVX2, 0.12 with AVX-512, Intel).
+#: Without padding they are on par.
 MOST_PADDED = 3
-PADDED_SIDE_BY_SIDE = (
-    f"windows of at most {MOST_PADDED} values that lie side by side and an axis with padding"
+NOT_PADDED = (
+    f"unless windows lie side by side, at most {MOST_PADDED} values wide on every axis, and some axis is "
+    "padded"
 )
 
 
@@ -152,11 +154,10 @@ def _is_padded(windows: Windows) -> bool:
     return windows.low > 0 or windows.reach > 0
 
 
-def _not_padded_side_by_side(p: Problem) -> bool:
+def _not_narrow_and_padded(p: Problem) -> bool:
     windows = [windows for _, windows in p.settings.axes]
-    if not all(isinstance(w, Windows) and w.side_by_side and w.window <= MOST_PADDED for w in windows):
-        return True
-    return not any(map(_is_padded, windows))
+    narrow = all(isinstance(w, Windows) and w.side_by_side and w.window <= MOST_PADDED for w in windows)
+    return not (narrow and any(map(_is_padded, windows)))
 
 
 _PLAIN = Form("lax", _plain_extremes, _undilated, needs=UNDILATED)
@@ -164,7 +165,7 @@ _SLICES, _UNFOLDED = _both(_extremes, _prepared)
 EXTREMES: Forms = {
     "cpu": (
         _PLAIN._replace(pays=_few_side_by_side, when=FEW_SIDE_BY_SIDE),
-        _SLICES._replace(pays=_not_padded_side_by_side, when=f"otherwise, but not {PADDED_SIDE_BY_SIDE}"),
+        _SLICES._replace(pays=_not_narrow_and_padded, when=NOT_PADDED),
         _UNFOLDED,
     ),
     DEFAULT: (_PLAIN, *_both(_extremes, _as_it_is)),

@@ -1,9 +1,9 @@
 """What forms of a convolution need on a CPU, and when few channels leave XLA's convolution idle.
 
-Every threshold stands beside the forms that it chooses. Unless a line says otherwise it compares
-forward+backward times of float32 arrays in JAX 0.10.2 on two cores with AVX-512, over a sweep of channels 1
-to 128, sizes 4 to 56 and batches 1 to 32. Those marked * compare single passes in JAX 0.10.2 with AVX-512 and
-in 0.12.0.1 with AVX2, over random problems.
+Thresholds stand in the file of the form or of the condition that uses them. Unless a line says otherwise it
+compares forward+backward times of float32 arrays in JAX 0.10.2 on two cores with AVX-512, over a sweep of
+channels 1 to 128, sizes 4 to 56 and batches 1 to 32. Those marked * compare single passes in JAX 0.10.2 with
+AVX-512 and in 0.12.0.1 with AVX2, over random problems.
 """
 
 from math import prod

@@ -1,4 +1,4 @@
-"""The forms of a convolution on a CPU."""
+"""The forms of a convolution on a CPU. What * means before a threshold stands in ``conditions``."""
 
 from functools import partial
 from math import inf, prod
@@ -33,9 +33,9 @@ BAND_LINE_VALUES = 64
 #: Blocks shorter than a line are as fast as a band if they have this many channels, except for windows this
 #: wide on this many lines.
 BAND_CHANNELS, BAND_WINDOW, BAND_MANY_LINES = 16, 5, 2048
-#: *Windows this wide that would be unfolded otherwise: the most values in a line of x, and in the kernel for
-#: each line. There bands take 0.75 of the time in the mean, at worst 1.3 (46 problems, JAX 0.10 and 0.12,
-#: Intel); where a larger kernel must be built 2.7 of it.
+#: *Windows at least BAND_WINDOW wide that would be unfolded otherwise: the most values in a line of x, and
+#: the most values of the band matrix per line. There bands take 0.75 of the time in the mean, at worst 1.3
+#: (46 problems, JAX 0.10 and 0.12, Intel); where a larger matrix must be built 2.7 of it.
 BAND_UNFOLDED, BAND_BUILT = 176, 300
 #: With an odd number of input channels XLA is slow for output channels above the first, up to the second.
 ODD_SLOW = 16, 32
@@ -78,9 +78,7 @@ def _banded_fits(p: Problem) -> bool:
 
 def _banded_pays(p: Problem) -> bool:
     s = p.settings
-    if _instead_of_unfolding(p):
-        return True
-    if not p.known or not on.few_channels(p) or p.c_out > on.FEW_CHANNELS:
+    if not _few_for_bands(p):
         return False
     block = p.c_out * (_together(p) if _blocked_pays(p) else 1)
     if s.space[-1] * p.c_in > BAND_LINE_VALUES:
@@ -90,11 +88,15 @@ def _banded_pays(p: Problem) -> bool:
     return _band_values(p) <= BAND_VALUES and p.batch * prod(s.out[:-1]) >= lines
 
 
-def _instead_of_unfolding(p: Problem) -> bool:
+def _few_for_bands(p: Problem) -> bool:
+    return p.known and on.few_channels(p) and p.c_out <= on.FEW_CHANNELS
+
+
+def _bands_beat_unfolding(p: Problem) -> bool:
     """Whether wide windows of few channels in many short lines would be unfolded if bands weren't faster."""
     s = p.settings
-    wide = _banded_fits(p) and s.window[-1] >= BAND_WINDOW and s.space[-1] * p.c_in <= BAND_UNFOLDED
-    if not wide or not unfolding.fits(p) or not on.few_channels(p) or p.c_out > on.FEW_CHANNELS:
+    wide = unfolding.fits(p) and s.window[-1] >= BAND_WINDOW and s.space[-1] * p.c_in <= BAND_UNFOLDED
+    if not wide or not _few_for_bands(p):
         return False
     lines = p.batch * prod(s.out[:-1])
     worth_building = lines >= BAND_LINES and _band_values(p) <= BAND_BUILT * lines
@@ -119,6 +121,20 @@ def _pointwise(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return pointwise.forward(x, kernel, p.settings)
 
 
+_FEW_LINES = (
+    f"{on.FEW}, too few for blocks, and at least {BAND_LINES} lines of up to {BAND_LINE_VALUES} values"
+)
+
+_BANDED = Form(
+    "banded",
+    _banded,
+    _banded_fits,
+    _banded_pays,
+    needs="one group, several taps and several spatial axes",
+    when=_FEW_LINES,
+    zeros=always,
+)
+
 #: Forms of a convolution without groups, not yet guarded against values that aren't finite.
 DENSE = (
     Form(
@@ -129,17 +145,7 @@ DENSE = (
         needs="one group, one tap, no stride and no padding",
         when=f"more than {POINTWISE_CHANNELS} channels on either side",
     ),
-    Form(
-        "banded",
-        _banded,
-        _banded_fits,
-        _banded_pays,
-        needs="one group, several taps and several spatial axes",
-        when=f"{on.FEW}, and at least {BAND_LINES} lines: too few channels for blocks, and up to "
-        f"{BAND_LINE_VALUES} values in a line; or windows at least {BAND_WINDOW} wide that would be "
-        f"unfolded, up to {BAND_UNFOLDED} values in a line, and {BAND_BUILT} in the band matrix for each",
-        zeros=always,
-    ),
+    _BANDED,
     Form(
         "blocked",
         _blocked,
@@ -184,8 +190,12 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 # --- all ---
 
 
+def _wide_banded_pays(p: Problem) -> bool:
+    return _banded_pays(p) or _bands_beat_unfolding(p)
+
+
 def _unfolded_pays(p: Problem) -> bool:
-    return unfolding.pays_forward(p) and not _instead_of_unfolding(p)
+    return unfolding.pays_forward(p) and not _bands_beat_unfolding(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -197,6 +207,12 @@ def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return batches.mapped(chunk, x, unfolding.written(p))
 
 
+#: Parts of a convolution, as phases and groups are, are not unfolded.
+_WIDE_BANDED = _BANDED._replace(
+    pays=_wide_banded_pays,
+    when=f"{_FEW_LINES}; windows at least {BAND_WINDOW} wide that would be unfolded, on as many lines of up "
+    f"to {BAND_UNFOLDED} values, with at most {BAND_BUILT} values of the band matrix for each",
+)
 FORWARD = (
     Form(
         "unfolded",
@@ -207,12 +223,8 @@ FORWARD = (
         when=f"{unfolding.FORWARD}, but not where bands are taken instead",
     ),
     *(
-        guarded(form, lax_forms.forward)
-        for form in (
-            _DEPTHWISE,
-            _GROUPED,
-            *DENSE,
-        )
+        guarded(_WIDE_BANDED if form is _BANDED else form, lax_forms.forward)
+        for form in (_DEPTHWISE, _GROUPED, *DENSE)
     ),
     plain(lax_forms.forward),
 )

@@ -19,7 +19,7 @@ DEPTHWISE_OUTPUTS, DEPTHWISE_PRODUCTS = 8, 128
 GROUP_START, GROUP_LANES, GROUP_TERMS, GROUP_KERNEL, GROUP_CONVOLUTIONS = 4_000_000, 16, 8, 256, 32
 #: *The gradient of a grouped kernel: the most places of y over the batch, in all and per group, at which it
 #: is faster tap by tap, and the most taps, unless places are as few as the last number. There it takes 0.55
-#: of the time in the mean, 0.2 to 2.2 (measured likewise); with more places per group 1.3.
+#: of the time in the mean, 0.2 to 2.2; with more places per group 1.3 (100 problems, the same machines).
 BY_TAP_PLACES, BY_TAP_PER_GROUP, BY_TAP_TAPS, BY_TAP_FEW = 240, 24, 25, 32
 #: *The same of depthwise kernels: the most places and the most values of y at which a product per tap takes
 #: less time than the loops over lines of y need to start: 0.46 of it with JAX 0.10, 0.8 with 0.12.
@@ -53,8 +53,8 @@ def depthwise_pays(p: Problem) -> bool:
 def together(p: Problem) -> int:
     """How many groups to compute together, a divisor of their number.
 
-    Fewer convolutions are started, and of few output channels no more is multiplied, since XLA computes
-    several side by side anyway; of many as many times more as there are groups.
+    Taking m groups together starts fewer convolutions, but multiplies m times as much, except up to
+    GROUP_LANES outputs and GROUP_TERMS inputs, which cost the same as fewer.
     """
     groups, outputs = p.settings.groups, p.c_out // p.settings.groups
     computed = places(p._replace(batch=p.batch if p.known else 1))

@@ -1,4 +1,7 @@
-"""The forms of the gradient of a convolution's kernel on a CPU."""
+"""The forms of the gradient of a convolution's kernel on a CPU.
+
+What * means before a threshold stands in ``conditions``.
+"""
 
 from functools import partial
 from math import prod

@@ -177,7 +177,7 @@ def stamps(kernel: jax.Array, y: jax.Array, s: Settings) -> jax.Array:
     sizes = [size * step for size, step in zip(out, steps, strict=True)]
     gaps = [(0, step - k, d - 1) for k, step, d in zip(s.span, steps, s.dilation, strict=True)]
     ends = zip(sizes, s.padding, s.space, strict=True)
-    if any(map(any, gaps)) or any(size - low < n for size, (low, _), n in ends):
+    if any(map(any, gaps)) or any(low < 0 or size - low < n for size, (low, _), n in ends):
         # A pad fused with a transposition would be a loop of branches.
         x = materialized(x)
     x = padded(x, {2 * i: gap for i, gap in enumerate(gaps, 1)})

@@ -18,10 +18,10 @@ from jaxnn.kernels.convolution.problem import Problem
 
 #: *The most taps, and the fewest and most input channels, at which unfolding beats XLA's convolution whatever
 #: the outputs are.
-FEW_TAPS, CHANNELS = 4, (4, 32)
+FEW_TAPS, FEW_TAPS_CHANNELS = 4, (4, 32)
 #: *By rows: the most pairs of channels, with at most as many input channels as above; and the most output
 #: channels, whatever comes in: XLA computes these side by side, and is nearly idle.
-FEW_PAIRS, OUTPUTS = 150, 2
+ROW_PAIRS, ROW_OUTPUTS = 150, 2
 #: *Strides and dilation, with which blocks and bands hold mostly zeros: the most pairs of channels. With more
 #: of few channels the others take 0.8 of the time (11 problems, JAX 0.10 and 0.12).
 SPREAD_PAIRS = 24
@@ -45,8 +45,9 @@ INPUT_FLOATS, INPUT_CHANNELS, INPUT_READ, INPUT_THIN = 128_000, 32, 40, (4, 200)
 SINGLE_TAPS, SINGLE_PLACES, SINGLE_LINE = (9, 25), 4096, 28
 #: *The kernel's gradient, for which XLA's convolution has the batch for input channels, y for its window and
 #: the input channels for its batch: the most examples, which leave it idle, of strided windows and several
-#: output channels; the most input and the fewest output channels. There unfolding takes 0.4 and 0.7 of the
-#: time, at worst 1.15 (15 problems, JAX 0.10 and 0.12 with AVX-512 and AVX2, Intel).
+#: output channels; the most input and the fewest output channels. There unfolding takes 0.6 of the time of
+#: XLA's convolution in the mean, 0.1 to 2 (88 measurements), and 0.7, 0.4 to 1.15 (24; JAX 0.10 and 0.12 with
+#: AVX-512 and AVX2, Intel).
 FEW_EXAMPLES, THIN_INPUT, WIDE_OUTPUT = 3, 8, 100
 #: *There too: the most taps per step of the stride at which unfolding beats XLA's convolution, whose window
 #: is dilated by strides; if taps are more in all, from so many multiplications on. With strides and more taps
@@ -54,7 +55,7 @@ FEW_EXAMPLES, THIN_INPUT, WIDE_OUTPUT = 3, 8, 100
 #: fewest floats. Together they take 0.85 of the time with JAX 0.10, 0.8 with 0.12.
 STEP_TAPS, KERNEL_WORK = 6, 30_000
 SPARSE_PLACES, SPARSE_IMAGE, SPARSE_FLOATS = 3300, 350, 36_000
-#: Where strided windows of more taps than TAPS meet padding: the most floats over the batch.
+#: Where strided windows of more taps than IDLE_TAPS meet padding: the most floats over the batch.
 #: With more, XLA's convolution takes 0.84 of the time with JAX 0.10 (0.97 with AVX2), 0.85 with 0.12, three
 #: quarters of that of all cores together and less memory; without padding 1.0 to 1.25 of the time.
 PADDED_FLOATS = 80_000
@@ -64,7 +65,7 @@ PADDED_FLOATS = 80_000
 PADDED_OUTPUTS, PADDED_FEW_FLOATS = 32, 500_000
 #: Many channels: the pairs of them at which XLA's convolution runs on one core, up to JAX 0.10 (from 0.11 on
 #: it uses all, and unfolding is slower), and the most taps that are written out one by one.
-PAIRS, TAPS = (2048, 8192), 9
+IDLE_PAIRS, IDLE_TAPS = (2048, 8192), 9
 #: The fewest pairs at which unfolding is not slower than XLA's kernel gradient either.
 KERNEL_PAIRS = 4096
 #: The fewest multiplications for which a loop over chunks of the batch pays: in the batch, in each chunk.
@@ -84,9 +85,9 @@ FEW_WINDOWS = (
 )
 FEW_IN_KERNEL = f"{FEW_WINDOWS}, with strides {BRIEF_STRIDED:,} if those are fewer"
 LITTLE = (
-    f"by rows, up to {CHANNELS[1]} input channels and {FEW_PAIRS} pairs of channels, or up "
-    f"to {OUTPUTS} output channels; up to {FEW_TAPS} taps, {FEW} or "
-    "{} to {} input channels at a stride of 1; ".format(*CHANNELS)
+    f"by rows, up to {FEW_TAPS_CHANNELS[1]} input channels and {ROW_PAIRS} pairs of channels, or up "
+    f"to {ROW_OUTPUTS} output channels; up to {FEW_TAPS} taps, {FEW} or "
+    "{} to {} input channels at a stride of 1; ".format(*FEW_TAPS_CHANNELS)
     + f"strides and dilation, up to {SPREAD_PAIRS} pairs of at most {FEW_CHANNELS} channels, several input "
     f"channels and at least {BLOCK_LEAST} outputs"
 )
@@ -101,15 +102,15 @@ LITTLE_OF_KERNEL = (
     f"several output channels and at least {KERNEL_WORK:,} multiplications; up to {THIN_INPUT} input and at "
     f"least {WIDE_OUTPUT} output channels; up to {STEP_TAPS} taps per step of the stride, and as many in all "
     f"or at least {KERNEL_WORK:,} multiplications; strides, more taps, at least {SPARSE_FLOATS:,} floats of "
-    f"up to {SPARSE_PLACES:,} places of y in images of at least {SPARSE_IMAGE} places; with strides and "
-    f"padding up to {PADDED_FLOATS:,} floats over the batch of more than {TAPS} taps, "
+    f"up to {SPARSE_PLACES:,} places of y in images of at least {SPARSE_IMAGE} places; the last two with "
+    f"strides and padding only up to {PADDED_FLOATS:,} floats over the batch of more than {IDLE_TAPS} taps, "
     f"{PADDED_FEW_FLOATS:,} of more than {FEW_TAPS} and up to {PADDED_OUTPUTS} output channels"
 )
 CHUNKS = (
     f"at least {CHUNKED_WORK // 10**6} million multiplications, {CHUNK_WORK // 10**6} million per chunk, "
     "on one device"
 )
-IDLE = f"JAX below 0.11, {PAIRS[0]:,} to {PAIRS[1]:,} pairs of channels, {CHUNKS}"
+IDLE = f"JAX below 0.11, {IDLE_PAIRS[0]:,} to {IDLE_PAIRS[1]:,} pairs of channels, {CHUNKS}"
 MANY = f"strides, {IDLE}"
 FORWARD = f"{SMALL}: windows as large as the image; {FEW_WINDOWS}; {LITTLE}; {BRIEF}; {MANY}"
 INPUT_GRADIENT = (
@@ -168,9 +169,9 @@ def many(p: Problem) -> bool:
 
 def _idle(p: Problem) -> bool:
     """Whether XLA's convolution of many channels leaves cores idle."""
-    least, most = PAIRS
+    least, most = IDLE_PAIRS
     slow = libraries.IDLE and least <= p.c_in * p.c_out <= most
-    short = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) or p.taps <= TAPS
+    short = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) or p.taps <= IDLE_TAPS
     return slow and short and chunks_pay(p)
 
 
@@ -211,9 +212,9 @@ def one_window(p: Problem) -> bool:
 
 def little(p: Problem) -> bool:
     """Whether XLA's convolution is nearly idle, or has so few taps that unfolding costs little."""
-    fewest, most = CHANNELS
-    few = p.c_in <= most and p.c_in * p.c_out <= FEW_PAIRS
-    by_rows = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) and (few or p.c_out <= OUTPUTS)
+    fewest, most = FEW_TAPS_CHANNELS
+    few = p.c_in <= most and p.c_in * p.c_out <= ROW_PAIRS
+    by_rows = unfolded.is_by_rows(p.settings, p.c_in, p.c_out) and (few or p.c_out <= ROW_OUTPUTS)
     beside = max(p.settings.strides) == 1 and fewest <= p.c_in <= most
     few_taps = p.taps <= FEW_TAPS and (beside or few_channels(p))
     return small(p) and (by_rows or few_taps or spread(p))
@@ -221,13 +222,13 @@ def little(p: Problem) -> bool:
 
 def spread(p: Problem) -> bool:
     """Whether few channels meet strides and dilation, for which blocks and bands hold mostly zeros."""
-    both = p.c_in > 1 and max(p.settings.strides) > 1 < max(p.settings.dilation)
-    few = few_channels(p) and p.c_in * p.c_out <= SPREAD_PAIRS
+    both = max(p.settings.strides) > 1 < max(p.settings.dilation)
+    few = 1 < p.c_in <= FEW_CHANNELS and p.c_in * p.c_out <= SPREAD_PAIRS
     return both and few and places(p) >= BLOCK_LEAST
 
 
 def little_in_input(p: Problem) -> bool:
-    """The same for the gradient of x, from whose problem y and x are swapped."""
+    """Whether unfolding is faster than phases; x and y are swapped in the problem."""
     few = p.c_out <= INPUT_CHANNELS and p.batch * written(p) <= INPUT_FLOATS
     thinnest, most = INPUT_THIN
     thin = p.c_out <= thinnest and unfolded.floats_per_place(p.settings, p.c_in, p.c_out) <= most
@@ -242,7 +243,7 @@ def _single(p: Problem) -> bool:
 
 
 def little_in_kernel(p: Problem) -> bool:
-    """The same for the kernel's gradient, a convolution of another shape."""
+    """Whether the kernel's gradient, a convolution of another shape, leaves XLA idle or has few taps."""
     strided = max(p.settings.strides) > 1
     if not in_chunks(p):
         return False
@@ -263,7 +264,7 @@ def _many_padded(p: Problem) -> bool:
     if max(p.settings.strides) == 1 or not any(map(any, p.settings.padding)):
         return False
     floats = p.batch * written(p)
-    if p.taps > TAPS:
+    if p.taps > IDLE_TAPS:
         return floats > PADDED_FLOATS
     return p.taps > FEW_TAPS and p.c_out <= PADDED_OUTPUTS and floats > PADDED_FEW_FLOATS
 
