@@ -39,6 +39,16 @@ def problem_of(which: str, a, b, s: Settings, dtype=jnp.float32, devices: int = 
     return kernel.describe((jax.typeof(a), jax.typeof(b)), params, devices)
 
 
+def form_of(which: str, s: Settings, c_in: int, c_out: int, n: int):
+    """What names the chosen form of this problem, and of those that differ from it in the fields given."""
+    problem = problem_of(which, *operands(s, c_in, c_out, n)[which], s)
+
+    def form(**other):
+        return choose(FORMS["cpu"][which], problem._replace(**other)).name
+
+    return form
+
+
 def every_form(which: str, a, b, s: Settings, dtype=jnp.float32):
     """By name the results of all forms that fit, whether they pay or not."""
     problem = problem_of(which, a, b, s, dtype)
@@ -173,11 +183,7 @@ def test_windows_are_unfolded_where_that_writes_little(kind):
 
 def test_padded_strided_windows_of_many_taps_are_unfolded_if_they_are_few_floats():
     s = Settings((16, 16), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1))
-    problem = problem_of("kernel_gradient", *operands(s, 16, 128, 4)["kernel_gradient"], s)
-
-    def chosen(**other):
-        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
-
+    chosen = form_of("kernel_gradient", s, 16, 128, 4)
     assert chosen() == "unfolded"
     assert chosen(batch=8) == chosen(c_in=32) == "canonical"
     for window, padding in (((3, 3), (1, 1)), ((4, 4), (0, 0))):
@@ -431,11 +437,7 @@ def test_the_gradient_of_several_outputs_per_channel_is_made_of_shifted_products
 
 def test_thin_groups_are_shifted_products_of_up_to_128_terms():
     s = Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 4)
-    problem = problem_of("forward", *operands(s, 4 * 14, 4, 8)["forward"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["forward"], problem._replace(**other)).name
-
+    form = form_of("forward", s, 4 * 14, 4, 8)
     assert form() == form(c_in=1, settings=s._replace(window=(11, 11))) == "depthwise"
     assert form(c_in=15) == form(c_in=1, settings=s._replace(window=(12, 12))) == "grouped"
     assert form(c_in=1, c_out=32) == "depthwise" != form(c_in=1, c_out=36)
@@ -443,11 +445,7 @@ def test_thin_groups_are_shifted_products_of_up_to_128_terms():
 
 def test_grouped_kernel_gradients_of_few_places_are_taken_tap_by_tap():
     s = Settings((10, 10), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1), 8)
-    problem = problem_of("kernel_gradient", *operands(s, 32, 48, 2)["kernel_gradient"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
-
+    form = form_of("kernel_gradient", s, 32, 48, 2)
     assert form() == "by_tap" != form(batch=3) == "grouped"
     # A few large groups are as fast as dense convolutions.
     assert form(settings=s._replace(groups=4)) == "grouped" != form(batch=1, settings=s._replace(groups=4))
@@ -476,30 +474,22 @@ def test_groups_are_taken_together_where_starting_takes_longer_than_multiplying(
 
 def test_depthwise_kernel_gradients_of_few_values_are_taken_tap_by_tap():
     s = Settings((8, 8), (3, 3), (3, 3), ((0, 0),) * 2, (2, 2), 8)
-    problem = problem_of("kernel_gradient", *operands(s, 8, 16, 6)["kernel_gradient"], s)
-    assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "by_tap"
+    form = form_of("kernel_gradient", s, 8, 16, 6)
+    assert form() == "by_tap"
     thin = {"batch": 26, "c_out": 2, "settings": s._replace(groups=2)}
     for other in ({"batch": 7}, {"c_out": 24}, thin):
-        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name == "depthwise", other
+        assert form(**other) == "depthwise", other
 
 
 def test_kernel_gradients_of_few_windows_are_unfolded_whatever_the_channels():
     s = Settings((8, 8), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1))
-    problem = problem_of("kernel_gradient", *operands(s, 32, 6, 2)["kernel_gradient"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
-
+    form = form_of("kernel_gradient", s, 32, 6, 2)
     assert form() == "unfolded" != form(c_in=128, c_out=32) == form(batch=12) == "by_output"
 
 
 def test_wide_windows_in_short_lines_are_bands_and_not_unfolded():
     s = Settings((24, 8), (7, 7), (1, 1), ((3, 3),) * 2, (1, 1))
-    problem = problem_of("forward", *operands(s, 8, 4, 3)["forward"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["forward"], problem._replace(**other)).name
-
+    form = form_of("forward", s, 8, 4, 3)
     assert form() == "banded"
     narrow = s._replace(window=(7, 3), padding=((3, 3), (1, 1)))
     longer = {"settings": s._replace(space=(24, 23)), "batch": 32}
@@ -512,11 +502,7 @@ def test_wide_windows_in_short_lines_are_bands_and_not_unfolded():
 
 def test_kernel_gradients_that_leave_xla_idle_are_unfolded():
     s = Settings((48, 48), (5, 5), (2, 2), ((2, 2),) * 2, (1, 1))
-    problem = problem_of("kernel_gradient", *operands(s, 16, 24, 3)["kernel_gradient"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
-
+    form = form_of("kernel_gradient", s, 16, 24, 3)
     # Three examples are few input channels of XLA's convolution.
     assert form() == "unfolded" != form(batch=4) == "canonical"
     # Eight input channels are a small batch of it.
@@ -538,11 +524,7 @@ def test_more_windows_are_few_where_xla_starts_slower(which):
 
 def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
     s = Settings((16, 16), (4, 4), (2, 2), ((1, 1),) * 2, (1, 1))
-    problem = problem_of("input_gradient", *operands(s, 32, 64, 2)["input_gradient"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name
-
+    form = form_of("input_gradient", s, 32, 64, 2)
     assert form() == form(batch=12) == form(c_in=3) == "dilated"
     for other in ({"c_in": 63}, {"batch": 13}, {"settings": s._replace(window=(6, 6))}):
         assert form(**other) == "phases", other
@@ -562,11 +544,7 @@ def test_xla_dilates_strided_input_gradients_of_which_little_is_read():
 
 def test_xla_dilates_no_image_of_fewer_places_than_the_window_has_taps():
     s = Settings((8, 8), (5, 5), (2, 2), ((2, 2),) * 2, (1, 1))
-    problem = problem_of("input_gradient", *operands(s, 24, 48, 1)["input_gradient"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name
-
+    form = form_of("input_gradient", s, 24, 48, 1)
     assert form() == "dilated" != form(batch=2) == "phases"
     assert form(batch=2, settings=s._replace(space=(9, 9))) == "dilated"
 
@@ -574,11 +552,7 @@ def test_xla_dilates_no_image_of_fewer_places_than_the_window_has_taps():
 @pytest.mark.parametrize("padding", [(0, 0), (1, 1), (1, 0), (0, -1), (-1, 0)])
 def test_windows_side_by_side_are_stamps(padding):
     s = Settings((16, 14), (2, 2), (2, 2), (padding,) * 2, (1, 1))
-    problem = problem_of("input_gradient", *operands(s, 5, 64, 3)["input_gradient"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name
-
+    form = form_of("input_gradient", s, 5, 64, 3)
     assert form() == form(c_in=1) == form(c_out=3) == "stamps"
     # With gaps between them lines of whole pieces, on an image that isn't padded.
     apart = s._replace(strides=(3, 3))
@@ -593,11 +567,7 @@ def test_windows_side_by_side_are_stamps(padding):
 
 def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():
     s = Settings((16, 16), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
-    problem = problem_of("kernel_gradient", *operands(s, 32, 16, 2)["kernel_gradient"], s)
-
-    def form(**other):
-        return choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name
-
+    form = form_of("kernel_gradient", s, 32, 16, 2)
     assert form() == form(devices=2) == "by_output"
     larger = s._replace(window=(6, 6), padding=((0, 0),) * 2)
     strided = s._replace(strides=(2, 2))
@@ -610,17 +580,17 @@ def test_the_kernel_gradient_of_few_outputs_has_x_for_its_window():
 
 def test_xla_dilates_nothing_of_three_axes():
     s = Settings((6, 6, 6), (3, 3, 3), (2, 2, 2), ((1, 1),) * 3, (1, 1, 1))
-    problem = problem_of("input_gradient", *operands(s, 2, 4, 2)["input_gradient"], s)
+    form = form_of("input_gradient", s, 2, 4, 2)
     for other in ({}, {"c_out": 65}, {"settings": s._replace(strides=(3, 3, 3))}):
-        assert choose(FORMS["cpu"]["input_gradient"], problem._replace(**other)).name != "dilated", other
+        assert form(**other) != "dilated", other
 
 
 def test_blocks_in_the_kernel_gradient_need_few_outputs_times_examples():
     s = Settings((24, 24), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
-    problem = problem_of("kernel_gradient", *operands(s, 1, 16, 12)["kernel_gradient"], s)
-    assert choose(FORMS["cpu"]["kernel_gradient"], problem).name == "blocked"
+    form = form_of("kernel_gradient", s, 1, 16, 12)
+    assert form() == "blocked"
     for other in ({"batch": 13}, {"c_out": 17}, {"devices": 2}, {"settings": s._replace(strides=(1, 2))}):
-        assert choose(FORMS["cpu"]["kernel_gradient"], problem._replace(**other)).name != "blocked", other
+        assert form(**other) != "blocked", other
 
 
 #: Groups and channels of each that make one dense convolution of one, of a few and of all groups; that make

@@ -64,7 +64,7 @@ FORMS = {
     "blocks, REFLECT": Form((2, 5, 8, 2), (3, 3, 2, 2), BLOCKS, "REFLECT", name="blocked"),
     "blocks, CIRCULAR": Form((2, 8, 2), (3, 2, 2), BLOCKS, "CIRCULAR", 1, 2, name="blocked"),
     "blocks, CAUSAL": Form((2, 260, 4), (3, 4, 4), BLOCKS, "CAUSAL"),
-    "phases at once": Form((5, 7, 6, 4), (4, 4, 4, 4), PHASES, 1, 2),
+    "phases at once": Form((2, 7, 6, 4), (4, 4, 4, 4), PHASES, 1, 2),
     "dilated": Form((2, 7, 6, 3), (3, 4, 3, 4), DILATED, 1, 2),
     "stamps": Form((2, 6, 6, 4), (2, 2, 4, 4), STAMPS, 0, 3),
     "by output": Form((6, 16, 15, 16), (3, 2, 16, 2), BY_OUTPUT, 1),

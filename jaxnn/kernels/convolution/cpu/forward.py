@@ -93,14 +93,13 @@ def _few_for_bands(p: Problem) -> bool:
 
 
 def _bands_beat_unfolding(p: Problem) -> bool:
-    """Whether wide windows of few channels in many short lines would be unfolded if bands weren't faster."""
+    """Whether wide windows of few channels lie in many short lines."""
     s = p.settings
     wide = unfolding.fits(p) and s.window[-1] >= BAND_WINDOW and s.space[-1] * p.c_in <= BAND_UNFOLDED
     if not wide or not _few_for_bands(p):
         return False
     lines = p.batch * prod(s.out[:-1])
-    worth_building = lines >= BAND_LINES and _band_values(p) <= BAND_BUILT * lines
-    return worth_building and unfolding.pays_forward(p)
+    return lines >= BAND_LINES and _band_values(p) <= BAND_BUILT * lines
 
 
 def _band_values(p: Problem) -> int:
@@ -191,11 +190,11 @@ UNGUARDED = (_DEPTHWISE, _GROUPED, *DENSE)
 
 
 def _wide_banded_pays(p: Problem) -> bool:
-    return _banded_pays(p) or _bands_beat_unfolding(p)
+    return _banded_pays(p) or (_bands_beat_unfolding(p) and unfolding.pays_forward(p))
 
 
 def _unfolded_pays(p: Problem) -> bool:
-    return unfolding.pays_forward(p) and not _bands_beat_unfolding(p)
+    return not _bands_beat_unfolding(p) and unfolding.pays_forward(p)
 
 
 def _unfolded(p: Problem, x: jax.Array, kernel: jax.Array) -> jax.Array:
